@@ -1,0 +1,340 @@
+"""The frozen values everybody speaks: networks, leases, and the kernel objects we own.
+
+Whose is what (delete only what bears our mark):
+
+| object              | our mark                                                              |
+|---------------------|-----------------------------------------------------------------------|
+| Vxlan, Bridge       | ifalias ``overlay:...`` (an adopted ``flannel.<VNI>`` gets one)       |
+| host end of a pod   | ifalias ``overlay:<network>/<container>/<ifname>``, name ``ovl*``     |
+| Neighbour, FdbEntry | PERMANENT on our VXLAN device                                         |
+| Route               | our protocol number, or any route via our VXLAN device                |
+| Ruleset             | our own nft tables                                                    |
+| address allocation  | a link under ``/run/overlay/ipam/<network>/``                         |
+| etcd lease record   | our machine id                                                        |
+
+Family is data: an IPv4 and an IPv6 object differ in the addresses they hold, never in their type.
+Links are named, not numbered, here; only ``dataplane`` knows interface indexes.
+"""
+
+import enum
+import socket
+from collections.abc import Hashable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import ClassVar
+
+Address = IPv4Address | IPv6Address
+Subnet = IPv4Network | IPv6Network
+HostAddress = IPv4Interface | IPv6Interface  # an address with its prefix length, "10.5.1.1/24"
+
+ALIAS_PREFIX = "overlay:"
+POD_LINK_PREFIX = "ovl"
+ROUTE_PROTOCOL = 158
+"""Our rtm_protocol. Unassigned in Linux' include/uapi/linux/rtnetlink.h and in FRR's and iproute2's tables."""
+DEFAULT_VXLAN_PORT = 8472
+"""Linux' default, which flannel keeps (RFC 7348 says 4789)."""
+
+
+class Family(enum.Enum):
+    """An address family and what depends on nothing else."""
+
+    V4 = 4
+    V6 = 6
+
+    @property
+    def af(self) -> int:
+        """AF_INET or AF_INET6."""
+        return socket.AF_INET if self is Family.V4 else socket.AF_INET6
+
+    @property
+    def bits(self) -> int:
+        """Length of an address."""
+        return 32 if self is Family.V4 else 128
+
+    @property
+    def overhead(self) -> int:
+        """Bytes VXLAN adds over an underlay of this family: Ethernet 14 + VXLAN 8 + UDP 8 + IP 20 or 40."""
+        return 50 if self is Family.V4 else 70
+
+    @staticmethod
+    def of(value: Address | Subnet | HostAddress) -> "Family":
+        """The family of an address, a network or an interface address."""
+        return Family(value.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One family's share of the network config: what subnets are cut from. ``first``/``last`` are subnets."""
+
+    network: Subnet
+    subnet_len: int
+    first: Subnet
+    last: Subnet
+
+    @property
+    def family(self) -> Family:
+        """The pool's address family."""
+        return Family.of(self.network)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The encapsulation the whole network uses. ``mtu`` is the underlay's MTU, 0 means the interface's own."""
+
+    kind: str = "vxlan"
+    vni: int = 1
+    port: int = DEFAULT_VXLAN_PORT
+    mtu: int = 0
+    direct_routing: bool = False
+    learning: bool = False
+    gbp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """``P/config``, checked: one pool per family (IPv4 first) and the backend."""
+
+    pools: tuple[Pool, ...]
+    backend: Backend
+
+    def pool(self, family: Family) -> Pool | None:
+        """The pool of a family, or None where the family is off."""
+        return next((pool for pool in self.pools if pool.family is family), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One family's share of a lease: a pod subnet and the VTEP that leads to it.
+
+    ``underlay`` is flannel's PublicIP or PublicIPv6; ``mac`` is lower-case ``aa:bb:cc:dd:ee:ff``.
+    Either is None where the record does not say; such an endpoint cannot be reached by VXLAN.
+    """
+
+    subnet: Subnet
+    underlay: Address | None = None
+    mac: str | None = None
+    vni: int | None = None
+
+    @property
+    def family(self) -> Family:
+        """The endpoint's address family."""
+        return Family.of(self.subnet)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One record under ``P/subnets``. ``key`` is the last path part, such as ``10.5.1.0-24``.
+
+    Equality is of the whole value, revisions included only as far as they are compared on purpose:
+    ``content()`` leaves them out.
+    """
+
+    key: str
+    endpoints: tuple[Endpoint, ...]
+    backend: str = "vxlan"
+    node: str = ""
+    machine_id: str = ""
+    version: str = ""
+    etcd_lease: int = 0
+    create_revision: int = 0
+    mod_revision: int = 0
+
+    def endpoint(self, family: Family) -> Endpoint | None:
+        """The endpoint of a family, or None."""
+        return next((end for end in self.endpoints if end.family is family), None)
+
+    def content(self) -> tuple[object, ...]:
+        """What the record says, without etcd's bookkeeping: equal content means nothing to do."""
+        return (self.key, self.endpoints, self.backend, self.node, self.machine_id, self.version)
+
+
+# --- kernel objects: each has an identity (`key`) and whole-value equality ---------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A file under /proc/sys, such as ``net/ipv4/ip_forward``."""
+
+    path: str
+    value: str
+    rank: ClassVar[int] = 0
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("sysctl", self.path)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.path.replace('/', '.')}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """Our VTEP device; always UP. ``underlay`` is the name of the interface that carries ``local``."""
+
+    name: str
+    mac: str
+    mtu: int
+    vni: int
+    port: int
+    local: Address
+    underlay: str
+    learning: bool = False
+    gbp: bool = False
+    up: bool = True
+    rank: ClassVar[int] = 1
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("link", self.name)
+
+    @property
+    def fixed(self) -> tuple[object, ...]:
+        """What cannot be changed on a living device: a difference here means delete and make anew."""
+        return (self.vni, self.port, self.local, self.underlay, self.learning, self.gbp)
+
+    def __str__(self) -> str:
+        return (
+            f"vxlan {self.name} vni={self.vni} port={self.port} local={self.local} "
+            f"dev={self.underlay} mac={self.mac} mtu={self.mtu}" + ("" if self.up else " DOWN")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The node's pod bridge; always UP."""
+
+    name: str
+    mac: str
+    mtu: int
+    up: bool = True
+    rank: ClassVar[int] = 1
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("link", self.name)
+
+    def __str__(self) -> str:
+        return f"bridge {self.name} mac={self.mac} mtu={self.mtu}" + ("" if self.up else " DOWN")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """An address on one of our two links."""
+
+    link: str
+    address: HostAddress
+    rank: ClassVar[int] = 2
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("address", self.link, self.address)
+
+    def __str__(self) -> str:
+        return f"address {self.address} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """One of our nft tables, whole. ``table`` is ``inet overlay``; ``text`` is what `nft -f` reads."""
+
+    table: str
+    text: str
+    rank: ClassVar[int] = 3
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("nft", self.table)
+
+    def __str__(self) -> str:
+        return f"nft table {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """Inner MAC → underlay address of the VTEP that owns it (AF_BRIDGE neighbour, self, PERMANENT)."""
+
+    link: str
+    mac: str
+    underlay: Address
+    rank: ClassVar[int] = 4
+
+    @property
+    def key(self) -> Hashable:
+        """Identity: the kernel keeps one remote per unicast MAC."""
+        return ("fdb", self.link, self.mac)
+
+    def __str__(self) -> str:
+        return f"fdb {self.mac} dst {self.underlay} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Peer's VTEP address → its inner MAC (PERMANENT, so ARP is never on the wire)."""
+
+    link: str
+    ip: Address
+    mac: str
+    rank: ClassVar[int] = 5
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("neighbour", self.link, self.ip)
+
+    def __str__(self) -> str:
+        return f"neighbour {self.ip} lladdr {self.mac} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A peer's subnet via its VTEP address, onlink, main table, protocol ROUTE_PROTOCOL.
+
+    ``protocol`` is part of the value: an adopted flannel route (proto boot) is ours, differs, and is
+    rewritten in place.
+    """
+
+    dst: Subnet
+    via: Address
+    link: str
+    onlink: bool = True
+    protocol: int = ROUTE_PROTOCOL
+    rank: ClassVar[int] = 6
+
+    @property
+    def key(self) -> Hashable:
+        """Identity."""
+        return ("route", self.dst)
+
+    def __str__(self) -> str:
+        return f"route {self.dst} via {self.via} dev {self.link}"
+
+
+KernelObject = Sysctl | Vxlan | Bridge | LinkAddress | Ruleset | FdbEntry | Neighbour | Route
+"""``rank`` orders creation (low first); removal goes the other way."""
+
+
+class Action(enum.Enum):
+    """What a step does to one object."""
+
+    ADD = "add"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one kernel object. ``was`` is the present value of a REPLACE or DELETE."""
+
+    action: Action
+    object: KernelObject
+    was: KernelObject | None = None
+
+    def __str__(self) -> str:
+        if self.action is Action.REPLACE:
+            return f"replace {self.was} by {self.object}"
+        return f"{self.action.value} {self.object}"
