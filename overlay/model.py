@@ -157,7 +157,12 @@ class Sysctl:
 
     path: str
     value: str
-    rank: ClassVar[int] = 0
+
+    @property
+    def rank(self) -> int:
+        """Global switches come first; a switch of one interface needs that interface."""
+        per_interface = "/conf/" in self.path and "/all/" not in self.path
+        return 2 if per_interface else 0
 
     @property
     def key(self) -> Hashable:

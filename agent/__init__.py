@@ -1,0 +1,1 @@
+"""Keeping the overlay so: threads, retries, leases, signals, and what operators see of it."""

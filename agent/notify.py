@@ -1,0 +1,44 @@
+"""The only door to systemd's notification socket (sd_notify(3)); silent where there is none."""
+
+import os
+import socket
+
+
+class Notifier:
+    """Sends READY, STATUS, WATCHDOG and STOPPING to the service manager that started us."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
+
+    @property
+    def watchdog_s(self) -> float:
+        """Seconds between two WATCHDOG=1 that systemd expects at most; 0 where it expects none."""
+        microseconds = os.environ.get("WATCHDOG_USEC", "0")
+        return int(microseconds) / 1e6 if microseconds.isdigit() else 0.0
+
+    def ready(self) -> None:
+        """The node serves: lease held, first clean apply done."""
+        self._send("READY=1")
+
+    def status(self, text: str) -> None:
+        """The line that ``systemctl status`` shows."""
+        self._send(f"STATUS={text.splitlines()[0] if text else ''}")
+
+    def watchdog(self) -> None:
+        """Proof of progress; call it only after the loop has really gone round."""
+        self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """A stop was asked for and has begun."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+            try:
+                door.connect(address)
+                door.send(message.encode())
+            except OSError:
+                return  # the manager is gone or busy: nothing of ours depends on it

@@ -1,0 +1,159 @@
+"""What the kernel should hold: pure arithmetic from the network config, this node and its peers.
+
+A packet's journey, which the three objects per peer serve: a pod's packet for 10.5.2.7 leaves the
+bridge, the *route* 10.5.2.0/24 sends it to the VXLAN device with next hop 10.5.2.0 (the peer's VTEP
+address), the *neighbour* gives that hop's inner MAC, and the *FDB entry* says which underlay address
+owns that MAC. No packet is ever flooded and no ARP goes over the wire.
+"""
+
+from dataclasses import dataclass
+from ipaddress import ip_interface
+
+from overlay import rules
+from overlay.model import (
+    Address,
+    Bridge,
+    Family,
+    FdbEntry,
+    HostAddress,
+    KernelObject,
+    Lease,
+    LinkAddress,
+    Neighbour,
+    Network,
+    Route,
+    Ruleset,
+    Subnet,
+    Sysctl,
+    Vxlan,
+)
+
+MAX_LINK_NAME = 15
+"""IFNAMSIZ - 1, linux/if.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vtep:
+    """Our end of the tunnel for one family: the leased subnet and the device that serves it.
+
+    ``mtu`` is the device's own (underlay MTU minus the family's overhead), in bytes.
+    """
+
+    subnet: Subnet
+    link: str
+    mac: str
+    local: Address
+    underlay: str
+    mtu: int
+
+    @property
+    def family(self) -> Family:
+        """The address family of the subnet and of the underlay."""
+        return Family.of(self.subnet)
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """This node, once it holds a lease. ``ipv6_host`` is False where the kernel has IPv6 switched off."""
+
+    lease_key: str
+    vteps: tuple[Vtep, ...]
+    bridge: str
+    masquerade: bool = True
+    fully_random: bool = True
+    ipv6_host: bool = True
+
+    @property
+    def pod_mtu(self) -> int:
+        """The largest packet every pod may send: what fits every family's tunnel, in bytes."""
+        return min(vtep.mtu for vtep in self.vteps)
+
+    def vtep(self, family: Family) -> Vtep | None:
+        """Our VTEP of a family, or None."""
+        return next((vtep for vtep in self.vteps if vtep.family is family), None)
+
+
+def device_name(family: Family, vni: int) -> str:
+    """``overlay.<VNI>`` / ``overlay-v6.<VNI>``, shortened where the kernel's 15 characters do not hold it."""
+    prefixes = ("overlay.", "ovl.") if family is Family.V4 else ("overlay-v6.", "ovl6.")
+    return next(name for name in (f"{prefix}{vni}" for prefix in prefixes) if len(name) <= MAX_LINK_NAME)
+
+
+def gateway(subnet: Subnet) -> HostAddress:
+    """The bridge's address: the first of the subnet, with the subnet's prefix length."""
+    return ip_interface(f"{subnet.network_address + 1}/{subnet.prefixlen}")
+
+
+def bridge_mac(subnet: Subnet) -> str:
+    """A MAC that outlives any port: without one a bridge takes, and changes to, its lowest port's MAC."""
+    tail = int(gateway(subnet).ip) & 0xFFFFFFFF
+    return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
+
+
+def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
+    """What this node needs whatever its peers are."""
+    backend = network.backend
+    objects: list[KernelObject] = [
+        Bridge(name=me.bridge, mac=bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
+        Ruleset(table="inet overlay", text=_ruleset(network, me)),
+    ]
+    for vtep in me.vteps:
+        objects += [
+            Sysctl(_FORWARDING[vtep.family], "1"),
+            Vxlan(
+                name=vtep.link,
+                mac=vtep.mac,
+                mtu=vtep.mtu,
+                vni=backend.vni,
+                port=backend.port,
+                local=vtep.local,
+                underlay=vtep.underlay,
+                learning=backend.learning,
+                gbp=backend.gbp,
+            ),
+            LinkAddress(vtep.link, _host(vtep.subnet.network_address)),
+            LinkAddress(me.bridge, gateway(vtep.subnet)),
+        ]
+    if me.ipv6_host:
+        # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
+        links = [me.bridge, *(vtep.link for vtep in me.vteps)]
+        objects += [Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0") for link in links]
+    return tuple(objects)
+
+
+def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, ...]:
+    """The FDB entry, neighbour and route per family that lead to one peer; empty if none can."""
+    objects: list[KernelObject] = []
+    for end in peer.endpoints:
+        vtep = me.vtep(end.family)
+        if vtep is None or peer.backend != network.backend.kind or end.mac is None or end.underlay is None:
+            continue
+        via = end.subnet.network_address
+        objects += [
+            FdbEntry(vtep.link, end.mac, end.underlay),
+            Neighbour(vtep.link, via, end.mac),
+            Route(end.subnet, via, vtep.link),
+        ]
+    return tuple(objects)
+
+
+def reserved(me: Me) -> tuple[KernelObject, ...]:
+    """What no peer may ever claim: our own subnets, VTEP addresses and MACs. Never programmed."""
+    objects: list[KernelObject] = []
+    for vtep in me.vteps:
+        via = vtep.subnet.network_address
+        objects += [FdbEntry(vtep.link, vtep.mac, vtep.local), Neighbour(vtep.link, via, vtep.mac)]
+        objects.append(Route(vtep.subnet, via, me.bridge))
+    return tuple(objects)
+
+
+_FORWARDING = {Family.V4: "net/ipv4/ip_forward", Family.V6: "net/ipv6/conf/all/forwarding"}
+
+
+def _ruleset(network: Network, me: Me) -> str:
+    pairs = [(pool.network, vtep.subnet) for vtep in me.vteps if (pool := network.pool(vtep.family))]
+    return rules.render_inet(pairs, masquerade=me.masquerade, fully_random=me.fully_random)
+
+
+def _host(address: Address) -> HostAddress:
+    return ip_interface(address)

@@ -1,0 +1,44 @@
+"""From what is wanted and what is there to ordered steps: pure, and safe to stop after any of them.
+
+Order. Everything is made from the ground up (switch, link, address, rules, FDB, neighbour, route) and
+removed from the top down (route first). All making comes before any removing, so a peer whose MAC or
+address changed has its new FDB entry and neighbour before the old entry goes: no prefix of a plan
+breaks a healthy peer, and planning again from any interrupted point leads to the same end.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+
+from overlay.model import Action, KernelObject, Step
+
+State = Mapping[Hashable, KernelObject]
+
+
+def plan(want: State, have: State, keys: Iterable[Hashable] | None = None) -> list[Step]:
+    """The steps that turn ``have`` into ``want``, for the given keys only (default: all of both).
+
+    Values are compared whole: the same key with another value is a REPLACE.
+    """
+    touched = dict.fromkeys(keys) if keys is not None else dict.fromkeys([*want, *have])
+    up: list[Step] = []
+    down: list[Step] = []
+    for key in touched:
+        wanted, present = want.get(key), have.get(key)
+        if wanted == present:
+            continue
+        if wanted is None and present is not None:
+            down.append(Step(Action.DELETE, present, was=present))
+        elif wanted is not None and present is None:
+            up.append(Step(Action.ADD, wanted))
+        elif wanted is not None:
+            up.append(Step(Action.REPLACE, wanted, was=present))
+    up.sort(key=lambda step: step.object.rank)
+    down.sort(key=lambda step: -step.object.rank)
+    return up + down
+
+
+def record(have: dict[Hashable, KernelObject], step: Step) -> None:
+    """Enter a step that the kernel has accepted into the mirror."""
+    if step.action is Action.DELETE:
+        have.pop(step.object.key, None)
+    else:
+        have[step.object.key] = step.object
