@@ -86,7 +86,7 @@ class Reconciler:
         self.network, self.me = network, me
         self._wanted = Wanted()
         self._wanted.reserve(reserved(me))
-        self._touch(NODE, self._wanted.set(NODE, age=-1, objects=desired_node(network, me)))
+        self._touch(NODE, self._wanted.claim(NODE, age=-1, objects=desired_node(network, me)))
         for lease in self.leases.values():
             self._want_peer(lease)
         self._next_resync = self._clock()
@@ -201,7 +201,7 @@ class Reconciler:
         if lease is None or self._is_me(key):
             return
         log.info("peer left node=%s lease=%s", lease.node or "(no name)", key)
-        self._touch(key, self._wanted.set(key, age=lease.create_revision, objects=()))
+        self._touch(key, self._wanted.claim(key, age=lease.create_revision, objects=()))
 
     def _is_me(self, key: str) -> bool:
         return self.me is not None and key == self.me.lease_key
@@ -211,7 +211,7 @@ class Reconciler:
             return
         objects = desired_peer(self.network, self.me, lease)
         losing = lease.key in self._wanted.losers
-        touched = self._wanted.set(lease.key, age=lease.create_revision, objects=objects)
+        touched = self._wanted.claim(lease.key, age=lease.create_revision, objects=objects)
         self._touch(lease.key, touched)
         if lease.key in self._wanted.losers and not losing:
             rival = self._wanted.losers[lease.key]

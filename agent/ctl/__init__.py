@@ -1,0 +1,1 @@
+"""overlayctl: what operators ask, and how the answers look."""

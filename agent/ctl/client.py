@@ -1,0 +1,39 @@
+"""One question to the running agent over its socket."""
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.server import CTL_MAGIC
+from overlay.errors import NotReady, OverlayError
+
+
+def ask(run_dir: Path, verb: str, *, timeout_s: float = 15.0, **more: object) -> dict[str, Any]:
+    """The agent's answer.
+
+    Raises:
+        NotReady: no agent answers; the hint says how to start it.
+        OverlayError: the agent refused; its own words.
+    """
+    path = run_dir / "cni.sock"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(timeout_s)
+            door.connect(str(path))
+            door.sendall(CTL_MAGIC + json.dumps({"verb": verb, **more}).encode())
+            door.shutdown(socket.SHUT_WR)
+            raw = b"".join(iter(lambda: door.recv(1 << 16), b""))
+    except OSError as error:
+        raise NotReady(
+            f"no agent answers at {path}: {error.strerror or error}",
+            hint="systemctl status overlay-agent; journalctl -u overlay-agent",
+        ) from error
+    try:
+        answer: Mapping[str, Any] = json.loads(raw)
+    except ValueError as error:
+        raise NotReady(f"the agent at {path} closed the connection without an answer") from error
+    if "error" in answer:
+        raise OverlayError(str(answer["error"]), hint=str(answer.get("hint", "")))
+    return dict(answer)

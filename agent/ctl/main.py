@@ -1,0 +1,162 @@
+"""The command line of overlayctl: verbs, exit codes, and the questions behind them.
+
+Exit codes: 0 done or healthy, 1 degraded or refused, 2 down or unreachable, 64 wrong usage.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from agent import config
+from agent.ctl import show, store
+from agent.ctl.client import ask
+from overlay import __version__
+from overlay.errors import BadConfig, NotReady, OverlayError
+
+_EPILOG = """\
+examples:
+  overlayctl init --network 10.5.0.0/16     write the network config, once per cluster
+  overlayctl status                         is this node all right? (exit code 0, 1, 2)
+  overlayctl plan                           what would be changed in the kernel now
+  overlayctl leave                          give the subnet back before the machine is taken away
+The agent is found by --run-dir, etcd by the agent's own settings (/etc/overlay/agent.toml, OVERLAY_*).
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; every failure is one sentence on stderr and its next step."""
+    flags = _parser().parse_args(argv)
+    try:
+        settings = config.load(flags, os.environ)
+        return int(_VERBS[flags.verb](flags, settings))
+    except OverlayError as error:
+        print(f"overlayctl: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  next: {error.hint}", file=sys.stderr)
+        return 64 if isinstance(error, BadConfig) else 2 if isinstance(error, NotReady) else 1
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="overlayctl",
+        description="Look at and steer the overlay network of this node.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"overlayctl {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, text in _HELP.items():
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.add_argument("--output", choices=("table", "json"), default="table", help="json for machines")
+        config.add_arguments(verb)
+        if name == "init":
+            _add_init(verb)
+        if name == "leave":
+            verb.add_argument("--force", action="store_true", help="leave even while pods are attached")
+    return parser
+
+
+def _add_init(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--network", required=True, metavar="CIDR", help="IPv4 range all pods get addresses from")
+    verb.add_argument("--subnet-len", type=int, metavar="LEN", help="prefix length of one node's share [24]")
+    verb.add_argument("--vni", type=int, default=1, help="VXLAN network identifier [1]")
+    verb.add_argument("--port", type=int, default=8472, help="VXLAN UDP port [8472]")
+    verb.add_argument("--force", action="store_true", help="replace another config that is there")
+
+
+def _status(flags: argparse.Namespace, settings: config.Config) -> int:
+    try:
+        answer = ask(settings.run_dir, "status")
+    except NotReady as error:
+        if flags.output == "json":
+            show.as_json({"verdict": "down", "error": str(error)})
+            return 2
+        raise
+    verdict = answer["verdict"]
+    if flags.output == "json":
+        show.as_json(answer)
+    else:
+        show.status(answer, verdict)
+    return {"healthy": 0, "degraded": 1, "down": 2}[verdict]
+
+
+def _peers(flags: argparse.Namespace, settings: config.Config) -> int:
+    rows = ask(settings.run_dir, "peers")["peers"]
+    if flags.output == "json":
+        show.as_json(rows)
+        return 0
+    columns = ("node", "subnet", "underlay", "vtep_mac", "state")
+    show.table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
+    return 0
+
+
+def _leases(flags: argparse.Namespace, settings: config.Config) -> int:
+    rows = store.leases(settings)
+    if flags.output == "json":
+        show.as_json(rows)
+        return 0
+    columns = ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note")
+    show.table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
+    return 0
+
+
+def _init(flags: argparse.Namespace, settings: config.Config) -> int:
+    text, written = store.init(settings, flags)
+    result = {"key": f"{settings.etcd_prefix}/config", "value": text, "written": written}
+    if flags.output == "json":
+        show.as_json(result)
+    else:
+        print(f"{'wrote' if written else 'already there:'} {result['key']} = {text}")
+    return 0
+
+
+def _leave(flags: argparse.Namespace, settings: config.Config) -> int:
+    try:
+        answer = ask(settings.run_dir, "leave", force=flags.force)
+    except NotReady:
+        answer = store.leave(settings)
+    if flags.output == "json":
+        show.as_json(answer)
+    else:
+        print(answer["text"])
+    return 0
+
+
+def _plan(flags: argparse.Namespace, settings: config.Config) -> int:
+    answer: dict[str, Any] = ask(settings.run_dir, "plan")
+    if flags.output == "json":
+        show.as_json(answer)
+        return 0
+    if answer["waiting_for"]:
+        print(f"nothing may be changed yet: waiting for {answer['waiting_for']}")
+    for step in answer["steps"]:
+        print(step)
+    print(f"{len(answer['steps'])} changes")
+    return 0
+
+
+_HELP = {
+    "status": "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
+    "peers": "the other nodes, and whether the kernel knows the way to them",
+    "leases": "all subnet leases in etcd, unreadable ones included",
+    "init": "write the network config to etcd (once per cluster)",
+    "leave": "give this node's subnet back: revoke the lease, stop accepting pods",
+    "plan": "what would be changed in the kernel now, without changing it",
+}
+_VERBS = {
+    "status": _status,
+    "peers": _peers,
+    "leases": _leases,
+    "init": _init,
+    "leave": _leave,
+    "plan": _plan,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

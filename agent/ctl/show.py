@@ -1,0 +1,65 @@
+"""Answers as people read them: tables on a terminal, plain columns in a pipe, or JSON."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDE = 200  # a pipe has no width: do not fold its lines at 80
+
+
+def console() -> Console:
+    """Colours only on a terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+
+
+def as_json(answer: object) -> None:
+    """For machines."""
+    print(json.dumps(answer, indent=2, default=str))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns with a heading; rules and colours only on a terminal."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    console().print(grid)
+
+
+def status(answer: Mapping[str, Any], verdict: str) -> None:
+    """One screen: what this node is and the first thing that is wrong."""
+    colour = {"healthy": "green", "degraded": "yellow", "down": "red"}[verdict]
+    out = console()
+    out.print(Text.assemble(("● ", colour), (f"{answer['node']} is {verdict}", "bold")))
+    etcd, peers = answer["etcd"], answer["peers"]
+    facts = {
+        "version": answer["version"],
+        "subnet": ", ".join(answer["subnets"]) or "none yet",
+        "lease": _lease(answer["lease"]),
+        "etcd": etcd["state"] + f" ({', '.join(etcd['endpoints'])}), revision {etcd['revision']}",
+        "underlay": answer["underlay"] or "not chosen yet",
+        "devices": ", ".join(answer["devices"]) or "none yet",
+        "mtu": f"{answer['mtu']} ({answer['mtu_why']})" if answer["mtu"] else "not known yet",
+        "peers": f"{peers['total']} known, {peers['failing']} failing, {peers['unreadable']} unreadable",
+        "pods": answer["attachments"],
+        "kernel": f"{answer['changes']} changes since start, {answer['mended']} mended after others",
+    }
+    if answer["waiting_for"]:
+        facts["waiting for"] = answer["waiting_for"]
+    for name, fact in facts.items():
+        out.print(Text(f"  {name:<12}{fact}"))
+    for who, why in answer["trouble"].items():
+        out.print(Text(f"  ! {who}: {why}", style="yellow"))
+
+
+def _lease(lease: Mapping[str, Any]) -> str:
+    if not lease.get("key"):
+        return "none"
+    left = lease.get("ttl_s")
+    return f"{lease['key']}" + (f", {left:.0f} s left unless renewed" if left else ", without expiry")

@@ -1,0 +1,235 @@
+"""overlay-agent: builds the parts, joins them, and ends them in order.
+
+Start: settings, one agent per run directory, kernel doors, socket (so that CNI gets an answer with the
+cause at once), then the node's life with etcd. Stop (SIGTERM, SIGINT): within a second, leaving the
+kernel, the lease and the pages as they are, so that traffic flows and the next start changes nothing.
+A failure of the reconcile loop itself ends the process with code 70 for systemd to start it anew.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from agent import config as settings
+from agent import logs, report
+from agent.config import Config
+from agent.etcd import Credentials, Etcd
+from agent.events import Event
+from agent.join import Join
+from agent.kernelwatch import KernelWatch
+from agent.life import Life
+from agent.loop import Loop
+from agent.memory import Memory
+from agent.notify import Notifier
+from agent.pages import Pages
+from agent.reconcile import Reconciler
+from agent.registry import Claimed, Registry
+from agent.server import Server
+from cni import main as cni
+from overlay import __version__, nodefile
+from overlay.dataplane import Dataplane
+from overlay.desired import Me
+from overlay.errors import BadConfig, NotReady, OverlayError
+from overlay.model import Network
+from overlay.netlink import Netlink
+
+log = logging.getLogger(__name__)
+
+EXIT_CONFIG, EXIT_FAILED = 64, 70
+"""EX_USAGE and EX_SOFTWARE of sysexits.h."""
+ROUND_S = 5.0
+ASK_TIMEOUT_S = 10.0
+
+_EPILOG = """\
+The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
+an FDB entry, and serves the CNI plugin on <run-dir>/cni.sock. Stopping it leaves all traffic flowing.
+
+files:
+  /etc/overlay/agent.toml      the settings above as KEY = value (TOML)
+  <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
+  <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
+signals:
+  TERM, INT                    stop within a second; kernel, lease and pods stay as they are
+see also: overlayctl status, overlayctl plan, etcdctl get --prefix /coreos.com/network/subnets
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent until a signal; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="overlay-agent",
+        description="The node agent of the overlay network.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"overlay-agent {__version__}")
+    settings.add_arguments(parser)
+    try:
+        config = settings.load(parser.parse_args(argv), os.environ)
+        logs.configure(config.log_level)
+        agent = Agent(config)
+    except OverlayError as error:
+        print(f"overlay-agent: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  next: {error.hint}", file=sys.stderr)
+        return EXIT_CONFIG if isinstance(error, BadConfig) else EXIT_FAILED
+    return agent.run()
+
+
+class Agent:
+    """All parts of one node, joined. Implements agent.life.Sink."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = _only_one(config.run_dir)
+        self._notifier = Notifier()
+        self._stop = threading.Event()
+        self._ready = False
+        self._pages = Pages(config)
+        self._netlink = Netlink()
+        self._dataplane = Dataplane(config.run_dir, bridge=config.bridge)
+        self._join = Join(config, Memory(config.state_dir), self._netlink)
+        self._loop = Loop(
+            Reconciler(self._dataplane, clock=time.monotonic, resync_s=config.resync_interval),
+            round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
+            after_round=self._after_round,
+        )
+        credentials = Credentials(
+            cafile=config.etcd_cafile,
+            certfile=config.etcd_certfile,
+            keyfile=config.etcd_keyfile,
+            username=config.etcd_username,
+            password=config.etcd_password,
+        )
+        etcd = Etcd(config.etcd_endpoints, credentials=credentials, timeout_s=config.etcd_timeout)
+        registry = Registry(etcd, config.etcd_prefix)
+        self._life = Life(registry, self, lambda network: self._join(registry, network))
+        self._watch = KernelWatch(self._loop, self._dataplane)
+        self._server = Server(config.run_dir / "cni.sock", cni=self._serve_cni, ctl=self._serve_ctl)
+
+    def run(self) -> int:
+        """Until a signal asks to stop, or the loop fails."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        log.info(
+            "overlay-agent %s starts node=%s etcd=%s prefix=%s",
+            __version__,
+            self._config.node_name,
+            ",".join(self._config.etcd_endpoints),
+            self._config.etcd_prefix,
+        )
+        self._loop.start()
+        self._watch.start()
+        self._life.start()
+        while not self._stop.wait(0.5) and self._loop.failure is None:
+            pass
+        self._notifier.stopping()
+        self._server.close()
+        self._watch.stop()
+        self._life.stop()
+        self._loop.stop()
+        self._loop.join(0.5)
+        if self._loop.failure is not None:
+            return EXIT_FAILED
+        log.info("stopped; traffic, lease and pods stay as they are")
+        return 0
+
+    # --- agent.life.Sink ---------------------------------------------------------------------------
+
+    def held(self, network: Network, me: Me, claimed: Claimed) -> None:
+        """Called in the life's thread."""
+        log.info("subnet %s mtu=%d devices=%s", claimed.lease.key, me.pod_mtu, ",".join(v.link for v in me.vteps))
+        self._loop.post(lambda reconciler: reconciler.set_node(network, me))
+
+    def lost(self, why: str) -> None:
+        """Called in the life's thread: pods run on, the runtime starts no new ones here."""
+        self._loop.post(lambda _: self._pages.withdraw())
+
+    def event(self, event: Event) -> None:
+        """Called in the watch's thread."""
+        self._loop.post(lambda reconciler: reconciler.on_event(event))
+
+    # --- the reconcile loop's thread -----------------------------------------------------------------
+
+    def _after_round(self, reconciler: Reconciler) -> None:
+        if reconciler.in_sync and self._life.claimed is not None:
+            self._publish(reconciler)
+        self._notifier.watchdog()
+        self._notifier.status(report.sentence(self._life, reconciler))
+
+    def _publish(self, reconciler: Reconciler) -> None:
+        if reconciler.network is None or reconciler.me is None:
+            return
+        try:
+            self._pages.publish(reconciler.network, reconciler.me)
+        except OSError as error:
+            log.error("pages cannot be written: %s", error)
+            return
+        if not self._ready:
+            self._ready = True
+            self._notifier.ready()
+
+    # --- the socket's threads ------------------------------------------------------------------------
+
+    def _serve_cni(self, environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        waiting = self._life.cause if self._life.claimed is None else "the first clean apply"
+        return cni.run(environ, stdin, self._config.run_dir, waiting=waiting)
+
+    def _serve_ctl(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        match question.get("verb"):
+            case "status":
+                return self._ask(lambda loop: report.status(self._config, self._life, loop, self._join.chosen))
+            case "peers":
+                return self._ask(report.peers)
+            case "plan":
+                return self._ask(report.plan)
+            case "leave":
+                return self._leave(force=bool(question.get("force")))
+            case other:
+                raise BadConfig(f"unknown verb {other!r}")
+
+    def _ask(self, question: Any) -> Mapping[str, Any]:  # noqa: ANN401 - Callable[[Reconciler], dict]
+        answer: Mapping[str, Any] = self._loop.ask(question, timeout_s=ASK_TIMEOUT_S)
+        return answer
+
+    def _leave(self, *, force: bool) -> Mapping[str, Any]:
+        attached = report.attachments(self._config)
+        if attached and not force:
+            raise NotReady(
+                f"{attached} pods are attached to this node, they would lose their network",
+                hint="drain the node first, or: overlayctl leave --force",
+            )
+        nodefile.remove_conflist(self._config.cni_conf_dir)  # no new pod between here and the release
+        key = self._life.leave()
+        self._loop.post(lambda _: self._pages.withdraw())
+        return {"left": key, "text": f"gave back {key}; peers drop this node now. To join again: restart overlay-agent"}
+
+
+def _only_one(run_dir: Path) -> IO[str]:
+    """Hold ``<run-dir>/agent.lock`` while we live: two agents on one kernel would fight.
+
+    Raises:
+        BadConfig: another agent holds it.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        lock = (run_dir / "agent.lock").open("a+")
+    except OSError as error:
+        raise BadConfig(f"run_dir = {str(run_dir)!r}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise BadConfig(f"another overlay-agent already runs with run_dir = {str(run_dir)!r}") from error
+    return lock
+
+
+if __name__ == "__main__":
+    sys.exit(main())

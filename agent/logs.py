@@ -1,0 +1,28 @@
+"""Logging as journald likes it: one line per change, no timestamps of ours, priority in front.
+
+journald stamps the time and reads the ``<N>`` prefix as the priority (sd-daemon(3)); on a terminal or
+in a file people get a plain time instead.
+"""
+
+import logging
+import os
+import sys
+
+_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+class _Journal(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        mark = f"<{_PRIORITY.get(record.levelno, 6)}>"
+        return "\n".join(mark + line for line in text.splitlines())
+
+
+def configure(level: str) -> None:
+    """Set up the root logger, once, before any thread starts."""
+    handler = logging.StreamHandler(sys.stderr)
+    if os.environ.get("JOURNAL_STREAM"):
+        handler.setFormatter(_Journal("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,0 +1,68 @@
+"""What outlives a reboot, in the state directory: the VTEP's MAC per family and the last subnets.
+
+A MAC that changes makes every peer rewrite its entries and flannel peers keep a stale one, so it is
+made once. A file that cannot be read is set aside, said, and made anew: it is a convenience, not truth.
+"""
+
+import logging
+from ipaddress import ip_network
+from pathlib import Path
+
+import msgspec
+
+from agent.machine import new_mac
+from overlay.model import Family, Subnet
+from overlay.nodefile import write_atomic
+
+log = logging.getLogger(__name__)
+
+
+class _State(msgspec.Struct, frozen=True):
+    macs: dict[str, str] = {}
+    subnets: tuple[str, ...] = ()
+
+
+class Memory:
+    """The file ``<state-dir>/state.json``."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "state.json"
+        self._state = self._load()
+
+    def mac(self, family: Family, *, device_mac: str | None) -> str:
+        """This node's VTEP MAC: the remembered one, else that of the living device, else a new one."""
+        known = self._state.macs.get(family.name) or device_mac or new_mac()
+        if self._state.macs.get(family.name) != known:
+            self._save(macs={**self._state.macs, family.name: known}, subnets=self._state.subnets)
+        return known
+
+    @property
+    def subnets(self) -> tuple[Subnet, ...]:
+        """The subnets this node held last, or nothing."""
+        try:
+            return tuple(ip_network(text) for text in self._state.subnets)
+        except ValueError:
+            return ()
+
+    def remember(self, subnets: tuple[Subnet, ...]) -> None:
+        """Keep the subnets for the next boot."""
+        texts = tuple(str(subnet) for subnet in subnets)
+        if texts != self._state.subnets:
+            self._save(macs=self._state.macs, subnets=texts)
+
+    def _load(self) -> _State:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_State)
+        except FileNotFoundError:
+            return _State()
+        except (OSError, msgspec.DecodeError) as error:
+            aside = self._path.with_suffix(".unreadable")
+            log.warning("state file unreadable, starting a new one file=%s kept_as=%s why=%s", self._path, aside, error)
+            if self._path.exists():
+                self._path.replace(aside)
+            return _State()
+
+    def _save(self, *, macs: dict[str, str], subnets: tuple[str, ...]) -> None:
+        self._state = _State(macs=macs, subnets=subnets)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._path, msgspec.json.encode(self._state), mode=0o600)

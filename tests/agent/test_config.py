@@ -1,0 +1,85 @@
+"""config: flags over environment over file over defaults, and errors that name key, value and source."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from overlay.errors import BadConfig
+
+BASE = {"OVERLAY_NODE_NAME": "n1", "OVERLAY_MACHINE_ID": "0" * 32}
+
+
+def load(
+    args: list[str], environ: dict[str, str] | None = None, *, file: Path | None = None
+) -> config.Config:
+    """What an agent started so would use."""
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    where = ["--config", str(file)] if file else []
+    return config.load(parser.parse_args([*where, *args]), {**BASE, **(environ or {})})
+
+
+def test_each_source_wins_over_the_one_below(tmp_path: Path) -> None:
+    """flags > env > file > defaults."""
+    file = tmp_path / "agent.toml"
+    file.write_text('bridge = "file0"\nlog_level = "debug"\netcd_prefix = "/file"\n')
+
+    found = load(
+        ["--bridge", "flag0"], {"OVERLAY_BRIDGE": "env0", "OVERLAY_ETCD_PREFIX": "/env"}, file=file
+    )
+
+    assert (found.bridge, found.etcd_prefix, found.log_level) == ("flag0", "/env", "DEBUG")
+    assert found.lease_ttl == 24 * 3600
+
+
+def test_toml_lists_numbers_and_booleans_are_understood(tmp_path: Path) -> None:
+    """Each TOML type a person would use for a setting works."""
+    file = tmp_path / "agent.toml"
+    file.write_text('etcd_endpoints = ["http://a:1", "http://b:2"]\nip_masq = false\nresync_interval = 5\n')
+
+    found = load([], file=file)
+
+    assert found.etcd_endpoints == ("http://a:1", "http://b:2")
+    assert (found.ip_masq, found.resync_interval) == (False, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('bridgge = "x"', ["bridgge", "'x'", "did you mean bridge"]),
+        ('bridge = "far-too-long-a-name"', ["bridge", "far-too-long-a-name", "interface name"]),
+        ('lease_ttl = "soon"', ["lease_ttl", "'soon'", "duration"]),
+        ('lease_ttl = "1s"', ["lease_ttl", "'1s'", "shorter than 5s"]),
+        ('etcd_endpoints = "ftp://x"', ["etcd_endpoints", "ftp://x"]),
+        ('public_ip = "300.1.1.1"', ["public_ip", "300.1.1.1"]),
+        ("ip_masq = 'maybe'", ["ip_masq", "maybe", "true nor false"]),
+        ("bridge = { a = 1 }", ["bridge", "must be text"]),
+        ("bridge = ", ["not TOML"]),
+    ],
+)
+def test_a_bad_file_is_one_error_naming_key_value_and_file(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    """The operator can go straight to the line."""
+    file = tmp_path / "agent.toml"
+    file.write_text(text)
+
+    with pytest.raises(BadConfig) as caught:
+        load([], file=file)
+
+    for word in [*words, str(file)]:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_variable_is_refused() -> None:
+    """A typo in a unit file is not silently ignored."""
+    with pytest.raises(BadConfig, match="OVERLAY_BRIGDE.*did you mean bridge"):
+        load([], {"OVERLAY_BRIGDE": "x"})
+
+
+def test_a_named_file_that_is_absent_is_an_error(tmp_path: Path) -> None:
+    """Only the default file may be missing."""
+    with pytest.raises(BadConfig, match="does not exist"):
+        load([], file=tmp_path / "none.toml")

@@ -1,0 +1,270 @@
+"""reconcile: the gate, dirty peers only, failures alone, repair, and nothing changed twice."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.events import Gone, Put, Snapshot, Unreadable
+from agent.reconcile import RETRY_MOST_S, Reconciler
+from overlay.desired import Me, Vtep, desired_peer
+from overlay.errors import KernelBusy
+from overlay.model import Backend, Endpoint, FdbEntry, Lease, Neighbour, Network, Pool, Route
+from tests.agent.fake_kernel import FakeKernel
+
+NETWORK = Network(
+    pools=(Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),),
+    backend=Backend(),
+)
+ME = Me(
+    lease_key="10.5.1.0-24",
+    vteps=(
+        Vtep(
+            ip_network("10.5.1.0/24"), "overlay.1", "02:00:00:00:00:01", ip_address("192.0.2.1"), "eth0", 1450
+        ),
+    ),
+    bridge="overlay0",
+)
+
+
+def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5) -> Lease:
+    """Node ``number``'s record."""
+    end = Endpoint(
+        ip_network(f"10.5.{number}.0/24"),
+        ip_address(f"192.0.2.{number}"),
+        f"02:00:00:00:00:{mac or number:02x}",
+        1,
+    )
+    return Lease(
+        key=f"10.5.{number}.0-24", endpoints=(end,), node=f"n{number}", create_revision=create, mod_revision=mod
+    )
+
+
+def snapshot(*numbers: int) -> Snapshot:
+    """A complete list."""
+    return Snapshot({item.key: item for item in map(lease, numbers)}, {}, 10)
+
+
+class Clock:
+    """Time that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Node:
+    """A reconciler on a fake kernel."""
+
+    def __init__(self) -> None:
+        self.clock, self.kernel = Clock(), FakeKernel()
+        self.reconciler = self.born()
+
+    def born(self) -> Reconciler:
+        """A fresh agent on the same kernel."""
+        return Reconciler(self.kernel, clock=self.clock, resync_s=60)
+
+    def settle(self) -> None:
+        """Tick at this instant until nothing is due."""
+        for _ in range(10):
+            if self.reconciler.tick() > 0:
+                return
+        pytest.fail("never at rest")
+
+
+@pytest.fixture
+def node() -> Node:
+    """A node with a lease that has seen three leases and is in sync."""
+    made = Node()
+    made.reconciler.set_node(NETWORK, ME)
+    made.reconciler.on_event(snapshot(1, 2, 3))
+    made.settle()
+    assert made.reconciler.in_sync
+    return made
+
+
+def objects(number: int, **more: int) -> set[object]:
+    """What the kernel holds for a peer."""
+    return set(desired_peer(NETWORK, ME, lease(number, **more)))
+
+
+def test_nothing_is_touched_before_the_snapshot_and_the_lease() -> None:
+    """The gate: stale entries may be a healthy peer's, so neither half alone opens it."""
+    node = Node()
+    stale = Route(ip_network("10.5.9.0/24"), ip_address("10.5.9.0"), "overlay.1")
+    node.kernel.state[stale.key] = stale
+
+    node.reconciler.set_node(NETWORK, ME)
+    node.reconciler.on_event(Put(lease(2)))
+    node.settle()
+    assert node.kernel.log == []
+
+    node.reconciler.on_event(snapshot(1, 2))
+    node.settle()
+    assert node.kernel.deleted() == [str(stale)]
+    assert objects(2) <= set(node.kernel.state.values())
+
+
+def test_a_second_start_changes_nothing(node: Node) -> None:
+    """A new agent with no memory finds the kernel right."""
+    before = node.kernel.changes
+
+    node.reconciler = node.born()
+    node.reconciler.set_node(NETWORK, ME)
+    node.reconciler.on_event(snapshot(1, 2, 3))
+    node.settle()
+
+    assert node.reconciler.in_sync
+    assert node.kernel.changes == before
+
+
+def test_one_peers_change_touches_its_own_objects_only(node: Node) -> None:
+    """And reads nothing back: the mirror is enough."""
+    node.kernel.log.clear()
+    reads = node.kernel.reads
+
+    node.reconciler.on_event(Put(lease(4)))
+    node.settle()
+
+    assert {step.object for step in node.kernel.log} == objects(4)
+    assert node.kernel.reads == reads
+
+
+def test_a_new_mac_leaves_no_old_entry(node: Node) -> None:
+    """Same key, other value, and the old FDB entry goes last."""
+    node.kernel.log.clear()
+
+    node.reconciler.on_event(Put(lease(2, mac=0x22, mod=11)))
+    node.settle()
+
+    assert objects(2) & set(node.kernel.state.values()) == {item for item in objects(2) if isinstance(item, Route)}
+    assert isinstance(node.kernel.log[-1].object, FdbEntry)
+    assert objects(2, mac=0x22) <= set(node.kernel.state.values())
+
+
+def test_a_peer_gone_is_removed_route_first(node: Node) -> None:
+    """And the others stay."""
+    node.kernel.log.clear()
+
+    node.reconciler.on_event(Gone("10.5.2.0-24", 12))
+    node.settle()
+
+    assert [type(step.object) for step in node.kernel.log] == [Route, Neighbour, FdbEntry]
+    assert objects(3) <= set(node.kernel.state.values())
+
+
+def test_an_unreadable_record_never_removes_a_peer(node: Node) -> None:
+    """Neither as an event nor in a list; it is counted."""
+    node.reconciler.on_event(Unreadable("10.5.2.0-24", "not JSON"))
+    node.reconciler.on_event(
+        Snapshot({"10.5.1.0-24": lease(1), "10.5.3.0-24": lease(3)}, {"10.5.2.0-24": "not JSON"}, 20)
+    )
+    node.settle()
+
+    assert node.kernel.deleted() == []
+    assert node.reconciler.unreadable == {"10.5.2.0-24": "not JSON"}
+
+
+def test_a_snapshot_is_compared_by_whole_values(node: Node) -> None:
+    """After a compaction the peer that changed while we were away is a change."""
+    changed = lease(2, mac=0x22, mod=30)
+    node.reconciler.on_event(
+        Snapshot({item.key: item for item in (lease(1), changed)}, {}, 31)
+    )
+    node.settle()
+
+    assert objects(2, mac=0x22) <= set(node.kernel.state.values())
+    assert not objects(3) & set(node.kernel.state.values())
+
+
+def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
+    """Its sibling in the same batch is done at once; the failure is named; time heals it."""
+    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.4.0"))] = KernelBusy("no buffer space")
+
+    node.reconciler.on_event(Put(lease(4)))
+    node.reconciler.on_event(Put(lease(5)))
+    node.settle()
+
+    assert objects(5) <= set(node.kernel.state.values())
+    assert not node.reconciler.in_sync
+    assert node.reconciler.trouble() == {"10.5.4.0-24": "no buffer space"}
+
+    node.clock.now += RETRY_MOST_S
+    node.settle()
+    assert objects(4) <= set(node.kernel.state.values())
+    assert node.reconciler.in_sync
+
+
+def test_old_objects_of_a_peer_stay_until_the_new_ones_are_in(node: Node) -> None:
+    """A half-done MAC change must not take the working entry away."""
+    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.2.0"))] = KernelBusy("no buffer space")
+
+    node.reconciler.on_event(Put(lease(2, mac=0x22, mod=11)))
+    node.settle()
+
+    assert objects(2) <= set(node.kernel.state.values())
+
+
+@pytest.mark.parametrize("kind", [Route, Neighbour, FdbEntry])
+def test_what_somebody_else_deletes_is_mended_and_said(node: Node, kind: type) -> None:
+    """At the next full read, or as soon as the kernel says that something changed."""
+    victim = next(item for item in objects(2) if isinstance(item, kind))
+    node.kernel.lose(victim.key)  # type: ignore[attr-defined]
+
+    node.reconciler.kernel_changed()
+    node.settle()
+
+    assert objects(2) <= set(node.kernel.state.values())
+    assert node.reconciler.mended == 1
+    assert str(victim) in node.reconciler.last_mended[0]
+
+
+def test_a_kernel_that_cannot_be_read_is_read_again(node: Node) -> None:
+    """An interrupted dump is no answer, least of all "empty"."""
+    node.kernel.fail_reads = 2
+    before = node.kernel.changes
+
+    node.clock.now += 120
+    assert node.reconciler.tick() > 0
+    for _ in range(3):
+        node.clock.now += 1
+        node.settle()
+
+    assert node.kernel.changes == before
+    assert node.reconciler.in_sync
+
+
+def test_a_device_made_anew_is_followed_by_a_full_read(node: Node) -> None:
+    """The kernel drops routes and neighbours with the device, so the mirror must not be believed."""
+    for key in [key for key in node.kernel.state if "overlay.1" in str(key) or "route" in str(key)]:
+        node.kernel.lose(key)
+
+    node.reconciler.kernel_changed()
+    reads = node.kernel.reads
+    node.settle()
+
+    assert node.kernel.reads >= reads + 2
+    assert node.reconciler.in_sync
+    assert objects(2) | objects(3) <= set(node.kernel.state.values())
+
+
+def test_another_lease_for_this_node_moves_everything(node: Node) -> None:
+    """A node that had to take another subnet keeps its peers and drops what was its own."""
+    other = Me(
+        lease_key="10.5.7.0-24",
+        vteps=(
+            Vtep(
+                ip_network("10.5.7.0/24"), "overlay.1", "02:00:00:00:00:01", ip_address("192.0.2.1"), "eth0", 1450
+            ),
+        ),
+        bridge="overlay0",
+    )
+
+    node.reconciler.on_event(Gone("10.5.1.0-24", 20))
+    node.reconciler.set_node(NETWORK, other)
+    node.reconciler.on_event(Put(lease(7, mac=1, create=21, mod=21)))
+    node.settle()
+
+    assert objects(2) <= set(node.kernel.state.values())
+    assert "address 10.5.1.1/24 dev overlay0" in node.kernel.deleted()
