@@ -37,7 +37,7 @@ class Wanted:
         """State what no peer may claim. Call before the peers are set."""
         self._reserved = {item.key: item for item in objects}
 
-    def set(self, owner: str, *, age: int, objects: tuple[KernelObject, ...]) -> set[Hashable]:
+    def claim(self, owner: str, *, age: int, objects: tuple[KernelObject, ...]) -> set[Hashable]:
         """State what an owner wants now; returns the keys whose value may have changed.
 
         ``age`` is the lease's create revision: low is old. Empty ``objects`` forgets the owner.

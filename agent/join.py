@@ -1,0 +1,116 @@
+"""From the network config to "who we are": underlay, VTEP, lease. Asks etcd, changes no kernel state."""
+
+import logging
+from pathlib import Path
+
+from agent import underlay
+from agent.config import Config
+from agent.memory import Memory
+from agent.registry import Claimed, Identity, Registry, Tunnel
+from agent.underlay import Hosts, Underlay
+from overlay import __version__
+from overlay.desired import Me, Vtep, device_name
+from overlay.errors import BadConfig
+from overlay.model import Address, Family, Network
+from overlay.netlink import LinkInfo, Netlink
+
+log = logging.getLogger(__name__)
+
+IPV6_SYSCTLS = Path("/proc/sys/net/ipv6/conf")  # absent where the kernel has IPv6 switched off
+SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
+"""Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
+
+
+class Join:
+    """Callable for agent.life: one attempt to hold a lease."""
+
+    def __init__(self, config: Config, memory: Memory, netlink: Netlink) -> None:
+        self.chosen = ""
+        self._config = config
+        self._memory = memory
+        self._netlink = netlink
+
+    def __call__(self, registry: Registry, network: Network) -> tuple[Me, Claimed]:
+        """Choose the underlay, claim a subnet, and say what this node is.
+
+        Raises:
+            OverlayError: whatever stands in the way; the caller tries again.
+        """
+        hosts = underlay.read(self._netlink)
+        chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
+        self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
+        devices = {family: _device(hosts, network, family) for family in chosen}
+        macs = {
+            family: self._memory.mac(family, device_mac=link.mac if link else None)
+            for family, (_, link) in devices.items()
+        }
+        claimed = registry.claim(
+            Identity(self._config.node_name, self._config.machine_id, __version__),
+            network,
+            {
+                family: Tunnel(self._public(family) or it.address, macs[family], network.backend.vni)
+                for family, it in chosen.items()
+            },
+            prefer=self._memory.subnets,
+            ttl_s=int(self._config.lease_ttl),
+        )
+        self._memory.remember(tuple(end.subnet for end in claimed.lease.endpoints))
+        vteps = tuple(
+            Vtep(
+                subnet=end.subnet,
+                link=devices[end.family][0],
+                mac=macs[end.family],
+                local=chosen[end.family].address,
+                underlay=chosen[end.family].link,
+                mtu=_tunnel_mtu(chosen[end.family], network, end.family),
+            )
+            for end in claimed.lease.endpoints
+            if end.family in chosen
+        )
+        return self._me(claimed, vteps), claimed
+
+    def _me(self, claimed: Claimed, vteps: tuple[Vtep, ...]) -> Me:
+        return Me(
+            lease_key=claimed.lease.key,
+            vteps=vteps,
+            bridge=self._config.bridge,
+            masquerade=self._config.ip_masq,
+            fully_random=self._config.ip_masq_fully_random,
+            ipv6_host=IPV6_SYSCTLS.exists(),
+        )
+
+    def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
+        target = self._config.iface_can_reach
+        reached_by = underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
+        return underlay.choose(
+            hosts, family, iface=self._config.iface, reached_by=reached_by, public=self._public(family)
+        )
+
+    def _public(self, family: Family) -> Address | None:
+        return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
+
+
+def _device(hosts: Hosts, network: Network, family: Family) -> tuple[str, LinkInfo | None]:
+    """Our device's name, and the device if it is there; flannel's is adopted under its own name."""
+    vni = network.backend.vni
+    ours = device_name(family, vni)
+    theirs = f"flannel.{vni}" if family is Family.V4 else f"flannel-v6.{vni}"
+    for name in (ours, theirs):
+        for link in hosts.links:
+            if link.name == name and link.vxlan is not None and link.vxlan.vni == vni:
+                return name, link
+    return ours, None
+
+
+def _tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
+    """What fits inside: the smaller of the interface's MTU and the config's, minus the overhead."""
+    outer = min(it.mtu, network.backend.mtu or it.mtu)
+    if network.backend.mtu > it.mtu:
+        log.warning("Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu)
+    inner = outer - family.overhead
+    if inner < SMALLEST_MTU[family]:
+        raise BadConfig(
+            f"underlay MTU {outer} of {it.link} leaves {inner} bytes after {family.overhead} for VXLAN, "
+            f"too few for {family.name} (at least {SMALLEST_MTU[family]})"
+        )
+    return inner

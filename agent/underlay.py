@@ -1,0 +1,164 @@
+"""Which interface carries the tunnel, and with which address: never a guess by name.
+
+Order: each `iface` entry (an exact name, an address, or a regular expression matched against addresses
+first and names second), then `iface_can_reach`, then the default route. With `public_ip` alone the
+interface that owns it is taken; if none does, it is a NAT address and only advertised.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from overlay.errors import BadConfig, NotReady, OverlayError
+from overlay.model import Address, Family
+from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
+
+RT_TABLE_MAIN = 254
+IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
+"""linux/rtnetlink.h, linux/if_addr.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """``mtu`` in bytes, as the interface says now."""
+
+    link: str
+    index: int
+    address: Address
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The host's links, addresses and routes at one moment; `choose` is pure on it."""
+
+    links: tuple[LinkInfo, ...]
+    addresses: tuple[AddressInfo, ...]
+    routes: tuple[RouteInfo, ...]
+
+
+def read(netlink: Netlink) -> Hosts:
+    """One look at the kernel."""
+    links = [parse.parse_link(body) for _, body in netlink.dump(messages.link_dump())]
+    addresses: list[AddressInfo] = []
+    routes: list[RouteInfo] = []
+    for family in Family:
+        addresses += [parse.parse_address(body) for _, body in netlink.dump(messages.address_dump(family))]
+        routes += [parse.parse_route(body) for _, body in netlink.dump(messages.route_dump(family))]
+    return Hosts(tuple(links), tuple(addresses), tuple(routes))
+
+
+def choose(
+    hosts: Hosts,
+    family: Family,
+    *,
+    iface: Sequence[str] = (),
+    reached_by: int = 0,
+    public: Address | None = None,
+) -> Underlay:
+    """The underlay of one family. ``reached_by`` is the link index that routes to `iface_can_reach`, or 0.
+
+    Raises:
+        BadConfig: the settings name no interface of this host; the text lists what there is.
+        NotReady: nothing was asked for and there is no default route yet.
+    """
+    if iface:
+        for wanted in iface:
+            if found := _named(hosts, family, wanted):
+                return found
+        raise BadConfig(f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}")
+    if reached_by:
+        return _with_address(hosts, family, reached_by)
+    if public is not None and (owner := _owner(hosts, public)):
+        return owner
+    default = [
+        route
+        for route in hosts.routes
+        if route.dst.prefixlen == 0
+        and Family.of(route.dst) is family
+        and route.table == RT_TABLE_MAIN
+        and route.link
+    ]
+    if not default:
+        raise NotReady(
+            f"no default route for {family.name}, so no underlay interface can be chosen",
+            hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
+        )
+    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link)
+
+
+def reaches(netlink: Netlink, destination: Address) -> int:
+    """The index of the link that routes to an address.
+
+    Raises:
+        NotReady: no route to it.
+    """
+    try:
+        answer = netlink.get(messages.route_get(destination))
+    except OverlayError as error:
+        raise NotReady(f"iface_can_reach = {destination}: no route to it ({error})") from error
+    return next((parse.parse_route(body).link for _, body in answer), 0)
+
+
+def _named(hosts: Hosts, family: Family, wanted: str) -> Underlay | None:
+    for link in hosts.links:
+        if link.name == wanted:
+            return _with_address(hosts, family, link.index)
+    try:
+        return _owner(hosts, ip_address(wanted))
+    except ValueError:
+        return _matching(hosts, family, wanted)
+
+
+def _matching(hosts: Hosts, family: Family, pattern: str) -> Underlay | None:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise BadConfig(f"iface = {pattern!r}: neither an interface nor a regular expression: {error}") from error
+    for info in _usable(hosts, family):
+        if expression.search(str(info.address.ip)):
+            return _underlay(hosts, info)
+    for link in hosts.links:
+        if expression.search(link.name) and any(info.link == link.index for info in _usable(hosts, family)):
+            return _with_address(hosts, family, link.index)
+    return None
+
+
+def _owner(hosts: Hosts, address: Address) -> Underlay | None:
+    infos = (info for info in hosts.addresses if info.address.ip == address)
+    return next((_underlay(hosts, info) for info in infos), None)
+
+
+def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
+    infos = [info for info in _usable(hosts, family) if info.link == index]
+    if not infos:
+        name = next((link.name for link in hosts.links if link.index == index), str(index))
+        raise NotReady(f"interface {name} has no {family.name} address yet: ip address show dev {name}")
+    return _underlay(hosts, min(infos, key=_preference))
+
+
+def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
+    return [
+        info
+        for info in hosts.addresses
+        if Family.of(info.address) is family
+        and not info.address.ip.is_loopback
+        and not info.flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)
+    ]
+
+
+def _preference(info: AddressInfo) -> tuple[int, int]:
+    """Global before link-local, primary before secondary."""
+    return info.scope, info.flags & IFA_F_SECONDARY
+
+
+def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:
+    link = next(link for link in hosts.links if link.index == info.link)
+    return Underlay(link.name, link.index, info.address.ip, link.mtu)
+
+
+def _inventory(hosts: Hosts, family: Family) -> str:
+    names = {link.index: link.name for link in hosts.links}
+    found = [f"{names.get(info.link, '?')} {info.address.ip}" for info in _usable(hosts, family)]
+    return ", ".join(found) or f"no interface with a {family.name} address"

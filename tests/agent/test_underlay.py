@@ -1,0 +1,72 @@
+"""underlay: the interface is chosen by what the operator said, else by the default route."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from agent.underlay import Hosts, choose
+from overlay.errors import BadConfig, NotReady
+from overlay.model import Family
+from overlay.netlink import AddressInfo, LinkInfo, RouteInfo
+
+
+def link(index: int, name: str) -> LinkInfo:
+    """An ordinary interface."""
+    return LinkInfo(index, name, "", f"02:00:00:00:00:{index:02x}", 1500, True, True, "", 0, 0, 0, None)
+
+
+def default_route(index: int, metric: int) -> RouteInfo:
+    """0.0.0.0/0 over an interface."""
+    return RouteInfo(ip_network("0.0.0.0/0"), ip_address("192.0.2.254"), index, 254, 4, 1, metric, False, None)
+
+
+HOSTS = Hosts(
+    links=(link(1, "lo"), link(2, "eth0"), link(3, "eth1")),
+    addresses=(
+        AddressInfo(1, ip_interface("127.0.0.1/8"), 254, 0),
+        AddressInfo(2, ip_interface("169.254.3.4/16"), 253, 0),
+        AddressInfo(2, ip_interface("192.0.2.7/24"), 0, 0),
+        AddressInfo(2, ip_interface("192.0.2.8/24"), 0, 1),
+        AddressInfo(3, ip_interface("198.51.100.7/24"), 0, 0),
+    ),
+    routes=(default_route(3, 200), default_route(2, 100)),
+)
+
+
+def test_the_default_route_with_the_lowest_metric_decides() -> None:
+    """And the primary global address of its interface is taken."""
+    found = choose(HOSTS, Family.V4)
+
+    assert (found.link, str(found.address), found.mtu) == ("eth0", "192.0.2.7", 1500)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "address"),
+    [("eth1", "198.51.100.7"), ("192.0.2.8", "192.0.2.8"), (r"^198\.51\.", "198.51.100.7"), ("eth[1-9]", "198.51.100.7")],
+)
+def test_iface_takes_a_name_an_address_or_a_regular_expression(wanted: str, address: str) -> None:
+    """One setting, three ways to say it."""
+    assert str(choose(HOSTS, Family.V4, iface=(wanted,)).address) == address
+
+
+def test_the_first_iface_entry_that_fits_is_taken() -> None:
+    """One file can serve different machines."""
+    assert choose(HOSTS, Family.V4, iface=("bond0", "eth1")).link == "eth1"
+
+
+def test_an_iface_that_fits_nothing_is_refused_with_what_there_is() -> None:
+    """The operator sees the choices."""
+    with pytest.raises(BadConfig, match=r"wlan9.*eth0 192\.0\.2\.7.*eth1"):
+        choose(HOSTS, Family.V4, iface=("wlan9",))
+
+
+def test_a_public_address_of_this_host_names_its_interface() -> None:
+    """As in flannel; one behind NAT falls back to the default route."""
+    assert choose(HOSTS, Family.V4, public=ip_address("198.51.100.7")).link == "eth1"
+    assert choose(HOSTS, Family.V4, public=ip_address("203.0.113.5")).link == "eth0"
+
+
+def test_no_default_route_is_waited_for_not_fatal() -> None:
+    """A node may boot before its network is up."""
+    with pytest.raises(NotReady, match="no default route for V6"):
+        choose(HOSTS, Family.V6)
