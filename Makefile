@@ -1,0 +1,83 @@
+# Everything one does with this repository; `make` alone lists it.
+PYTHON ?= /usr/bin/python3
+VENV ?= .venv
+KEEP ?=
+SECONDS ?= 60
+PEERS ?= 2000
+DESTDIR ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+CODE := overlay agent cni e2e tests conftest.py
+PYTEST := $(BIN)/python -m pytest -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench build install
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: packages $(STAMP) ## Debian packages (as root) and the virtual environment
+
+packages:
+	@tools/install-packages
+
+$(STAMP): pyproject.toml constraints.txt | packages
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo "setup: installing pinned packages into $(VENV)"
+	@$(BIN)/pip install -q -c constraints.txt hatchling
+	@$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+fmt: $(STAMP) ## format and sort imports
+	$(BIN)/ruff check -q --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+lint: $(STAMP) type ## ruff, mypy, layers and doors
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/lint-imports --no-cache
+
+type: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+test: setup ## all of it: lint, then the three rings
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-contract
+	@$(MAKE) --no-print-directory test-e2e
+
+test-unit: $(STAMP) ## pure rooms and fakes; no root
+	$(PYTEST) tests -m 'not contract'
+
+test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
+	$(PYTEST) tests -m contract
+
+test-e2e: $(STAMP) ## whole nodes, and the demo; root
+	$(PYTEST) e2e
+
+check: lint test-unit ## what to run before every commit; no root
+
+demo: setup ## three nodes talk, live; KEEP=1 leaves them running
+	@$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
+
+demo-down: $(STAMP) ## take down kept or crashed labs
+	@$(BIN)/python -m e2e.down
+
+soak: setup ## nodes killed, joining, leaving for SECONDS=60; ends with RESULT
+	$(BIN)/python -m e2e.soak --seconds $(SECONDS)
+
+bench: setup ## PEERS=2000 programmed from cold against prebuilt messages; ends with RESULT
+	$(BIN)/python -m e2e.bench_peers --peers $(PEERS)
+
+build: $(STAMP) ## wheel and sdist into dist/
+	$(BIN)/python -m hatchling build
+
+install: ## onto this node: /opt/overlay, the unit, the CNI executables
+	$(PYTHON) -m venv $(DESTDIR)/opt/overlay
+	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt hatchling
+	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt --no-build-isolation --no-deps --force-reinstall .
+	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt .
+	ln -sf /opt/overlay/bin/overlayctl $(DESTDIR)/usr/local/bin/overlayctl
+	$(DESTDIR)/opt/overlay/bin/python -m cni.install --bin-dir $(DESTDIR)/opt/cni/bin
+	install -D -m 0644 systemd/overlay-agent.service $(DESTDIR)/etc/systemd/system/overlay-agent.service
+	@echo "next: systemctl daemon-reload && systemctl enable --now overlay-agent"

@@ -1,0 +1,36 @@
+"""Rules for every ring: what a test needs must be there, and a missing component is said aloud.
+
+On a developer's machine a contract or e2e test without root is skipped with its reason (pytest -ra
+prints it); with CI=true it is an error.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+import pytest
+
+_NEEDS_ROOT = ("contract", "e2e")
+_COMMANDS = ("ip", "bridge", "nft", "etcd", "etcdctl", "ping", "nsenter")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Judge once, before anything runs."""
+    lacking = _lacking()
+    if not lacking:
+        return
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in _NEEDS_ROOT):
+            continue
+        if os.environ.get("CI") == "true":
+            raise pytest.UsageError(
+                f"{item.nodeid} cannot run: {lacking}; CI=true forbids to skip it"
+            )
+        item.add_marker(pytest.mark.skip(reason=lacking))
+
+
+def _lacking() -> str:
+    if os.geteuid() != 0:
+        return "root is needed for network namespaces"
+    missing = [name for name in _COMMANDS if shutil.which(name) is None]
+    return f"missing commands: {', '.join(missing)} (make setup)" if missing else ""
