@@ -9,6 +9,7 @@ Reading is tolerant (Go's case-insensitive keys, absent fields, foreign backends
 cannot be read is a BadRecord with the reason.
 """
 
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ _KEY = re.compile(
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def parse_key(key: str) -> tuple[Subnet, ...]:
     """The subnets a key stands for, IPv4 first.
 

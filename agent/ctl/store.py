@@ -34,7 +34,7 @@ def registry(config: Config) -> Iterator[Registry]:
 def leases(config: Config) -> list[dict[str, Any]]:
     """One row per record under P/subnets, unreadable ones included."""
     with registry(config) as store:
-        listing = store.list()
+        listing = store.snapshot()
         rows = [_row(store, lease) for lease in listing.leases.values()]
     unreadable = [_blank(key, f"unreadable: {why}") for key, why in listing.unreadable.items()]
     return sorted(rows + unreadable, key=lambda row: str(row["subnet"]))
@@ -70,7 +70,7 @@ def leave(config: Config) -> dict[str, Any]:
         NotReady: this machine holds none.
     """
     with registry(config) as store:
-        mine = [lease for lease in store.list().leases.values() if lease.machine_id == config.machine_id]
+        mine = [lease for lease in store.snapshot().leases.values() if lease.machine_id == config.machine_id]
         if not mine:
             raise NotReady(f"no lease of machine {config.machine_id} ({config.node_name}): nothing to give back")
         for lease in mine:

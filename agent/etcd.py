@@ -1,0 +1,390 @@
+"""The only door to etcd: calls with deadlines, endpoints that are rotated, streams of our own.
+
+Uses the generated stubs and messages of python3-etcd3 and nothing else of it: its client sets no deadline
+on streams and its watcher dies silently (docs/decisions/001). No policy here: a call is tried once per
+endpoint, then it is StoreUnavailable; who retries, and how often, is said elsewhere.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
+
+from overlay.errors import BadConfig, Compacted, LeaseLost, StoreUnavailable
+
+MOST_MESSAGE_BYTES = 256 << 20
+"""A list of 20,000 leases is about 10 MB; grpc's own limit of 4 MB is too small."""
+# A stream whose server hangs is ended by HTTP/2 pings: asked every 10 s (etcd refuses more than one in 5 s),
+# an answer is due within 5 s.
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+)
+_ELSEWHERE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+)
+"""Another member may do better on these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """File names and a user; empty means not used."""
+
+    cafile: str = ""
+    certfile: str = ""
+    keyfile: str = ""
+    username: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One key as etcd has it."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A range at one revision."""
+
+    records: tuple[Record, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A watch event; ``value`` is None for a deletion."""
+
+    key: str
+    record: Record | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of a transaction: ``listing`` holds what the losing branch read."""
+
+    succeeded: bool
+    revision: int
+    listing: Listing
+
+
+class Etcd:
+    """A client for one thread or many. ``timeout_s`` is the deadline of one call at one endpoint."""
+
+    def __init__(
+        self, endpoints: Sequence[str], *, credentials: Credentials | None = None, timeout_s: float = 5.0
+    ) -> None:
+        self.endpoints = tuple(endpoints)
+        self._credentials = credentials or Credentials()
+        self._timeout_s = timeout_s
+        self._current = 0
+        self._lock = threading.Lock()
+        self._channels: dict[str, grpc.Channel] = {}
+        self._token = ""
+        self._watches: set[Watch] = set()
+
+    def close(self) -> None:
+        """End every stream and channel; calls under way fail."""
+        for watch in tuple(self._watches):
+            watch.close()
+        with self._lock:
+            channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.close()
+
+    # --- calls -----------------------------------------------------------------------------------------
+
+    def range(self, start: str, end: str = "", *, revision: int = 0) -> Listing:
+        """The key ``start``, or all of [start, end)."""
+        request = rpc_pb2.RangeRequest(key=start.encode(), range_end=end.encode(), revision=revision)
+        answer = self._call(lambda kv, **o: kv.Range(request, **o), rpc_pb2_grpc.KVStub)
+        return Listing(tuple(_record(item) for item in answer.kvs), answer.header.revision)
+
+    def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
+        """Write; returns the revision."""
+        request = rpc_pb2.PutRequest(key=key.encode(), value=value, lease=lease)
+        answer = self._call(lambda kv, **o: kv.Put(request, **o), rpc_pb2_grpc.KVStub)
+        return int(answer.header.revision)
+
+    def txn(
+        self,
+        compares: Sequence[rpc_pb2.Compare],
+        then: Sequence[rpc_pb2.RequestOp],
+        otherwise: Sequence[rpc_pb2.RequestOp] = (),
+    ) -> Outcome:
+        """One transaction. A deadline leaves it unknown whether it was done: read before trying again."""
+        request = rpc_pb2.TxnRequest(compare=compares, success=then, failure=otherwise)
+        answer = self._call(lambda kv, **o: kv.Txn(request, **o), rpc_pb2_grpc.KVStub)
+        records = [
+            _record(item)
+            for response in answer.responses
+            if response.HasField("response_range")
+            for item in response.response_range.kvs
+        ]
+        revision = int(answer.header.revision)
+        return Outcome(answer.succeeded, revision, Listing(tuple(records), revision))
+
+    def grant(self, ttl_s: int) -> int:
+        """A new etcd lease; returns its id."""
+        request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s)
+        answer = self._call(lambda lease, **o: lease.LeaseGrant(request, **o), rpc_pb2_grpc.LeaseStub)
+        return int(answer.ID)
+
+    def keepalive(self, lease: int) -> int:
+        """Renew once, without a new revision; returns the TTL in seconds.
+
+        Raises:
+            LeaseLost: etcd no longer knows the lease.
+        """
+        request = rpc_pb2.LeaseKeepAliveRequest(ID=lease)
+
+        def once(stub: Any, **options: Any) -> Any:  # noqa: ANN401 - generated stubs are untyped
+            stream = stub.LeaseKeepAlive(iter([request]), **options)
+            try:
+                return next(stream)
+            finally:
+                stream.cancel()
+
+        answer = self._call(once, rpc_pb2_grpc.LeaseStub)
+        if answer.TTL <= 0:
+            raise LeaseLost(f"etcd lease {lease:x} has expired or was revoked")
+        return int(answer.TTL)
+
+    def revoke(self, lease: int) -> None:
+        """End a lease and its keys; an unknown one is fine."""
+        request = rpc_pb2.LeaseRevokeRequest(ID=lease)
+        with contextlib.suppress(LeaseLost):
+            self._call(lambda stub, **o: stub.LeaseRevoke(request, **o), rpc_pb2_grpc.LeaseStub)
+
+    def time_to_live(self, lease: int) -> int:
+        """Seconds left; -1 if etcd does not know the lease."""
+        request = rpc_pb2.LeaseTimeToLiveRequest(ID=lease)
+        answer = self._call(lambda stub, **o: stub.LeaseTimeToLive(request, **o), rpc_pb2_grpc.LeaseStub)
+        return int(answer.TTL)
+
+    def compact(self, revision: int) -> None:
+        """Forget history below a revision; for tests and operators."""
+        request = rpc_pb2.CompactionRequest(revision=revision, physical=True)
+        self._call(lambda kv, **o: kv.Compact(request, **o), rpc_pb2_grpc.KVStub)
+
+    def watch(self, start: str, end: str, *, revision: int) -> "Watch":
+        """All changes of [start, end) from ``revision`` on, as a stream of its own."""
+        endpoint = self.endpoints[self._current % len(self.endpoints)]
+        made = Watch(rpc_pb2_grpc.WatchStub(self._channel(endpoint)), start, end, revision, self._metadata())
+        made.on_close = lambda: self._watches.discard(made)
+        made.on_failure = lambda error: self._failed(endpoint, error)
+        self._watches.add(made)
+        return made
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _call(self, call: Callable[..., Any], stub: Callable[[grpc.Channel], Any]) -> Any:  # noqa: ANN401
+        """Try each endpoint once, beginning with the one that last answered."""
+        failure: StoreUnavailable | None = None
+        renewed = False
+        for _ in range(len(self.endpoints) + 1):
+            endpoint = self.endpoints[self._current % len(self.endpoints)]
+            try:
+                return call(stub(self._channel(endpoint)), timeout=self._timeout_s, metadata=self._metadata())
+            except grpc.RpcError as error:
+                if _is_token_expired(error) and not renewed:
+                    self._token, renewed = "", True
+                    continue
+                failure = self._failed(endpoint, error)
+                if error.code() not in _ELSEWHERE or self._current % len(self.endpoints) == 0:
+                    raise failure from error
+            except ValueError as error:  # grpc: "Cannot invoke RPC on closed channel!"
+                raise StoreUnavailable("the etcd client was closed") from error
+        raise failure or StoreUnavailable(f"etcd at {', '.join(self.endpoints)} does not answer")
+
+    def _failed(self, endpoint: str, error: grpc.RpcError) -> StoreUnavailable:
+        """Move on to the next endpoint and say what happened at this one."""
+        code, words = error.code(), _words(error)
+        if code is grpc.StatusCode.NOT_FOUND and "lease not found" in words:
+            raise LeaseLost(words) from error
+        if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in words:
+            raise Compacted(words, revision=0) from error
+        if code in _ELSEWHERE:
+            with self._lock:
+                if self.endpoints[self._current % len(self.endpoints)] == endpoint:
+                    self._current += 1
+        return StoreUnavailable(f"etcd at {endpoint}: {words}", hint=f"etcdctl --endpoints {endpoint} endpoint health")
+
+    def _channel(self, endpoint: str) -> grpc.Channel:
+        with self._lock:
+            if endpoint not in self._channels:
+                self._channels[endpoint] = self._connect(endpoint)
+            return self._channels[endpoint]
+
+    def _connect(self, endpoint: str) -> grpc.Channel:
+        scheme, _, rest = endpoint.rpartition("://")
+        target, options = rest or endpoint, list(_OPTIONS)
+        if scheme != "https" and not self._credentials.cafile:
+            return grpc.insecure_channel(target, options=options)
+        keys = grpc.ssl_channel_credentials(
+            root_certificates=_file("etcd_cafile", self._credentials.cafile),
+            private_key=_file("etcd_keyfile", self._credentials.keyfile),
+            certificate_chain=_file("etcd_certfile", self._credentials.certfile),
+        )
+        return grpc.secure_channel(target, keys, options=options)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """WithRequireLeader, so that a cut-off member says so instead of answering nothing; and the token."""
+        leader = (("hasleader", "true"),)
+        if not self._credentials.username:
+            return leader
+        if not self._token:
+            self._token = self._authenticate()
+        return (*leader, ("token", self._token))
+
+    def _authenticate(self) -> str:
+        request = rpc_pb2.AuthenticateRequest(
+            name=self._credentials.username, password=self._credentials.password
+        )
+        endpoint = self.endpoints[self._current % len(self.endpoints)]
+        try:
+            answer = rpc_pb2_grpc.AuthStub(self._channel(endpoint)).Authenticate(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise self._failed(endpoint, error) from error
+        return str(answer.token)
+
+
+class Watch:
+    """One stream. Iterate for batches of changes; ``close`` from any thread ends the iteration."""
+
+    def __init__(
+        self, stub: Any, start: str, end: str, revision: int, metadata: tuple[tuple[str, str], ...]  # noqa: ANN401
+    ) -> None:
+        self.on_close: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[grpc.RpcError], StoreUnavailable] = lambda error: StoreUnavailable(_words(error))
+        self._requests: queue.SimpleQueue[rpc_pb2.WatchRequest | None] = queue.SimpleQueue()
+        self._requests.put(
+            rpc_pb2.WatchRequest(
+                create_request=rpc_pb2.WatchCreateRequest(
+                    key=start.encode(), range_end=end.encode(), start_revision=revision, progress_notify=True
+                )
+            )
+        )
+        self._closed = threading.Event()
+        self._call = stub.Watch(iter(self._requests.get, None), metadata=metadata)
+
+    def close(self) -> None:
+        """End the stream; again is harmless."""
+        self._closed.set()
+        self._requests.put(None)
+        self._call.cancel()
+        self.on_close()
+
+    def __iter__(self) -> Iterator[tuple[list[Change], int]]:
+        """(changes, revision reached), an empty list for a progress report.
+
+        Raises:
+            Compacted: the start revision is gone.
+            StoreUnavailable: the stream ended; not after ``close``.
+        """
+        try:
+            for answer in self._call:
+                if answer.compact_revision:
+                    raise Compacted("the watched revision was compacted", revision=answer.compact_revision)
+                if answer.canceled:
+                    raise StoreUnavailable("etcd cancelled the watch")
+                yield [_change(event) for event in answer.events], int(answer.header.revision)
+        except grpc.RpcError as error:
+            if not self._closed.is_set():
+                raise self.on_failure(error) from error
+        finally:
+            self.close()
+
+
+# --- the words of a transaction ----------------------------------------------------------------------------
+
+
+def unchanged_since(start: str, end: str, revision: int) -> Any:  # noqa: ANN401 - generated messages are untyped
+    """Compare: every key of [start, end) was last modified at ``revision`` or before; true for an empty range."""
+    return rpc_pb2.Compare(
+        result=rpc_pb2.Compare.LESS,
+        target=rpc_pb2.Compare.MOD,
+        key=start.encode(),
+        range_end=end.encode(),
+        mod_revision=revision + 1,
+    )
+
+
+def modified_at(key: str, revision: int) -> Any:  # noqa: ANN401
+    """Compare: the key was last modified exactly then (0: it does not exist)."""
+    return rpc_pb2.Compare(
+        result=rpc_pb2.Compare.EQUAL, target=rpc_pb2.Compare.MOD, key=key.encode(), mod_revision=revision
+    )
+
+
+def putting(key: str, value: bytes, *, lease: int = 0) -> Any:  # noqa: ANN401
+    """Then: write."""
+    return rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=key.encode(), value=value, lease=lease))
+
+
+def deleting(key: str) -> Any:  # noqa: ANN401
+    """Then: delete."""
+    return rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=key.encode()))
+
+
+def reading(start: str, end: str, *, modified_after: int = 0) -> Any:  # noqa: ANN401
+    """Then or else: read what of [start, end) was modified after a revision."""
+    request = rpc_pb2.RangeRequest(
+        key=start.encode(), range_end=end.encode(), min_mod_revision=modified_after + 1
+    )
+    return rpc_pb2.RequestOp(request_range=request)
+
+
+def _record(item: Any) -> Record:  # noqa: ANN401
+    key = item.key.decode(errors="replace")
+    return Record(key, item.value, item.create_revision, item.mod_revision, item.lease)
+
+
+def _change(event: Any) -> Change:  # noqa: ANN401
+    record = _record(event.kv) if event.type == event.PUT else None
+    return Change(event.kv.key.decode(errors="replace"), record, event.kv.mod_revision)
+
+
+def _words(error: grpc.RpcError) -> str:
+    """grpc's long-winded details, shortened to what an operator needs."""
+    details = error.details() or error.code().name
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer within the deadline"
+    for known in ("Connection refused", "No route to host", "Network is unreachable", "Connection reset"):
+        if known.lower() in details.lower():
+            return known.lower()
+    return str(details).splitlines()[0][:200]
+
+
+def _is_token_expired(error: grpc.RpcError) -> bool:
+    return error.code() is grpc.StatusCode.UNAUTHENTICATED and "invalid auth token" in (error.details() or "")
+
+
+def _file(key: str, name: str) -> bytes | None:
+    if not name:
+        return None
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise BadConfig(f"{key} = {name!r}: {error.strerror}") from error

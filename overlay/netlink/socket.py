@@ -1,0 +1,251 @@
+"""One NETLINK_ROUTE socket: requests, dumps, batches, and which answer belongs to which request.
+
+How a batch works: some 64 messages in one datagram, an acknowledgement asked for the last one only.
+The kernel answers a message that fails with an NLMSG_ERROR of its sequence number even so, and goes
+on with the rest; reading up to the last one's acknowledgement therefore tells every message's fate.
+
+Not thread-safe: one socket, one thread at a time. Opening one costs some 20 µs.
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+from overlay.errors import BadInput, KernelBusy, KernelRefused, OverlayError
+from overlay.netlink import constants as c
+from overlay.netlink.attributes import FLAGS_AT, HEADER, SEQUENCE_AT
+from overlay.netlink.namespace import run_inside
+from overlay.netlink.parse import error_of, frames
+
+BATCH_MESSAGES = 64
+BATCH_BYTES = 32 * 1024
+RECEIVE_BUFFER = 4 * 1024 * 1024
+ANSWER_WITHIN_S = 20
+"""The kernel answers while we wait; this only ends a wait for an answer that was lost."""
+DUMP_TRIES = 5
+_RECEIVE = 64 * 1024
+"""The kernel fills dump datagrams up to 32 KiB."""
+_BUSY = {errno.ENOBUFS, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOMEM}
+_SO_RCVBUFFORCE = 33
+"""asm-generic/socket.h; needs CAP_NET_ADMIN, passes net.core.rmem_max."""
+_TYPE_AT = 4
+_GET = 2
+"""rtnetlink orders its types NEW, DEL, GET, SET from 16 on."""
+_NAMES = {
+    getattr(c, name): name
+    for name in dir(c)
+    if name.startswith(("RTM_NEW", "RTM_DEL", "RTM_GET", "RTM_SET"))
+}
+
+
+class Transport(Protocol):
+    """What is needed of a socket."""
+
+    def send(self, data: bytes, /) -> int:
+        """Send one datagram."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Receive one datagram."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+class Netlink:
+    """A context manager around one socket. ``changes`` counts the changes the kernel accepted."""
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        self.changes = 0
+        self._socket = transport if transport is not None else open_socket()
+        self._sequence = 0
+
+    @classmethod
+    def in_namespace(cls, namespace: Path | str | int) -> Self:
+        """Open a socket inside a network namespace, given its path or an open descriptor of it.
+
+        The socket stays there; the caller's thread never leaves its own namespace.
+        """
+        return cls(run_inside(namespace, open_socket))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; again is harmless."""
+        self._socket.close()
+
+    def request(self, message: bytes) -> None:
+        """Send one request and wait for its acknowledgement; raises KernelRefused or KernelBusy."""
+        self.get(message)
+
+    def get(self, message: bytes) -> list[tuple[int, bytes]]:
+        """Send one request; the (type, payload) answers that came before the acknowledgement."""
+        sequence = self._send([message])
+        answers: list[tuple[int, bytes]] = []
+        for kind, flags, answered, payload in self._receive():
+            if answered != sequence:
+                continue
+            if kind == c.NLMSG_ERROR:
+                error = _failure(message, payload, flags)
+                if error is not None:
+                    raise error
+                self.changes += _changes(message)
+                return answers
+            answers.append((kind, payload))
+        raise KernelBusy("the kernel's answer ended without an acknowledgement; try again")
+
+    def dump(self, message: bytes) -> list[tuple[int, bytes]]:
+        """All (type, payload) answers to a dump request; an interrupted one is asked for again."""
+        for _ in range(DUMP_TRIES):
+            answers = self._dump_once(message)
+            if answers is not None:
+                return answers
+        raise KernelBusy(
+            f"the kernel's list ({_name(message)}) changed while it was read, {DUMP_TRIES} times; try again"
+        )
+
+    def batch(self, messages: Sequence[bytes]) -> list[OverlayError | None]:
+        """Send many; per message None or what the kernel said, in order. Failures stop nothing."""
+        results: list[OverlayError | None] = []
+        for part in _parts(messages):
+            results += self._batch_once(part)
+        return results
+
+    def _dump_once(self, message: bytes) -> list[tuple[int, bytes]] | None:
+        sequence = self._send([message], acknowledge=False)
+        answers: list[tuple[int, bytes]] = []
+        interrupted = False
+        for kind, flags, answered, payload in self._receive():
+            if answered != sequence:
+                continue
+            interrupted = interrupted or bool(flags & c.NLM_F_DUMP_INTR)
+            if kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                error = _failure(message, payload, flags)
+                if error is not None:
+                    raise error
+                return None if interrupted else answers
+            answers.append((kind, payload))
+        raise KernelBusy("the kernel's list ended without its end mark; try again")
+
+    def _batch_once(self, part: Sequence[bytes]) -> list[OverlayError | None]:
+        last = self._send(part)
+        first = last - len(part) + 1
+        results: list[OverlayError | None] = [None] * len(part)
+        try:
+            self._collect(part, first, results)
+        except KernelBusy as error:  # answers were lost: the silent ones may have failed
+            results = [result or error for result in results]
+        done = zip(part, results, strict=True)
+        self.changes += sum(_changes(message) for message, result in done if result is None)
+        return results
+
+    def _collect(
+        self, part: Sequence[bytes], first: int, results: list[OverlayError | None]
+    ) -> None:
+        for kind, flags, answered, payload in self._receive():
+            place = answered - first
+            if kind == c.NLMSG_ERROR and 0 <= place < len(part):
+                results[place] = _failure(part[place], payload, flags)
+                if place == len(part) - 1:
+                    return
+
+    def _send(self, messages: Sequence[bytes], *, acknowledge: bool = True) -> int:
+        """Number the messages, send them in one datagram; returns the last one's number."""
+        if self._sequence > 0xFFFF_0000:
+            self._sequence = 0
+        data = bytearray()
+        for message in messages:
+            self._sequence += 1
+            start = len(data)
+            data += message
+            data += b"\0" * (-len(message) % 4)
+            struct.pack_into("=I", data, start + SEQUENCE_AT, self._sequence)
+        if acknowledge:
+            flags = struct.unpack_from("=H", data, start + FLAGS_AT)[0]
+            struct.pack_into("=H", data, start + FLAGS_AT, flags | c.NLM_F_ACK)
+        try:
+            self._socket.send(bytes(data))
+        except OSError as error:
+            raise KernelBusy(
+                f"a netlink request of {len(data)} bytes was not sent: {error}"
+            ) from error
+        return self._sequence
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE)
+            except OSError as error:
+                raise KernelBusy(f"a netlink answer was lost: {error}; try again") from error
+            if not data:
+                raise KernelBusy("the netlink socket was closed while an answer was due")
+            yield from frames(data)
+
+
+def open_socket(groups: Sequence[int] = ()) -> socket.socket:
+    """A NETLINK_ROUTE socket in the calling thread's namespace, subscribed to ``groups``."""
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+    )
+    try:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        wait = struct.pack("ll", ANSWER_WITHIN_S, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+        for option in (c.NETLINK_CAP_ACK, c.NETLINK_EXT_ACK, c.NETLINK_GET_STRICT_CHK):
+            sock.setsockopt(c.SOL_NETLINK, option, 1)
+        sock.bind((0, 0))
+        for group in groups:
+            sock.setsockopt(c.SOL_NETLINK, c.NETLINK_ADD_MEMBERSHIP, group)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _parts(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut into runs of at most BATCH_MESSAGES and BATCH_BYTES (one message at least)."""
+    start, size = 0, 0
+    for place, message in enumerate(messages):
+        full = place - start == BATCH_MESSAGES or size + len(message) > BATCH_BYTES
+        if full and place > start:
+            yield messages[start:place]
+            start, size = place, 0
+        size += len(message)
+    if start < len(messages):
+        yield messages[start:]
+
+
+def _failure(message: bytes, payload: bytes, flags: int) -> OverlayError | None:
+    code, words = error_of(payload, flags)
+    if code == 0:
+        return None
+    said = os.strerror(code) + (f" ({words})" if words else "")
+    if code in _BUSY:
+        return KernelBusy(f"the kernel is busy, {_name(message)}: {said}")
+    return KernelRefused(f"the kernel refused {_name(message)}: {said}", errno=code)
+
+
+def _name(message: bytes) -> str:
+    return _NAMES.get(_type(message), f"netlink message type {_type(message)}")
+
+
+def _changes(message: bytes) -> int:
+    return int((_type(message) - c.RTM_NEWLINK) % 4 != _GET)
+
+
+def _type(message: bytes) -> int:
+    if len(message) < HEADER.size:
+        raise BadInput(
+            f"a netlink request has {len(message)} bytes, its header needs {HEADER.size}"
+        )
+    return int(struct.unpack_from("=H", message, _TYPE_AT)[0])
