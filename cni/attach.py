@@ -1,0 +1,155 @@
+"""The kernel steps that put one pod on the bridge and take it off again.
+
+One RTM_NEWLINK makes the veth pair with the pod's end already inside the pod and the host's end already
+up in the bridge; what remains inside the pod is one batch. Nothing here waits for anybody else's pod.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from cni.owner import Owner
+from overlay.errors import BadEnvironment, ForeignObject, KernelRefused, NotReady
+from overlay.model import Address, Family, HostAddress
+from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
+
+RTPROT_BOOT = 3
+"""linux/rtnetlink.h; what `ip route add` gives a pod's default route."""
+_ALL = {Family.V4: ip_network("0.0.0.0/0"), Family.V6: ip_network("::/0")}
+_GONE = {errno.ENODEV, errno.ENOENT}
+
+
+@dataclass(frozen=True, slots=True)
+class PodLink:
+    """What is asked for: the pod's interface, its addresses and their gateways."""
+
+    owner: Owner
+    bridge: str
+    mtu: int
+    addresses: tuple[HostAddress, ...]
+    gateways: tuple[Address, ...]
+
+    @property
+    def mac(self) -> str:
+        """0a:58 and the IPv4 address, so that a reused address keeps its MAC in ARP caches; else hashed."""
+        first = self.addresses[0].ip
+        tail = first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
+        return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail)
+
+    @property
+    def host_mac(self) -> str:
+        """Locally administered, from the owner's digest."""
+        tail = bytes.fromhex(self.owner.digest[12:22])
+        return "0e:" + ":".join(f"{byte:02x}" for byte in tail)
+
+
+@contextmanager
+def namespace(path: str) -> Iterator[int]:
+    """An open descriptor of the pod's network namespace.
+
+    Raises:
+        BadEnvironment: there is none at that path.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadEnvironment(f"CNI_NETNS={path} cannot be opened: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def find(netlink: Netlink, name: str) -> LinkInfo | None:
+    """A link by name, or None."""
+    try:
+        answers = netlink.get(link_messages.link_get(name))
+    except KernelRefused as error:
+        if error.errno in _GONE:
+            return None
+        raise
+    return next((parse.parse_link(body) for _, body in answers), None)
+
+
+def attach(link: PodLink, netns: int) -> LinkInfo:
+    """Make everything; on any failure nothing is left. Returns the bridge.
+
+    Raises:
+        NotReady: the bridge is not there.
+        KernelRefused: the pod has an interface of that name already, or what the kernel says.
+    """
+    with Netlink() as host, Netlink.in_namespace(netns) as pod, ExitStack() as undo:
+        bridge = find(host, link.bridge)
+        if bridge is None:
+            raise NotReady(f"bridge {link.bridge} is not there", hint="overlayctl status")
+        if find(pod, link.owner.ifname) is not None:
+            raise KernelRefused(
+                f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
+            )
+        _make(host, link, netns, bridge.index)
+        undo.callback(detach, link.owner)
+        host.request(link_messages.link_set(link.owner.host_link, alias=link.owner.alias))
+        _configure(pod, link)
+        undo.pop_all()
+        return bridge
+
+
+def detach(owner: Owner) -> None:
+    """Delete the host's end, and the pod's with it; nothing there is success.
+
+    Raises:
+        ForeignObject: a link of that name bears somebody else's mark.
+    """
+    with Netlink() as host:
+        link = find(host, owner.host_link)
+        if link is None:
+            return
+        if link.alias not in ("", owner.alias):  # "" where an ADD was killed before it could mark the link
+            raise ForeignObject(
+                f"link {link.name} belongs to {link.alias}, not to {owner}",
+                errno=errno.EEXIST,
+                hint=f"look: ip -d link show {link.name}",
+            )
+        try:
+            host.request(link_messages.link_delete(link.index))
+        except KernelRefused as error:
+            if error.errno not in _GONE:
+                raise
+
+
+def _make(host: Netlink, link: PodLink, netns: int, bridge: int) -> None:
+    host.request(
+        link_messages.link_veth(
+            link.owner.host_link,
+            link.owner.ifname,
+            mtu=link.mtu,
+            netns_fd=netns,
+            master=bridge,
+            mac=link.host_mac,
+            peer_mac=link.mac,
+        )
+    )
+
+
+def _configure(pod: Netlink, link: PodLink) -> None:
+    """Inside the pod: loopback, addresses, up, default routes; in one batch, failing as a whole."""
+    eth, loopback = find(pod, link.owner.ifname), find(pod, "lo")
+    if eth is None or loopback is None:
+        raise KernelRefused(f"{link.owner.ifname} vanished while it was configured", errno=errno.ENODEV)
+    requests = [
+        link_messages.link_set(loopback.index, up=True),
+        *(messages.address_add(eth.index, address) for address in link.addresses),
+        link_messages.link_set(eth.index, up=True),
+        *_defaults(eth.index, link.gateways),
+    ]
+    for error in pod.batch(requests):
+        if error is not None:
+            raise error
+
+
+def _defaults(index: int, gateways: Sequence[Address]) -> Iterator[bytes]:
+    for gateway in gateways:
+        yield messages.route_add(_ALL[Family.of(gateway)], link=index, via=gateway, protocol=RTPROT_BOOT)

@@ -1,0 +1,69 @@
+"""One request from beginning to end: bytes in, exit code and stdout out, whatever happens.
+
+Called by the agent for what comes through its socket, and by ``python -m cni`` where no agent answers.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from cni import commands, protocol, results
+from cni.protocol import Request, Verb
+from overlay import nodefile
+from overlay.errors import BadEnvironment, NotReady, OverlayError
+
+NO_AGENT = "overlay-agent does not run or has not got a subnet yet"
+
+
+def run(
+    environ: Mapping[str, str], stdin: bytes, run_dir: Path, *, waiting: str = NO_AGENT
+) -> tuple[int, bytes]:
+    """(exit code, stdout). ``waiting`` is what to say while there is no node page. Never raises."""
+    try:
+        request = protocol.parse(environ, stdin)
+        return 0, _answer(request, run_dir, waiting)
+    except OverlayError as error:
+        return 1, results.encode_error(error, _speakable(stdin))
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        return 1, results.encode_internal_error(error, _speakable(stdin))
+
+
+def main() -> int:
+    """``python -m cni``: environment and stdin as a runtime gives them."""
+    run_dir = Path(os.environ.get("OVERLAY_RUN_DIR") or nodefile.DEFAULT_RUN_DIR)
+    code, stdout = run(os.environ, sys.stdin.buffer.read(protocol.MOST_STDIN_BYTES + 1), run_dir)
+    sys.stdout.buffer.write(stdout)
+    sys.stdout.buffer.flush()
+    return code
+
+
+def _answer(request: Request, run_dir: Path, waiting: str) -> bytes:
+    match request.verb:
+        case Verb.VERSION:
+            return results.encode_versions(request.config.version)
+        case Verb.ADD:
+            result = commands.add(request, _page(run_dir, waiting), run_dir)
+            return results.encode_result(result, request.config.version)
+        case Verb.DEL:
+            commands.delete(request, run_dir)
+            return b""
+        case Verb.STATUS:
+            _page(run_dir, waiting)
+            return b""
+    raise BadEnvironment(f"CNI_COMMAND={request.verb.value} is not served yet")
+
+
+def _page(run_dir: Path, waiting: str) -> nodefile.NodePage:
+    try:
+        return nodefile.read_page(run_dir)
+    except NotReady as error:
+        raise NotReady(f"this node cannot take pods yet: {waiting}", hint=f"{error}; {error.hint}") from error
+
+
+def _speakable(stdin: bytes) -> str:
+    """The version to answer an error in: the one asked for, if we speak it."""
+    version = protocol.stated_version(stdin)
+    return version if version in protocol.VERSIONS else protocol.NEWEST
