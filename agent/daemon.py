@@ -95,7 +95,7 @@ class Agent:
         self._ready = False
         self._pages = Pages(config)
         self._netlink = Netlink()
-        self._dataplane = Dataplane(config.run_dir, bridge=config.bridge)
+        self._dataplane = Dataplane(config.run_dir)
         self._join = Join(config, Memory(config.state_dir), self._netlink)
         self._loop = Loop(
             Reconciler(self._dataplane, clock=time.monotonic, resync_s=config.resync_interval),

@@ -113,6 +113,11 @@ class Reconciler:
         """Something else touched the kernel: read all of it soon."""
         self._next_resync = min(self._next_resync, self._clock() + after_s)
 
+    def explains(self, item: KernelObject, *, deleted: bool) -> bool:
+        """True if an event about one of our objects only says what we want anyway."""
+        wanted = self._wanted.want.get(item.key)
+        return wanted is None if deleted else wanted == item
+
     # --- what goes out ---------------------------------------------------------------------------
 
     @property

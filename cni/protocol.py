@@ -9,7 +9,6 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -90,7 +89,7 @@ class Request:
     container: str = ""
     ifname: str = ""
     netns: str = ""
-    args: Mapping[str, str] = MappingProxyType({})
+    args: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def owner(self) -> Owner:

@@ -304,7 +304,7 @@ class Route:
     """
 
     dst: Subnet
-    via: Address
+    via: Address | None
     link: str
     onlink: bool = True
     protocol: int = ROUTE_PROTOCOL

@@ -1,0 +1,63 @@
+"""Netlink events → the reconcile loop: what is not explained by what we want is looked at again.
+
+Our own changes come back as events too. They carry the wanted value, so a dictionary look-up tells them
+apart; anything else (a deleted route, a device that went down, lost events) asks for a full read, which
+alone decides what is wrong. Reads follow one another at a distance, so that a fight with another program
+costs little.
+"""
+
+import logging
+import threading
+
+from agent.loop import Loop
+from agent.reconcile import Reconciler
+from overlay.dataplane import Dataplane
+from overlay.errors import BadInput
+from overlay.netlink.monitor import Monitor
+from overlay.netlink.parse import Record
+
+log = logging.getLogger(__name__)
+
+LOOK_AFTER_S = 0.15
+"""Changes come in groups: wait for the rest of the group before looking."""
+
+
+class KernelWatch:
+    """One thread; it touches the kernel only to listen."""
+
+    def __init__(self, loop: Loop, dataplane: Dataplane) -> None:
+        self._loop = loop
+        self._dataplane = dataplane
+        self._monitor = Monitor()
+        self._thread = threading.Thread(target=self._listen, name="kernelwatch", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._monitor.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                records = self._monitor.read()
+            except EOFError:
+                return
+            except BadInput as error:
+                log.warning("a kernel event cannot be read: %s", error)
+                continue
+            if records is None:
+                log.info("kernel events were lost, reading everything")
+                self._loop.post(lambda reconciler: reconciler.kernel_changed())
+            elif records:
+                self._loop.post(lambda reconciler, these=records: self._judge(reconciler, these))  # type: ignore[misc]
+
+    def _judge(self, reconciler: Reconciler, records: list[Record]) -> None:
+        """In the loop's thread."""
+        for record in records:
+            item = self._dataplane.observe(record)
+            if item is not None and not reconciler.explains(item, deleted=record.deleted):
+                reconciler.kernel_changed(after_s=LOOK_AFTER_S)
+                return

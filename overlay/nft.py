@@ -1,0 +1,58 @@
+"""The only door to nftables: libnftables in process, by ctypes (Debian: libnftables1).
+
+A subprocess per change would cost milliseconds and leave the kernel work to its exit; the library takes
+the same text as ``nft -f`` and applies a whole buffer as one transaction.
+"""
+
+import ctypes
+import errno
+import threading
+
+from overlay.errors import KernelRefused
+
+LIBRARY = "libnftables.so.1"
+_OUTPUT_STATELESS = 1 << 1  # NFT_CTX_OUTPUT_STATELESS, nftables/libnftables.h
+
+
+class Nft:
+    """One library context, bound to the network namespace it was made in. Thread-safe.
+
+    Raises:
+        KernelRefused: the library is not there.
+    """
+
+    def __init__(self) -> None:
+        try:
+            lib = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise KernelRefused(
+                f"{LIBRARY} cannot be loaded: {error}", errno=errno.ENOENT, hint="apt-get install libnftables1"
+            ) from error
+        lib.nft_ctx_new.restype = ctypes.c_void_p
+        lib.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
+        lib.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+        self._lib = lib
+        self._context = ctypes.c_void_p(lib.nft_ctx_new(0))
+        self._lock = threading.Lock()
+        lib.nft_ctx_output_set_flags(self._context, _OUTPUT_STATELESS)
+        lib.nft_ctx_buffer_output(self._context)
+        lib.nft_ctx_buffer_error(self._context)
+
+    def run(self, text: str) -> str:
+        """Apply a buffer, all or nothing; returns what nft printed.
+
+        Raises:
+            KernelRefused: nft's own words.
+        """
+        with self._lock:
+            code = self._lib.nft_run_cmd_from_buffer(self._context, text.encode())
+            output = self._lib.nft_ctx_get_output_buffer(self._context) or b""
+            words = self._lib.nft_ctx_get_error_buffer(self._context) or b""
+        if code:
+            raise KernelRefused(f"nft refused: {words.decode(errors='replace').strip()}", errno=errno.EINVAL)
+        return str(output.decode(errors="replace"))
+
+    def list_table(self, table: str) -> str | None:
+        """A table as nft prints it, without counters; None if there is none."""
+        names = self.run("list tables").splitlines()
+        return self.run(f"list table {table}") if f"table {table}" in names else None

@@ -1,0 +1,57 @@
+"""The text of our nft table: masquerading and forwarding for the pod network. Pure.
+
+The order of the masquerade rules is flannel's (pkg/trafficmngr/iptables): C is the cluster's network, S
+this node's subnet. A mark bit 0x4000 is kube-proxy's "masquerade this", which it does itself.
+"""
+
+from collections.abc import Sequence
+
+from overlay.model import Family, Subnet
+
+TABLE = "inet overlay"
+_WORD = {Family.V4: "ip", Family.V6: "ip6"}
+_MULTICAST = {Family.V4: "224.0.0.0/4", Family.V6: "ff00::/8"}
+
+
+def render_inet(
+    networks: Sequence[tuple[Subnet, Subnet]], *, masquerade: bool, fully_random: bool
+) -> str:
+    """One transaction that replaces the table; ``networks`` are (cluster, own subnet) per family."""
+    nat = _postrouting(networks, fully_random=fully_random) if masquerade else []
+    forward = [
+        f'{_WORD[Family.of(cluster)]} {side} {cluster} accept comment "pod traffic is forwarded"'
+        for cluster, _ in networks
+        for side in ("saddr", "daddr")
+    ]
+    # nft 1.0.6 wants a newline before each closing brace.
+    lines = [
+        f"add table {TABLE}",
+        f"delete table {TABLE}",
+        f"table {TABLE} {{",
+        "\tchain postrouting {",
+        "\t\ttype nat hook postrouting priority srcnat; policy accept;",
+        *(f"\t\t{rule}" for rule in nat),
+        "\t}",
+        "\tchain forward {",
+        "\t\ttype filter hook forward priority filter; policy accept;",
+        *(f"\t\t{rule}" for rule in forward),
+        "\t}",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _postrouting(networks: Sequence[tuple[Subnet, Subnet]], *, fully_random: bool) -> list[str]:
+    how = "masquerade fully-random" if fully_random else "masquerade"
+    rules = ['meta mark & 0x4000 == 0x4000 return comment "kube-proxy masquerades this itself"']
+    for cluster, own in networks:
+        family = Family.of(cluster)
+        ip = _WORD[family]
+        rules += [
+            f'{ip} saddr {own} {ip} daddr {cluster} return comment "pod to pod, leaving"',
+            f'{ip} saddr {cluster} {ip} daddr {own} return comment "pod to pod, arriving"',
+            f'{ip} saddr != {cluster} {ip} daddr {own} return comment "from outside to our pods"',
+            f'{ip} saddr {cluster} {ip} daddr != {_MULTICAST[family]} {how} comment "pods to the outside"',
+            f'{ip} saddr != {cluster} {ip} daddr {cluster} {how} comment "outside to pods of other nodes"',
+        ]
+    return rules
