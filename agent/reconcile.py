@@ -31,7 +31,9 @@ STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
 AT_ONCE_AGAIN = 5
-"""A device made anew loses its routes and neighbours, so the kernel is read again; this often at most in a row."""
+"""A device made anew loses its routes and neighbours, so the kernel is read again; so often in a row."""
+GAP_FIRST_S, GAP_MOST_S, CALM_S = 0.3, 30.0, 10.0
+"""Pause between two repairs asked for by events: doubles while somebody keeps undoing ours."""
 
 
 class Kernel(Protocol):
@@ -77,6 +79,8 @@ class Reconciler:
         self._snapshot_seen = False
         self._next_resync = 0.0
         self._in_a_row = 0
+        self._fights = 0
+        self._last_mend = 0.0
         self._was_in_sync = False
 
     # --- what comes in ---------------------------------------------------------------------------
@@ -111,7 +115,8 @@ class Reconciler:
 
     def kernel_changed(self, after_s: float = 0.0) -> None:
         """Something else touched the kernel: read all of it soon."""
-        self._next_resync = min(self._next_resync, self._clock() + after_s)
+        gap = min(GAP_MOST_S, GAP_FIRST_S * 2 ** min(self._fights, 10)) if self._fights else 0.0
+        self._next_resync = min(self._next_resync, max(self._clock() + after_s, self._last_mend + gap))
 
     def explains(self, item: KernelObject, *, deleted: bool) -> bool:
         """True if an event about one of our objects only says what we want anyway."""
@@ -196,7 +201,7 @@ class Reconciler:
         same = before is not None and before.content() == lease.content()
         if same and before is not None and before.create_revision == lease.create_revision:
             return
-        if self._snapshot_seen and not self._is_me(lease.key):
+        if self._snapshot_seen and self.me is not None and not self._is_me(lease.key):
             word = "changed" if before else "joined"
             log.info("peer %s node=%s lease=%s", word, lease.node or "(no name)", lease.key)
         self._want_peer(lease)
@@ -243,6 +248,9 @@ class Reconciler:
     def _log_drift(self, keys: list[Hashable], have: Mapping[Hashable, KernelObject]) -> None:
         if not keys:
             return
+        now = self._clock()
+        self._fights = self._fights + 1 if now - self._last_mend < CALM_S else 1
+        self._last_mend = now
         steps = plan(self._wanted.want, have, keys)
         self.mended += len(steps)
         self.last_mended = [str(step) for step in steps[:20]]

@@ -1,7 +1,7 @@
 """The kernel steps that put one pod on the bridge and take it off again.
 
 One RTM_NEWLINK makes the veth pair with the pod's end already inside the pod and the host's end already
-up in the bridge; what remains inside the pod is one batch. Nothing here waits for anybody else's pod.
+in the bridge, one marks it and brings it up; what remains inside the pod is one batch. Nothing here waits for anybody else's pod.
 """
 
 import errno
@@ -91,7 +91,11 @@ def attach(link: PodLink, netns: int) -> LinkInfo:
             )
         _make(host, link, netns, bridge.index)
         undo.callback(detach, link.owner)
-        host.request(link_messages.link_set(link.owner.host_link, alias=link.owner.alias))
+        host.request(
+            link_messages.link_set(
+                link.owner.host_link, alias=link.owner.alias, no_link_local=True, up=True
+            )
+        )
         _configure(pod, link)
         undo.pop_all()
         return bridge

@@ -111,7 +111,7 @@ def link_veth(
     peer_mac: str | None = None,
     group: int = 0,
 ) -> bytes:
-    """Make a veth pair in one request: host end UP and in its bridge, the peer already in the pod.
+    """Make a veth pair in one request: host end (DOWN) in its bridge, the peer already in the pod.
 
     ``netns_fd`` is an open descriptor of the pod's network namespace, ``master`` the bridge's index.
     """
@@ -122,7 +122,7 @@ def link_veth(
         parts.append(number32(IFLA_MASTER, master))
     if group:
         parts.append(number32(IFLA_GROUP, group))
-    return _create(name, *parts, _NO_LINK_LOCAL, up=True)
+    return _create(name, *parts)
 
 
 def link_set(
@@ -199,7 +199,6 @@ def _link_info(kind: str, *data: bytes) -> bytes:
     return nested(IFLA_LINKINFO, *parts)
 
 
-def _create(name: str, *parts: bytes, up: bool = False) -> bytes:
-    flags = IFF_UP if up else 0
-    head = _IFINFO.pack(0, 0, 0, flags, flags) + text(IFLA_IFNAME, name)
+def _create(name: str, *parts: bytes) -> bytes:
+    head = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name)
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, head, *parts)
