@@ -47,7 +47,10 @@ def mine(leases: Iterable[Lease], identity: Identity, tunnels: Tunnels) -> Lease
             return lease
     for lease in found:
         shared = [
-            end for end in lease.endpoints if end.underlay and end.family in tunnels
+            end
+            for end in lease.endpoints
+            if end.underlay
+            and end.family in tunnels
             and end.underlay == tunnels[end.family].underlay
         ]
         if shared and lease.machine_id:
@@ -122,7 +125,9 @@ def _one(
         number = rng.randrange(total)
         if number not in blocked and netconfig.nth(pool, number) not in used:
             return netconfig.nth(pool, number)
-    known = {netconfig.index(pool, net): when for net, when in used.items() if netconfig.fits(pool, net)}
+    known = {
+        netconfig.index(pool, net): when for net, when in used.items() if netconfig.fits(pool, net)
+    }
     if total - len(blocked | known.keys()) > 0:
         return netconfig.nth(pool, _some_fresh(total, blocked | known.keys(), rng))
     free = known.keys() - blocked
@@ -155,4 +160,6 @@ def _blocked(pool: Pool, taken: Sequence[Subnet], total: int) -> tuple[set[int],
 def _some_fresh(total: int, not_these: set[int], rng: random.Random) -> int:
     """A number that is in neither; the pool is nearly used up, so walk from a random place."""
     start = rng.randrange(total)
-    return next(number % total for number in range(start, start + total) if number % total not in not_these)
+    return next(
+        number % total for number in range(start, start + total) if number % total not in not_these
+    )

@@ -146,11 +146,17 @@ class Agent:
 
     def held(self, network: Network, me: Me, claimed: Claimed) -> None:
         """Called in the life's thread."""
-        log.info("subnet %s mtu=%d devices=%s", claimed.lease.key, me.pod_mtu, ",".join(v.link for v in me.vteps))
+        log.info(
+            "subnet %s mtu=%d devices=%s",
+            claimed.lease.key,
+            me.pod_mtu,
+            ",".join(v.link for v in me.vteps),
+        )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
 
     def lost(self, why: str) -> None:
         """Called in the life's thread: pods run on, the runtime starts no new ones here."""
+        self._notifier.status(f"not accepting pods: {why}")
         self._loop.post(lambda _: self._pages.withdraw())
 
     def event(self, event: Event) -> None:
@@ -186,7 +192,9 @@ class Agent:
     def _serve_ctl(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         match question.get("verb"):
             case "status":
-                return self._ask(lambda loop: report.status(self._config, self._life, loop, self._join.chosen))
+                return self._ask(
+                    lambda loop: report.status(self._config, self._life, loop, self._join.chosen)
+                )
             case "peers":
                 return self._ask(report.peers)
             case "plan":
@@ -207,10 +215,15 @@ class Agent:
                 f"{attached} pods are attached to this node, they would lose their network",
                 hint="drain the node first, or: overlayctl leave --force",
             )
-        nodefile.remove_conflist(self._config.cni_conf_dir)  # no new pod between here and the release
+        nodefile.remove_conflist(
+            self._config.cni_conf_dir
+        )  # no new pod between here and the release
         key = self._life.leave()
         self._loop.post(lambda _: self._pages.withdraw())
-        return {"left": key, "text": f"gave back {key}; peers drop this node now. To join again: restart overlay-agent"}
+        return {
+            "left": key,
+            "text": f"gave back {key}; peers drop this node now. To join again: restart overlay-agent",
+        }
 
 
 def _only_one(run_dir: Path) -> IO[str]:
@@ -227,7 +240,9 @@ def _only_one(run_dir: Path) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise BadConfig(f"another overlay-agent already runs with run_dir = {str(run_dir)!r}") from error
+        raise BadConfig(
+            f"another overlay-agent already runs with run_dir = {str(run_dir)!r}"
+        ) from error
     return lock
 
 

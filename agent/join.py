@@ -48,7 +48,9 @@ class Join:
             Identity(self._config.node_name, self._config.machine_id, __version__),
             network,
             {
-                family: Tunnel(self._public(family) or it.address, macs[family], network.backend.vni)
+                family: Tunnel(
+                    self._public(family) or it.address, macs[family], network.backend.vni
+                )
                 for family, it in chosen.items()
             },
             prefer=self._memory.subnets,
@@ -81,9 +83,15 @@ class Join:
 
     def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
         target = self._config.iface_can_reach
-        reached_by = underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
+        reached_by = (
+            underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
+        )
         return underlay.choose(
-            hosts, family, iface=self._config.iface, reached_by=reached_by, public=self._public(family)
+            hosts,
+            family,
+            iface=self._config.iface,
+            reached_by=reached_by,
+            public=self._public(family),
         )
 
     def _public(self, family: Family) -> Address | None:
@@ -106,7 +114,9 @@ def _tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
     """What fits inside: the smaller of the interface's MTU and the config's, minus the overhead."""
     outer = min(it.mtu, network.backend.mtu or it.mtu)
     if network.backend.mtu > it.mtu:
-        log.warning("Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu)
+        log.warning(
+            "Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu
+        )
     inner = outer - family.overhead
     if inner < SMALLEST_MTU[family]:
         raise BadConfig(

@@ -91,7 +91,9 @@ class Life:
             self.left = False
             raise
         self.claimed = None
-        self.cause = "the lease was given back by overlayctl leave; restart overlay-agent to join again"
+        self.cause = (
+            "the lease was given back by overlayctl leave; restart overlay-agent to join again"
+        )
         self._lost.set()
         log.info("lease given back lease=%s", claimed.lease.key)
         return claimed.lease.key
@@ -128,7 +130,7 @@ class Life:
             key = f"{self._registry.prefix}/config"
             raise NotReady(
                 f"no network config at {key}; write it with: overlayctl init --network 10.5.0.0/16   or: "
-                f"etcdctl put {key} '{{\"Network\":\"10.5.0.0/16\",\"Backend\":{{\"Type\":\"vxlan\"}}}}'"
+                f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
             )
         self.etcd_back()
         return network
@@ -139,14 +141,14 @@ class Life:
         while not self._lost.wait(pause):
             try:
                 self.ttl_s = self._registry.keep(claimed.lease)
-                pause = min(self.ttl_s / 3, RENEW_MOST_S) * random.uniform(0.8, 1.0)  # noqa: S311
+                pause = min(self.ttl_s / 3, RENEW_MOST_S) * random.uniform(0.8, 1.0)
                 pause = pause or RENEW_MOST_S
             except LeaseLost as error:
                 self._note_lost(str(error))
                 return
             except OverlayError as error:
                 log.warning("lease not renewed, trying again: %s", error)
-                pause = random.uniform(1.0, RETRY_MOST_S)  # noqa: S311
+                pause = random.uniform(1.0, RETRY_MOST_S)
         if not self._stopping.is_set() and not self.left:
             self._note_lost("its key was deleted")
 
@@ -160,7 +162,8 @@ class Life:
         """Try until it succeeds; None once we are stopping. Says each new reason once."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(OverlayError),
-            wait=tenacity.wait_random_exponential(multiplier=0.3, max=RETRY_MOST_S) + tenacity.wait_fixed(0.2),
+            wait=tenacity.wait_random_exponential(multiplier=0.3, max=RETRY_MOST_S)
+            + tenacity.wait_fixed(0.2),
             sleep=tenacity.sleep_using_event(self._stopping),
             stop=tenacity.stop_when_event_set(self._stopping),
             before_sleep=self._say,

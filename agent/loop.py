@@ -53,7 +53,7 @@ class Loop(threading.Thread):
         def job(reconciler: Reconciler) -> None:
             try:
                 answer.set_result(question(reconciler))
-            except Exception as error:  # noqa: BLE001 - carried to the asker
+            except Exception as error:
                 answer.set_exception(error)
 
         self.post(job)
@@ -75,7 +75,7 @@ class Loop(threading.Thread):
                 self.rounds += 1
                 self._after_round(self._reconciler)
                 self._take_in(wait)
-        except BaseException as error:  # noqa: BLE001 - the main thread reports it and ends the process
+        except BaseException as error:
             log.exception("the reconcile loop failed")
             self.failure = error
 

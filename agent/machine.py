@@ -23,7 +23,9 @@ def read_machine_id() -> str:
     try:
         text = MACHINE_ID.read_text().strip()
     except OSError as error:
-        raise BadConfig(f"{MACHINE_ID} cannot be read: {error.strerror}; run systemd-machine-id-setup") from error
+        raise BadConfig(
+            f"{MACHINE_ID} cannot be read: {error.strerror}; run systemd-machine-id-setup"
+        ) from error
     if not text or text == "uninitialized":
         raise BadConfig(f"{MACHINE_ID} is empty; run systemd-machine-id-setup")
     return text

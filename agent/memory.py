@@ -57,7 +57,12 @@ class Memory:
             return _State()
         except (OSError, msgspec.DecodeError) as error:
             aside = self._path.with_suffix(".unreadable")
-            log.warning("state file unreadable, starting a new one file=%s kept_as=%s why=%s", self._path, aside, error)
+            log.warning(
+                "state file unreadable, starting a new one file=%s kept_as=%s why=%s",
+                self._path,
+                aside,
+                error,
+            )
             if self._path.exists():
                 self._path.replace(aside)
             return _State()

@@ -62,7 +62,11 @@ class Pages:
         """Runtimes take the lexicographically first configuration: say so if that is not ours."""
         suffixes = (".conf", ".conflist", ".json")
         first = min(
-            (path.name for path in ours.parent.iterdir() if path.suffix in suffixes), default=ours.name
+            (path.name for path in ours.parent.iterdir() if path.suffix in suffixes),
+            default=ours.name,
         )
         if first != ours.name:
-            log.warning("another CNI configuration sorts before ours, runtimes will use it file=%s", ours.parent / first)
+            log.warning(
+                "another CNI configuration sorts before ours, runtimes will use it file=%s",
+                ours.parent / first,
+            )

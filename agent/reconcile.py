@@ -15,10 +15,12 @@ Not thread-safe on purpose: one thread owns it (agent.loop).
 import logging
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import assert_never
 
+from agent.backlog import RETRY_FIRST_S, Backlog, Entry
+from agent.drift import Drift
 from agent.events import Event, Gone, Put, Snapshot, Unreadable
+from agent.kernel import Kernel
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.errors import ForeignObject, OverlayError
 from overlay.model import Action, KernelObject, Lease, Network, Step
@@ -29,33 +31,8 @@ log = logging.getLogger(__name__)
 
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
-RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
 AT_ONCE_AGAIN = 5
 """A device made anew loses its routes and neighbours, so the kernel is read again; so often in a row."""
-GAP_FIRST_S, GAP_MOST_S, CALM_S = 0.3, 30.0, 10.0
-"""Pause between two repairs asked for by events: doubles while somebody keeps undoing ours."""
-
-
-class Kernel(Protocol):
-    """What the reconciler needs of overlay.dataplane.Dataplane."""
-
-    @property
-    def changes(self) -> int:
-        """State-changing operations the kernel has accepted since the process began."""
-
-    def read(self, want: Mapping[Hashable, KernelObject]) -> dict[Hashable, KernelObject]:
-        """Everything in the kernel that bears our mark."""
-
-    def apply(self, steps: list[Step]) -> list[OverlayError | None]:
-        """Carry out steps in order; one result per step."""
-
-
-@dataclass(slots=True)
-class _Dirty:
-    keys: set[Hashable] = field(default_factory=set)
-    due: float = 0.0
-    attempts: int = 0
-    error: str = ""
 
 
 class Reconciler:
@@ -68,19 +45,16 @@ class Reconciler:
         self.network: Network | None = None
         self.revision = 0
         self.synced_once = False
-        self.mended = 0
-        self.last_mended: list[str] = []
+        self.drift = Drift()
         self._kernel = kernel
         self._clock = clock
         self._resync_s = resync_s
         self._wanted = Wanted()
         self._have: dict[Hashable, KernelObject] = {}
-        self._dirty: dict[str, _Dirty] = {}
+        self._backlog = Backlog()
         self._snapshot_seen = False
         self._next_resync = 0.0
         self._in_a_row = 0
-        self._fights = 0
-        self._last_mend = 0.0
         self._was_in_sync = False
 
     # --- what comes in ---------------------------------------------------------------------------
@@ -108,15 +82,18 @@ class Reconciler:
                 self.unreadable.pop(key, None)
                 self._gone(key)
             case Unreadable(key, why):
-                log.warning("lease record unreadable, the last good one stays key=%s why=%s", key, why)
+                log.warning(
+                    "lease record unreadable, the last good one stays key=%s why=%s", key, why
+                )
                 self.unreadable[key] = why
             case _:
                 assert_never(event)
 
     def kernel_changed(self, after_s: float = 0.0) -> None:
         """Something else touched the kernel: read all of it soon."""
-        gap = min(GAP_MOST_S, GAP_FIRST_S * 2 ** min(self._fights, 10)) if self._fights else 0.0
-        self._next_resync = min(self._next_resync, max(self._clock() + after_s, self._last_mend + gap))
+        self._next_resync = min(
+            self._next_resync, max(self._clock() + after_s, self.drift.not_before)
+        )
 
     def explains(self, item: KernelObject, *, deleted: bool) -> bool:
         """True if an event about one of our objects only says what we want anyway."""
@@ -135,7 +112,7 @@ class Reconciler:
     @property
     def in_sync(self) -> bool:
         """True if the kernel holds all that is wanted, as far as we know."""
-        return self.synced_once and not self._dirty and not self.waiting_for
+        return self.synced_once and not self._backlog and not self.waiting_for
 
     @property
     def changes(self) -> int:
@@ -150,8 +127,7 @@ class Reconciler:
     def trouble(self) -> dict[str, str]:
         """What is wrong, by lease key (or NODE): failed changes and claims that lost to an older lease."""
         found = {who: f"claims what {winner} holds" for who, winner in self._wanted.losers.items()}
-        found |= {who: dirty.error for who, dirty in self._dirty.items() if dirty.error}
-        return found
+        return found | self._backlog.errors()
 
     def plan(self) -> list[Step]:
         """What would be changed now, from a fresh look at the kernel; changes nothing."""
@@ -171,14 +147,16 @@ class Reconciler:
                 self._next_resync = now + RETRY_FIRST_S
                 log.warning("kernel state cannot be read, trying again: %s", error)
                 return RETRY_FIRST_S
-        due = {who: dirty for who, dirty in self._dirty.items() if dirty.due <= now}
+        due = self._backlog.due(now)
         if due:
             self._apply(due, now)
-        if not self._dirty and self._next_resync > now:
+        if not self._backlog and self._next_resync > now:
             self._in_a_row = 0
         self._note_sync()
-        waits = [dirty.due - now for dirty in self._dirty.values()]
-        return max(0.0, min([self._next_resync - now, *waits]))
+        next_due = self._backlog.next_due()
+        return max(
+            0.0, min(self._next_resync, self._next_resync if next_due is None else next_due) - now
+        )
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -191,7 +169,9 @@ class Reconciler:
         self.unreadable = dict(snapshot.unreadable)
         self.revision = snapshot.revision
         if not self._snapshot_seen or before != len(self.leases):
-            log.info("leases listed leases=%d unreadable=%d", len(self.leases), len(self.unreadable))
+            log.info(
+                "leases listed leases=%d unreadable=%d", len(self.leases), len(self.unreadable)
+            )
         self._snapshot_seen = True
 
     def _put(self, lease: Lease) -> None:
@@ -225,47 +205,42 @@ class Reconciler:
         self._touch(lease.key, touched)
         if lease.key in self._wanted.losers and not losing:
             rival = self._wanted.losers[lease.key]
-            log.warning("peer not programmed, an older lease holds what it claims lease=%s holder=%s", lease.key, rival)
+            log.warning(
+                "peer not programmed, an older lease holds what it claims lease=%s holder=%s",
+                lease.key,
+                rival,
+            )
 
     def _touch(self, owner: str, keys: Iterable[Hashable]) -> None:
-        dirty = self._dirty.setdefault(owner, _Dirty())
-        dirty.keys.update(keys)
-        dirty.due = self._clock()
+        self._backlog.touch(owner, keys, now=self._clock())
 
     def _resync(self, now: float) -> None:
         want = self._wanted.want
         have = self._kernel.read(want)
         differing = [key for key in want.keys() | have.keys() if want.get(key) != have.get(key)]
         if self.synced_once:
-            known = {key for dirty in self._dirty.values() for key in dirty.keys}
+            known = self._backlog.keys()
             self._log_drift([key for key in differing if key not in known], have)
         self._have = have
         for key in differing:
-            dirty = self._dirty.setdefault((self._wanted.owners(key) or (STALE,))[0], _Dirty(due=now))
-            dirty.keys.add(key)
-        self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)  # noqa: S311 - spread, not secret
+            self._backlog.add((self._wanted.owners(key) or (STALE,))[0], key, now=now)
+        self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
 
     def _log_drift(self, keys: list[Hashable], have: Mapping[Hashable, KernelObject]) -> None:
-        if not keys:
-            return
-        now = self._clock()
-        self._fights = self._fights + 1 if now - self._last_mend < CALM_S else 1
-        self._last_mend = now
-        steps = plan(self._wanted.want, have, keys)
-        self.mended += len(steps)
-        self.last_mended = [str(step) for step in steps[:20]]
-        log.warning("kernel differed from what we set, mending changes=%d first=%r", len(steps), str(steps[0]))
+        if keys:
+            self.drift.mended(plan(self._wanted.want, have, keys), now=self._clock())
 
-    def _apply(self, due: dict[str, _Dirty], now: float) -> None:
+    def _apply(self, due: dict[str, Entry], now: float) -> None:
         """Make first, remove second; an owner whose making failed keeps its old objects until it succeeds."""
-        owner_of = {key: who for who, dirty in due.items() for key in dirty.keys}
+        owner_of = {key: who for who, entry in due.items() for key in entry.keys}
         steps = plan(self._wanted.want, self._have, owner_of)
         failed: dict[str, OverlayError] = {}
         for making in (True, False):
             part = [
                 step
                 for step in steps
-                if (step.action is not Action.DELETE) is making and owner_of[step.object.key] not in failed
+                if (step.action is not Action.DELETE) is making
+                and owner_of[step.object.key] not in failed
             ]
             for step, error in zip(part, self._kernel.apply(part) if part else [], strict=True):
                 if error is None:
@@ -273,38 +248,46 @@ class Reconciler:
                     log.debug("done: %s", step)
                 else:
                     failed.setdefault(owner_of[step.object.key], error)
-        for who, dirty in due.items():
-            self._settle(who, dirty, failed.get(who), now)
+        for who in due:
+            self._settle(who, failed.get(who), now)
         self._report(failed)
-        made_link = any(step.object.key[0] == "link" for step in steps if isinstance(step.object.key, tuple))
+        made_link = any(
+            step.object.key[0] == "link" for step in steps if isinstance(step.object.key, tuple)
+        )
         if made_link and self._in_a_row < AT_ONCE_AGAIN:
             self._in_a_row += 1
             self._next_resync = now
 
-    def _settle(self, who: str, dirty: _Dirty, error: OverlayError | None, now: float) -> None:
+    def _settle(self, who: str, error: OverlayError | None, now: float) -> None:
         if error is None:
-            self._dirty.pop(who, None)
+            self._backlog.done(who)
             return
-        dirty.attempts += 1
-        pause = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** min(dirty.attempts, 10))
-        dirty.due = now + pause * random.uniform(0.5, 1.0)  # noqa: S311 - spread, not secret
-        dirty.error = str(error)
-        if not isinstance(error, ForeignObject):  # the mirror may be wrong: look again before the next try
+        pause = self._backlog.failed(who, str(error), now=now)
+        if not isinstance(
+            error, ForeignObject
+        ):  # the mirror may be wrong: look before the next try
             self.kernel_changed(after_s=pause / 2)
 
     def _report(self, failed: dict[str, OverlayError]) -> None:
-        fresh = {who: error for who, error in failed.items() if self._dirty[who].attempts == 1}
+        fresh = [who for who in self._backlog.first_failures() if who in failed]
         if fresh:
-            who, error = next(iter(fresh.items()))
-            log.warning("change refused, will retry owners=%d first=%s: %s %s", len(fresh), who or "node", error, error.hint)
+            error = failed[fresh[0]]
+            who = fresh[0] or "node"
+            log.warning(
+                "change refused, will retry owners=%d first=%s: %s %s",
+                len(fresh),
+                who,
+                error,
+                error.hint,
+            )
 
     def _note_sync(self) -> None:
-        if not self._dirty and not self.synced_once:
+        if not self._backlog and not self.synced_once:
             if self._next_resync <= self._clock():
                 return  # a link was just made: only the read that follows can tell
             self.synced_once = True
         if self.in_sync and not self._was_in_sync:
             log.info("in sync peers=%d changes=%d", len(self.peers()), self.changes)
         elif not self.in_sync and self._was_in_sync:
-            log.info("not in sync waiting=%d", len(self._dirty))
+            log.info("not in sync waiting=%d", len(self._backlog))
         self._was_in_sync = self.in_sync

@@ -1,49 +1,24 @@
 """What etcd means here: the network config, and leases that are claimed, kept, released and watched.
 
-Never two owners. A claim is one transaction that compares the *whole* range of leases with the revision
-at which it was listed; a racer that lost learns only the news, and chooses again if that concerns its
-choice. flanneld writes without such a compare: what it writes over our range later has the higher create
-revision, and of two overlapping records the older stands. So a node that finds an older record over its
-own gives way and claims anew.
-
 Nothing but leases is ever written under P/subnets; the history of use lives under P/overlay/used.
 """
 
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
-import tenacity
-
-from agent import claim, etcd
+from agent import etcd
 from agent.claim import Identity, Tunnel, Tunnels
-from agent.etcd import Etcd, Listing, Record
+from agent.claimant import Claimant, Claimed, Keys, parse_record
+from agent.etcd import Etcd, Listing
 from agent.events import Event, Gone, Put, Snapshot, Unreadable
 from overlay import netconfig, schema
-from overlay.errors import BadRecord, Compacted, LeaseLost, OverlayError, Retryable, StoreUnavailable
+from overlay.errors import BadRecord, Compacted, OverlayError
 from overlay.model import Lease, Network, Subnet
 
 __all__ = ["Claimed", "Identity", "Registry", "Tunnel"]
 
-CLAIM_MOST_S = 60.0
 WATCH_RETRY_MOST_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A lease that is held. ``how`` is kept (nothing written), rewritten, or new."""
-
-    lease: Lease
-    how: str
-
-
-class _LostRace(Retryable):
-    """Another claim came first; ``news`` is what changed since our list."""
-
-    def __init__(self, news: Listing) -> None:
-        super().__init__("another node claimed at the same moment")
-        self.news = news
 
 
 class Registry:
@@ -52,9 +27,9 @@ class Registry:
     def __init__(self, store: Etcd, prefix: str, *, rng: random.Random | None = None) -> None:
         self.prefix = prefix
         self._etcd = store
-        self._start, self._end = f"{prefix}/subnets/", f"{prefix}/subnets0"
-        self._used = f"{prefix}/overlay/used/"
-        self._rng = rng or random.Random()  # noqa: S311 - spread, not secret
+        self.keys = Keys(prefix)
+        self._start, self._end = self.keys.start, self.keys.end
+        self._rng = rng or random.Random()
         self._closing = threading.Event()
 
     def close(self) -> None:
@@ -98,17 +73,8 @@ class Registry:
         Raises:
             OutOfSubnets, BadConfig (our address is leased by another machine), StoreUnavailable.
         """
-        listing = self._etcd.range(self._start, self._end)
-        found = claim.mine(self._related(listing, identity, tunnels), identity, tunnels)
-        if found is not None and claim.serves(network, found) and not self._older_over(listing, found):
-            return self._hold(found, identity, network, tunnels, ttl_s=ttl_s)
-        grant = self._etcd.grant(ttl_s)
-        try:
-            lease = self._claim_new(listing, found, identity, network, tunnels, prefer=prefer, grant=grant)
-        except BaseException:
-            self._etcd.revoke(grant)
-            raise
-        return Claimed(lease, "new")
+        claimant = Claimant(self._etcd, self.keys, rng=self._rng, closing=self._closing)
+        return claimant.claim(identity, network, tunnels, prefer=prefer, ttl_s=ttl_s)
 
     def keep(self, lease: Lease) -> float:
         """Renew without a new revision; the TTL in seconds, 0 for a reservation, which needs none.
@@ -182,7 +148,7 @@ class Registry:
         if change.record is None:
             return Gone(key, change.revision)
         try:
-            return Put(_lease(key, change.record))
+            return Put(parse_record(change.record, self._start))
         except BadRecord as error:
             return Unreadable(key, str(error))
 
@@ -194,164 +160,11 @@ class Registry:
         for record in listing.records:
             key = record.key.removeprefix(self._start)
             try:
-                leases[key] = _lease(key, record)
+                leases[key] = parse_record(record, self._start)
             except BadRecord as error:
                 unreadable[key] = str(error)
         return Snapshot(leases, unreadable, listing.revision)
 
-    def _related(self, listing: Listing, identity: Identity, tunnels: Tunnels) -> list[Lease]:
-        """The readable records that mention us at all; the others are not worth their parsing."""
-        words = [identity.machine_id, identity.node, *(str(tunnel.underlay) for tunnel in tunnels.values())]
-        marks = [word.encode() for word in words if word]
-        hits = [record for record in listing.records if any(mark in record.value for mark in marks)]
-        return list(self._snapshot(replace(listing, records=tuple(hits))).leases.values())
-
-    def _older_over(self, listing: Listing, mine: Lease) -> bool:
-        older = [
-            subnet
-            for record in listing.records
-            if record.create_revision < mine.create_revision
-            for subnet in _subnets(record, self._start)
-        ]
-        return _overlaps([end.subnet for end in mine.endpoints], older)
-
-    def _hold(
-        self, found: Lease, identity: Identity, network: Network, tunnels: Tunnels, *, ttl_s: int
-    ) -> Claimed:
-        """Keep the record we have: nothing is written if it is right and its etcd lease lives."""
-        subnets = [end.subnet for end in found.endpoints]
-        wanted = claim.record(subnets, network, identity, tunnels, key=found.key)
-        alive = found.etcd_lease == 0 or self._renewed(found)
-        if alive and wanted.content() == found.content():
-            return Claimed(found, "kept")
-        grant = found.etcd_lease if alive else self._etcd.grant(ttl_s)
-        key = self._start + found.key
-        outcome = self._etcd.txn(
-            [etcd.modified_at(key, found.mod_revision)],
-            [etcd.putting(key, schema.format_lease(wanted), lease=grant)],
-        )
-        if not outcome.succeeded:
-            raise StoreUnavailable(f"lease {found.key} changed while it was taken up; trying again")
-        return Claimed(
-            replace(
-                wanted,
-                etcd_lease=grant,
-                create_revision=found.create_revision,
-                mod_revision=outcome.revision,
-            ),
-            "rewritten",
-        )
-
-    def _renewed(self, found: Lease) -> bool:
-        try:
-            self._etcd.keepalive(found.etcd_lease)
-        except LeaseLost:
-            return False
-        return True
-
-    def _claim_new(
-        self,
-        listing: Listing,
-        old: Lease | None,
-        identity: Identity,
-        network: Network,
-        tunnels: Tunnels,
-        *,
-        prefer: Sequence[Subnet],
-        grant: int,
-    ) -> Lease:
-        known = {record.key: record for record in listing.records}
-        revision, used = listing.revision, self._history()
-        subnets: tuple[Subnet, ...] = ()
-        for attempt in self._attempts():
-            with attempt:
-                taken = self._taken(known, old)
-                if not subnets or _overlaps(subnets, taken):  # else the news does not concern our choice
-                    subnets = claim.choose(network, taken, prefer=prefer, used=used, rng=self._rng)
-                wanted = claim.record(
-                    subnets, network, identity, tunnels, key=schema.format_key(subnets)
-                )
-                try:
-                    return self._put_new(wanted, old, revision=revision, grant=grant)
-                except _LostRace as lost:
-                    known = {record.key: record for record in lost.news.records}
-                    revision = lost.news.revision
-                    if _overlaps(subnets, self._taken(known, old)):
-                        known = {r.key: r for r in self._etcd.range(self._start, self._end).records}
-                    raise
-        raise StoreUnavailable("no subnet could be claimed")  # unreachable: tenacity re-raises
-
-    def _put_new(self, wanted: Lease, old: Lease | None, *, revision: int, grant: int) -> Lease:
-        key = self._start + wanted.key
-        then = [etcd.putting(key, schema.format_lease(wanted), lease=grant), *self._marks(wanted)]
-        if old is not None and old.etcd_lease and old.key != wanted.key:  # the config changed: ours moves
-            then.append(etcd.deleting(self._start + old.key))
-        outcome = self._etcd.txn(
-            [etcd.unchanged_since(self._start, self._end, revision)],
-            then,
-            [etcd.reading(self._start, self._end, modified_after=revision)],
-        )
-        if not outcome.succeeded:
-            raise _LostRace(outcome.listing)
-        lease = replace(
-            wanted, etcd_lease=grant, create_revision=outcome.revision, mod_revision=outcome.revision
-        )
-        return lease
-
-    def _attempts(self) -> tenacity.Retrying:
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_LostRace),
-            wait=tenacity.wait_random_exponential(multiplier=0.001, max=0.1),
-            stop=tenacity.stop_after_delay(CLAIM_MOST_S),
-            sleep=tenacity.sleep_using_event(self._closing),
-            reraise=True,
-        )
-
-    def _taken(self, known: dict[str, Record], old: Lease | None) -> list[Subnet]:
-        """Every subnet a key names, readable value or not; our own old record does not block us."""
-        mine = self._start + old.key if old is not None and old.etcd_lease else ""
-        return [
-            subnet
-            for record in known.values()
-            if record.key != mine
-            for subnet in _subnets(record, self._start)
-        ]
-
-    def _history(self) -> dict[Subnet, int]:
-        listing = self._etcd.range(self._used, self._used[:-1] + "0")
-        return {
-            subnet: record.mod_revision
-            for record in listing.records
-            for subnet in _subnets(record, self._used)
-        }
-
     def _marks(self, lease: Lease) -> list[object]:
         value = schema.format_lease(lease)
-        return [etcd.putting(self._used + lease.key, value)]
-
-
-def _lease(key: str, record: Record) -> Lease:
-    return schema.parse_lease(
-        key,
-        record.value,
-        etcd_lease=record.lease,
-        create_revision=record.create_revision,
-        mod_revision=record.mod_revision,
-    )
-
-
-def _subnets(record: Record, prefix: str) -> tuple[Subnet, ...]:
-    try:
-        return schema.parse_key(record.key.removeprefix(prefix))
-    except BadRecord:
-        return ()
-
-
-def _overlaps(some: Sequence[Subnet], others: Sequence[Subnet]) -> bool:
-    return any(
-        one.version == other.version
-        and int(one.network_address) <= int(other.broadcast_address)
-        and int(other.network_address) <= int(one.broadcast_address)
-        for one in some
-        for other in others
-    )
+        return [etcd.putting(self.keys.used + lease.key, value)]

@@ -46,8 +46,8 @@ def status(config: Config, life: Life, reconciler: Reconciler, underlay: str) ->
         },
         "attachments": attachments(config),
         "changes": reconciler.changes,
-        "mended": reconciler.mended,
-        "last_mended": reconciler.last_mended,
+        "mended": reconciler.drift.changes,
+        "last_mended": reconciler.drift.last,
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
             **{key: f"unreadable record: {why}" for key, why in reconciler.unreadable.items()},
@@ -105,5 +105,6 @@ def _peer(lease: Lease, trouble: dict[str, str]) -> dict[str, Any]:
         "subnet": ", ".join(str(end.subnet) for end in ends),
         "underlay": ", ".join(str(end.underlay) for end in ends if end.underlay) or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
-        "state": trouble.get(lease.key) or ("ok" if reachable else f"not served: backend {lease.backend}"),
+        "state": trouble.get(lease.key)
+        or ("ok" if reachable else f"not served: backend {lease.backend}"),
     }

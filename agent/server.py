@@ -58,7 +58,9 @@ class Server:
             except OSError:
                 return  # closed
             self._slots.acquire()
-            threading.Thread(target=self._serve, args=(client,), name="request", daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(client,), name="request", daemon=True
+            ).start()
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -89,7 +91,9 @@ class Server:
             return msgspec.json.encode({"error": str(error), "hint": error.hint})
         except Exception as error:
             log.exception("request failed")
-            return msgspec.json.encode({"error": f"{type(error).__name__}: {error}", "hint": "journalctl -u overlay-agent"})
+            return msgspec.json.encode(
+                {"error": f"{type(error).__name__}: {error}", "hint": "journalctl -u overlay-agent"}
+            )
 
 
 def split_cni(request: bytes) -> tuple[dict[str, str], bytes]:
@@ -102,7 +106,9 @@ def split_cni(request: bytes) -> tuple[dict[str, str], bytes]:
     if not end:
         raise BadInput("the request ends within its variables")
     pairs = (item.partition(b"=") for item in head.split(b"\0") if item)
-    found = {key.decode(errors="replace"): value.decode(errors="replace") for key, _, value in pairs}
+    found = {
+        key.decode(errors="replace"): value.decode(errors="replace") for key, _, value in pairs
+    }
     return {key: value for key, value in found.items() if key.startswith(WANTED_VARIABLES)}, stdin
 
 

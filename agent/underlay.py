@@ -44,7 +44,9 @@ def read(netlink: Netlink) -> Hosts:
     addresses: list[AddressInfo] = []
     routes: list[RouteInfo] = []
     for family in Family:
-        addresses += [parse.parse_address(body) for _, body in netlink.dump(messages.address_dump(family))]
+        addresses += [
+            parse.parse_address(body) for _, body in netlink.dump(messages.address_dump(family))
+        ]
         routes += [parse.parse_route(body) for _, body in netlink.dump(messages.route_dump(family))]
     return Hosts(tuple(links), tuple(addresses), tuple(routes))
 
@@ -67,7 +69,9 @@ def choose(
         for wanted in iface:
             if found := _named(hosts, family, wanted):
                 return found
-        raise BadConfig(f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}")
+        raise BadConfig(
+            f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}"
+        )
     if reached_by:
         return _with_address(hosts, family, reached_by)
     if public is not None and (owner := _owner(hosts, public)):
@@ -115,12 +119,16 @@ def _matching(hosts: Hosts, family: Family, pattern: str) -> Underlay | None:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise BadConfig(f"iface = {pattern!r}: neither an interface nor a regular expression: {error}") from error
+        raise BadConfig(
+            f"iface = {pattern!r}: neither an interface nor a regular expression: {error}"
+        ) from error
     for info in _usable(hosts, family):
         if expression.search(str(info.address.ip)):
             return _underlay(hosts, info)
     for link in hosts.links:
-        if expression.search(link.name) and any(info.link == link.index for info in _usable(hosts, family)):
+        if expression.search(link.name) and any(
+            info.link == link.index for info in _usable(hosts, family)
+        ):
             return _with_address(hosts, family, link.index)
     return None
 
@@ -134,7 +142,9 @@ def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
         name = next((link.name for link in hosts.links if link.index == index), str(index))
-        raise NotReady(f"interface {name} has no {family.name} address yet: ip address show dev {name}")
+        raise NotReady(
+            f"interface {name} has no {family.name} address yet: ip address show dev {name}"
+        )
     return _underlay(hosts, min(infos, key=_preference))
 
 

@@ -1,7 +1,8 @@
 """The kernel steps that put one pod on the bridge and take it off again.
 
 One RTM_NEWLINK makes the veth pair with the pod's end already inside the pod and the host's end already
-in the bridge, one marks it and brings it up; what remains inside the pod is one batch. Nothing here waits for anybody else's pod.
+in the bridge, one marks it and brings it up; what remains inside the pod is one batch. Nothing
+here waits for anybody else's pod.
 """
 
 import errno
@@ -36,7 +37,9 @@ class PodLink:
     def mac(self) -> str:
         """0a:58 and the IPv4 address, so that a reused address keeps its MAC in ARP caches; else hashed."""
         first = self.addresses[0].ip
-        tail = first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
+        tail = (
+            first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
+        )
         return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail)
 
     @property
@@ -111,7 +114,10 @@ def detach(owner: Owner) -> None:
         link = find(host, owner.host_link)
         if link is None:
             return
-        if link.alias not in ("", owner.alias):  # "" where an ADD was killed before it could mark the link
+        if link.alias not in (
+            "",
+            owner.alias,
+        ):  # "" where an ADD was killed before it could mark the link
             raise ForeignObject(
                 f"link {link.name} belongs to {link.alias}, not to {owner}",
                 errno=errno.EEXIST,
@@ -142,7 +148,9 @@ def _configure(pod: Netlink, link: PodLink) -> None:
     """Inside the pod: loopback, addresses, up, default routes; in one batch, failing as a whole."""
     eth, loopback = find(pod, link.owner.ifname), find(pod, "lo")
     if eth is None or loopback is None:
-        raise KernelRefused(f"{link.owner.ifname} vanished while it was configured", errno=errno.ENODEV)
+        raise KernelRefused(
+            f"{link.owner.ifname} vanished while it was configured", errno=errno.ENODEV
+        )
     requests = [
         link_messages.link_set(loopback.index, up=True),
         *(messages.address_add(eth.index, address) for address in link.addresses),
@@ -156,4 +164,6 @@ def _configure(pod: Netlink, link: PodLink) -> None:
 
 def _defaults(index: int, gateways: Sequence[Address]) -> Iterator[bytes]:
     for gateway in gateways:
-        yield messages.route_add(_ALL[Family.of(gateway)], link=index, via=gateway, protocol=RTPROT_BOOT)
+        yield messages.route_add(
+            _ALL[Family.of(gateway)], link=index, via=gateway, protocol=RTPROT_BOOT
+        )

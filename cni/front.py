@@ -4,7 +4,7 @@ It must import almost nothing: a full Python start costs 30 ms, this one about 8
 module (the built-in ``_socket`` instead), no pathlib; it understands nothing of what it forwards.
 """
 
-TEMPLATE = '''\
+TEMPLATE = """\
 #!{python} -ISE
 # overlay's CNI plugin: forwards environment and stdin to overlay-agent; without an agent it becomes the
 # full program. Written by "python -m cni.install"; do not edit.
@@ -33,6 +33,10 @@ def write(data):
         data = data[posix.write(1, data):]
 
 
+def fail(why):
+    write(b'{{"cniVersion":"1.0.0","code":11,"msg":"overlay-agent %s"}}\\n' % why)
+
+
 def ask(path, request):
     door = socket(AF_UNIX, SOCK_STREAM, 0)
     door.settimeout(TIMEOUT_S)
@@ -59,14 +63,14 @@ def main():
     try:
         answer = ask(run_dir + b"/cni.sock", b"overlay-cni/1\\0" + head + b"\\0" + stdin)
     except OSError as error:
-        write(b'{{"cniVersion":"1.0.0","code":11,"msg":"overlay-agent did not answer: %s"}}\\n' % type(error).__name__.encode())
+        fail(b"did not answer: " + type(error).__name__.encode())
         return 1
     if answer:
         code, _, stdout = answer.partition(b"\\n")
         write(stdout)
         return int(code)
     if answer == b"":
-        write(b'{{"cniVersion":"1.0.0","code":11,"msg":"overlay-agent closed the connection; it was restarted"}}\\n')
+        fail(b"closed the connection without an answer; it was restarted")
         return 1
     again = posix.memfd_create("stdin")
     posix.write(again, stdin)
@@ -77,7 +81,7 @@ def main():
 
 
 posix._exit(main())
-'''
+"""
 
 
 def render(*, python: str, run_dir: str, full: list[str]) -> str:

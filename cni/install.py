@@ -18,15 +18,21 @@ def install(bin_dir: Path, *, run_dir: str = DEFAULT_RUN_DIR) -> Path:
     start = f"import sys; sys.path.insert(0, {str(root)!r}); from cni.main import main; sys.exit(main())"
     full = [sys.executable, "-I", "-c", start]
     path = bin_dir / NAME
-    write_atomic(path, front.render(python=sys.executable, run_dir=run_dir, full=full).encode(), mode=0o755)
+    write_atomic(
+        path, front.render(python=sys.executable, run_dir=run_dir, full=full).encode(), mode=0o755
+    )
     return path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m cni.install", description="Install the CNI executable.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cni.install", description="Install the CNI executable."
+    )
     parser.add_argument("--bin-dir", type=Path, default=Path("/opt/cni/bin"), help="[/opt/cni/bin]")
-    parser.add_argument("--run-dir", default=DEFAULT_RUN_DIR, help=f"the agent's run directory [{DEFAULT_RUN_DIR}]")
+    parser.add_argument(
+        "--run-dir", default=DEFAULT_RUN_DIR, help=f"the agent's run directory [{DEFAULT_RUN_DIR}]"
+    )
     flags = parser.parse_args(argv)
     try:
         print(f"installed {install(flags.bin_dir, run_dir=flags.run_dir)}")

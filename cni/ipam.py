@@ -63,7 +63,9 @@ class Ipam:
         path = self._record(owner)
         if path.exists():
             raise KernelRefused(
-                f"{owner} is attached already", errno=17, hint="the runtime must DEL it before a second ADD"
+                f"{owner} is attached already",
+                errno=17,
+                hint="the runtime must DEL it before a second ADD",
             )
         self.update(owner, attachment)
 
@@ -130,7 +132,9 @@ class Ipam:
     def _last(self, family: Family, low: int, count: int) -> int:
         """The place after the last one given; any place will do, so a bad hint is no error."""
         try:
-            return (int(os.readlink(self._addresses / f"{HINT_NAME}{family.name}")) - low + 1) % count
+            return (
+                int(os.readlink(self._addresses / f"{HINT_NAME}{family.name}")) - low + 1
+            ) % count
         except (OSError, ValueError):
             return 0
 
@@ -148,4 +152,6 @@ def _writable(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotReady(f"{directory} cannot be written: {error.strerror}", hint=f"df {directory}") from error
+        raise NotReady(
+            f"{directory} cannot be written: {error.strerror}", hint=f"df {directory}"
+        ) from error

@@ -60,7 +60,9 @@ def _page(run_dir: Path, waiting: str) -> nodefile.NodePage:
     try:
         return nodefile.read_page(run_dir)
     except NotReady as error:
-        raise NotReady(f"this node cannot take pods yet: {waiting}", hint=f"{error}; {error.hint}") from error
+        raise NotReady(
+            f"this node cannot take pods yet: {waiting}", hint=f"{error}; {error.hint}"
+        ) from error
 
 
 def _speakable(stdin: bytes) -> str:

@@ -76,7 +76,9 @@ class Me:
 def device_name(family: Family, vni: int) -> str:
     """``overlay.<VNI>`` / ``overlay-v6.<VNI>``, shortened where the kernel's 15 characters do not hold it."""
     prefixes = ("overlay.", "ovl.") if family is Family.V4 else ("overlay-v6.", "ovl6.")
-    return next(name for name in (f"{prefix}{vni}" for prefix in prefixes) if len(name) <= MAX_LINK_NAME)
+    return next(
+        name for name in (f"{prefix}{vni}" for prefix in prefixes) if len(name) <= MAX_LINK_NAME
+    )
 
 
 def gateway(subnet: Subnet) -> HostAddress:
@@ -126,7 +128,12 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
     objects: list[KernelObject] = []
     for end in peer.endpoints:
         vtep = me.vtep(end.family)
-        if vtep is None or peer.backend != network.backend.kind or end.mac is None or end.underlay is None:
+        if (
+            vtep is None
+            or peer.backend != network.backend.kind
+            or end.mac is None
+            or end.underlay is None
+        ):
             continue
         via = end.subnet.network_address
         objects += [
@@ -151,7 +158,9 @@ _FORWARDING = {Family.V4: "net/ipv4/ip_forward", Family.V6: "net/ipv6/conf/all/f
 
 
 def _ruleset(network: Network, me: Me) -> str:
-    pairs = [(pool.network, vtep.subnet) for vtep in me.vteps if (pool := network.pool(vtep.family))]
+    pairs = [
+        (pool.network, vtep.subnet) for vtep in me.vteps if (pool := network.pool(vtep.family))
+    ]
     return rules.render_inet(pairs, masquerade=me.masquerade, fully_random=me.fully_random)
 
 

@@ -17,15 +17,38 @@ Links are named, not numbered, here; only ``dataplane`` knows interface indexes.
 """
 
 import enum
-import socket
 from collections.abc import Hashable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import ClassVar
 
-Address = IPv4Address | IPv6Address
-Subnet = IPv4Network | IPv6Network
-HostAddress = IPv4Interface | IPv6Interface  # an address with its prefix length, "10.5.1.1/24"
+from overlay.family import Address, Family, HostAddress, Subnet
+
+__all__ = [
+    "ALIAS_PREFIX",
+    "DEFAULT_VXLAN_PORT",
+    "POD_LINK_PREFIX",
+    "ROUTE_PROTOCOL",
+    "Action",
+    "Address",
+    "Backend",
+    "Bridge",
+    "Endpoint",
+    "Family",
+    "FdbEntry",
+    "HostAddress",
+    "KernelObject",
+    "Lease",
+    "LinkAddress",
+    "Neighbour",
+    "Network",
+    "Pool",
+    "Route",
+    "Ruleset",
+    "Step",
+    "Subnet",
+    "Sysctl",
+    "Vxlan",
+]
 
 ALIAS_PREFIX = "overlay:"
 POD_LINK_PREFIX = "ovl"
@@ -33,33 +56,6 @@ ROUTE_PROTOCOL = 158
 """Our rtm_protocol. Unassigned in Linux' include/uapi/linux/rtnetlink.h and in FRR's and iproute2's tables."""
 DEFAULT_VXLAN_PORT = 8472
 """Linux' default, which flannel keeps (RFC 7348 says 4789)."""
-
-
-class Family(enum.Enum):
-    """An address family and what depends on nothing else."""
-
-    V4 = 4
-    V6 = 6
-
-    @property
-    def af(self) -> int:
-        """AF_INET or AF_INET6."""
-        return socket.AF_INET if self is Family.V4 else socket.AF_INET6
-
-    @property
-    def bits(self) -> int:
-        """Length of an address."""
-        return 32 if self is Family.V4 else 128
-
-    @property
-    def overhead(self) -> int:
-        """Bytes VXLAN adds over an underlay of this family: Ethernet 14 + VXLAN 8 + UDP 8 + IP 20 or 40."""
-        return 50 if self is Family.V4 else 70
-
-    @staticmethod
-    def of(value: Address | Subnet | HostAddress) -> "Family":
-        """The family of an address, a network or an interface address."""
-        return Family(value.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,9 @@ def parse_network(raw: bytes) -> Network:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise BadConfig(f"network config is not JSON: {error}", hint=f"an example: {EXAMPLE}") from error
+        raise BadConfig(
+            f"network config is not JSON: {error}", hint=f"an example: {EXAMPLE}"
+        ) from error
     if not isinstance(found, dict):
         raise BadConfig(f"network config is not a JSON object; an example: {EXAMPLE}")
     fields = {str(key).lower(): value for key, value in found.items()}
@@ -105,7 +107,9 @@ def fits(pool: Pool, subnet: Subnet) -> bool:
     return (
         Family.of(subnet) is pool.family
         and subnet.prefixlen == pool.subnet_len
-        and int(pool.first.network_address) <= int(subnet.network_address) <= int(pool.last.network_address)
+        and int(pool.first.network_address)
+        <= int(subnet.network_address)
+        <= int(pool.last.network_address)
     )
 
 
@@ -126,7 +130,11 @@ def _pool(fields: dict[str, Any], family: Family) -> Pool:
     low = _edge(fields, name_min, network, size, default=first)
     high = _edge(fields, name_max, network, size, default=last)
     if low > high:
-        raise _bad(fields, name_min, f"above {_SPELLED[name_max]} = {ip_address(high) if family is Family.V4 else high}")
+        raise _bad(
+            fields,
+            name_min,
+            f"above {_SPELLED[name_max]} = {ip_address(high) if family is Family.V4 else high}",
+        )
     base = type(network.network_address)
     return Pool(network, length, ip_network((base(low), length)), ip_network((base(high), length)))
 
@@ -146,7 +154,9 @@ def _network(fields: dict[str, Any], name: str) -> Subnet:
 def _length(fields: dict[str, Any], name: str, network: Subnet, family: Family) -> int:
     longest, usual = LONGEST_LEN[family], USUAL_LEN[family]
     if network.prefixlen > longest - 2:
-        raise BadConfig(f"{_SPELLED[_FIELDS[family][0]]} = {network}: longer than /{longest - 2}, no room for subnets")
+        raise BadConfig(
+            f"{_SPELLED[_FIELDS[family][0]]} = {network}: longer than /{longest - 2}, no room for subnets"
+        )
     value = fields.get(name)
     if value in (None, 0):
         return usual if network.prefixlen <= usual - 2 else network.prefixlen + 2

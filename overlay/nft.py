@@ -26,7 +26,9 @@ class Nft:
             lib = ctypes.CDLL(LIBRARY)
         except OSError as error:
             raise KernelRefused(
-                f"{LIBRARY} cannot be loaded: {error}", errno=errno.ENOENT, hint="apt-get install libnftables1"
+                f"{LIBRARY} cannot be loaded: {error}",
+                errno=errno.ENOENT,
+                hint="apt-get install libnftables1",
             ) from error
         lib.nft_ctx_new.restype = ctypes.c_void_p
         lib.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
@@ -49,7 +51,9 @@ class Nft:
             output = self._lib.nft_ctx_get_output_buffer(self._context) or b""
             words = self._lib.nft_ctx_get_error_buffer(self._context) or b""
         if code:
-            raise KernelRefused(f"nft refused: {words.decode(errors='replace').strip()}", errno=errno.EINVAL)
+            raise KernelRefused(
+                f"nft refused: {words.decode(errors='replace').strip()}", errno=errno.EINVAL
+            )
         return str(output.decode(errors="replace"))
 
     def list_table(self, table: str) -> str | None:

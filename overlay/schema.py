@@ -21,7 +21,7 @@ from overlay.model import Address, Endpoint, Family, Lease, Subnet
 
 MOST_BYTES = 64 << 10
 MOST_TEXT = 253
-UNSPECIFIED = "0.0.0.0"  # noqa: S104 - flannel's PublicIP of a record without an IPv4 address
+UNSPECIFIED = "0.0.0.0"
 
 _KEY = re.compile(
     r"(?:(?P<v4>\d{1,3}(?:\.\d{1,3}){3})-(?P<len4>\d{1,2}))?(?P<and>&)?(?:(?P<v6>[0-9a-f:]{2,39})-(?P<len6>\d{1,3}))?"
@@ -37,7 +37,9 @@ def parse_key(key: str) -> tuple[Subnet, ...]:
         BadRecord: not a key of the schema.
     """
     match = _KEY.fullmatch(key)
-    if not match or (match["and"] is not None) != (match["v4"] is not None and match["v6"] is not None):
+    if not match or (match["and"] is not None) != (
+        match["v4"] is not None and match["v6"] is not None
+    ):
         raise BadRecord(f"key {key[:80]!r} is not <address>-<len>")
     try:
         return tuple(
@@ -51,7 +53,10 @@ def parse_key(key: str) -> tuple[Subnet, ...]:
 
 def format_key(subnets: Sequence[Subnet]) -> str:
     """The reverse of ``parse_key``."""
-    return "&".join(f"{net.network_address}-{net.prefixlen}" for net in sorted(subnets, key=lambda net: net.version))
+    return "&".join(
+        f"{net.network_address}-{net.prefixlen}"
+        for net in sorted(subnets, key=lambda net: net.version)
+    )
 
 
 def parse_lease(
@@ -90,7 +95,11 @@ def format_lease(lease: Lease) -> bytes:
     for name, end in (("BackendData", v4), ("BackendV6Data", v6)):
         if end is not None and end.mac is not None:
             fields[name] = {"VNI": end.vni if end.vni is not None else 1, "VtepMAC": end.mac}
-    for name, text in (("Node", lease.node), ("MachineID", lease.machine_id), ("AgentVersion", lease.version)):
+    for name, text in (
+        ("Node", lease.node),
+        ("MachineID", lease.machine_id),
+        ("AgentVersion", lease.version),
+    ):
         if text:
             fields[name] = text
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
@@ -111,7 +120,9 @@ def _object(value: bytes) -> dict[str, Any]:
 
 def _endpoint(subnet: Subnet, fields: dict[str, Any], backend: str) -> Endpoint:
     family = Family.of(subnet)
-    name, data_name = ("publicip", "backenddata") if family is Family.V4 else ("publicipv6", "backendv6data")
+    name, data_name = (
+        ("publicip", "backenddata") if family is Family.V4 else ("publicipv6", "backendv6data")
+    )
     underlay = _underlay(fields.get(name), name, family)
     data = fields.get(data_name)
     if backend != "vxlan" or data is None:
@@ -149,7 +160,11 @@ def _mac(value: object) -> str | None:
 
 
 def _vni(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 24 else None
+    return (
+        value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 24
+        else None
+    )
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

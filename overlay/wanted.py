@@ -85,7 +85,9 @@ class Wanted:
             if changed:  # its other objects appear or disappear with it
                 touched.update(self.keys(other))
         for key in touched:
-            standing = [item for who, item in self._by_key.get(key, {}).items() if who not in self.losers]
+            standing = [
+                item for who, item in self._by_key.get(key, {}).items() if who not in self.losers
+            ]
             if standing:
                 self.want[key] = standing[0]
             else:
@@ -100,6 +102,10 @@ class Wanted:
             if held is not None and held != item and owner != NODE:
                 return "this node"
             for other, theirs in self._by_key[item.key].items():
-                if other != owner and theirs != item and (self._claims[other].age, other) < (mine.age, owner):
+                if (
+                    other != owner
+                    and theirs != item
+                    and (self._claims[other].age, other) < (mine.age, owner)
+                ):
                     return other
         return None

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows: sizes, docstrings, no subprocess in the product, the unit file."""
+"""Rules of the house that no linter knows: sizes, names, no subprocess, a valid unit file."""
 
 import ast
 import shutil
@@ -77,7 +77,7 @@ def test_the_product_starts_no_process(path: Path) -> None:
 
 
 def test_the_unit_file_is_valid(tmp_path: Path) -> None:
-    """systemd reads every key of overlay-agent.service; a stub stands in for the installed agent."""
+    """systemd reads every key of overlay-agent.service; a stub stands in for the agent."""
     analyze = shutil.which("systemd-analyze")
     assert analyze, "systemd-analyze is missing (make setup)"
     stub = tmp_path / "overlay-agent"

@@ -53,18 +53,26 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, text in _HELP.items():
         verb = verbs.add_parser(name, help=text, description=text)
-        verb.add_argument("--output", choices=("table", "json"), default="table", help="json for machines")
+        verb.add_argument(
+            "--output", choices=("table", "json"), default="table", help="json for machines"
+        )
         config.add_arguments(verb)
         if name == "init":
             _add_init(verb)
         if name == "leave":
-            verb.add_argument("--force", action="store_true", help="leave even while pods are attached")
+            verb.add_argument(
+                "--force", action="store_true", help="leave even while pods are attached"
+            )
     return parser
 
 
 def _add_init(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--network", required=True, metavar="CIDR", help="IPv4 range all pods get addresses from")
-    verb.add_argument("--subnet-len", type=int, metavar="LEN", help="prefix length of one node's share [24]")
+    verb.add_argument(
+        "--network", required=True, metavar="CIDR", help="IPv4 range all pods get addresses from"
+    )
+    verb.add_argument(
+        "--subnet-len", type=int, metavar="LEN", help="prefix length of one node's share [24]"
+    )
     verb.add_argument("--vni", type=int, default=1, help="VXLAN network identifier [1]")
     verb.add_argument("--port", type=int, default=8472, help="VXLAN UDP port [8472]")
     verb.add_argument("--force", action="store_true", help="replace another config that is there")
@@ -92,7 +100,9 @@ def _peers(flags: argparse.Namespace, settings: config.Config) -> int:
         show.as_json(rows)
         return 0
     columns = ("node", "subnet", "underlay", "vtep_mac", "state")
-    show.table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
+    show.table(
+        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
+    )
     return 0
 
 
@@ -102,7 +112,9 @@ def _leases(flags: argparse.Namespace, settings: config.Config) -> int:
         show.as_json(rows)
         return 0
     columns = ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note")
-    show.table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
+    show.table(
+        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
+    )
     return 0
 
 

@@ -62,4 +62,6 @@ def _lease(lease: Mapping[str, Any]) -> str:
     if not lease.get("key"):
         return "none"
     left = lease.get("ttl_s")
-    return f"{lease['key']}" + (f", {left:.0f} s left unless renewed" if left else ", without expiry")
+    return f"{lease['key']}" + (
+        f", {left:.0f} s left unless renewed" if left else ", without expiry"
+    )

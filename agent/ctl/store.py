@@ -70,13 +70,22 @@ def leave(config: Config) -> dict[str, Any]:
         NotReady: this machine holds none.
     """
     with registry(config) as store:
-        mine = [lease for lease in store.snapshot().leases.values() if lease.machine_id == config.machine_id]
+        mine = [
+            lease
+            for lease in store.snapshot().leases.values()
+            if lease.machine_id == config.machine_id
+        ]
         if not mine:
-            raise NotReady(f"no lease of machine {config.machine_id} ({config.node_name}): nothing to give back")
+            raise NotReady(
+                f"no lease of machine {config.machine_id} ({config.node_name}): nothing to give back"
+            )
         for lease in mine:
             store.release(lease)
     keys = ", ".join(lease.key for lease in mine)
-    return {"left": keys, "text": f"gave back {keys} (no agent was running; the kernel was not touched)"}
+    return {
+        "left": keys,
+        "text": f"gave back {keys} (no agent was running; the kernel was not touched)",
+    }
 
 
 def _row(store: Registry, lease: Lease) -> dict[str, Any]:
@@ -89,12 +98,16 @@ def _row(store: Registry, lease: Lease) -> dict[str, Any]:
         "backend": lease.backend or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
         "expires": "never (reservation)" if left is None else f"in {_span(left)} unless renewed",
-        "note": f"overlay-agent {lease.version}" if lease.machine_id else "written by another agent",
+        "note": f"overlay-agent {lease.version}"
+        if lease.machine_id
+        else "written by another agent",
     }
 
 
 def _blank(key: str, note: str) -> dict[str, Any]:
-    blank = dict.fromkeys(("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note"), "-")
+    blank = dict.fromkeys(
+        ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note"), "-"
+    )
     return {**blank, "subnet": key, "note": note}
 
 

@@ -89,8 +89,14 @@ class Dataplane:
 
     def _records(self) -> Iterable[Record]:
         for family in Family:
-            yield from (parse.parse_address(body) for _, body in self._netlink.dump(messages.address_dump(family)))
-            yield from (parse.parse_route(body) for _, body in self._netlink.dump(messages.route_dump(family)))
+            yield from (
+                parse.parse_address(body)
+                for _, body in self._netlink.dump(messages.address_dump(family))
+            )
+            yield from (
+                parse.parse_route(body)
+                for _, body in self._netlink.dump(messages.route_dump(family))
+            )
         for link in self._links.by_index.values():
             if not self._links.ours(link.index, "vxlan"):
                 continue
@@ -147,7 +153,9 @@ class Dataplane:
         if step.action is Action.DELETE:
             self._unless_gone(link_messages.link_delete(item.name))
         elif step.action is Action.REPLACE and _same_device(item, was):
-            self._netlink.request(link_messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True))
+            self._netlink.request(
+                link_messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
+            )
         else:
             if step.action is Action.REPLACE:
                 self._unless_gone(link_messages.link_delete(item.name))
@@ -192,9 +200,9 @@ class Dataplane:
                 sent.append((place, self._message(step)))
             except OverlayError as error:
                 results[place] = error
-        errors = self._netlink.batch([body for _, body in sent])
-        for (place, _), error in zip(sent, errors, strict=True):
-            results[place] = _judged(steps[place], error)
+        answers = self._netlink.batch([body for _, body in sent])
+        for (place, _), answer in zip(sent, answers, strict=True):
+            results[place] = _judged(steps[place], answer)
         return results
 
     def _message(self, step: Step) -> bytes:
@@ -214,7 +222,9 @@ class Dataplane:
                     Action.DELETE: messages.route_delete,
                 }[step.action]
                 index = self._index(item.link)
-                return send(item.dst, link=index, via=item.via, onlink=item.onlink, protocol=item.protocol)
+                return send(
+                    item.dst, link=index, via=item.via, onlink=item.onlink, protocol=item.protocol
+                )
         raise TypeError(f"not a batched object: {item}")
 
     def _unless_gone(self, message: bytes) -> None:

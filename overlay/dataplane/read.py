@@ -41,7 +41,9 @@ class Links:
         """Index them."""
         found = tuple(links)
         return Links(
-            {link.index: link for link in found}, {link.name: link for link in found}, frozenset(wanted)
+            {link.index: link for link in found},
+            {link.name: link for link in found},
+            frozenset(wanted),
         )
 
     def ours(self, index: int, kind: str) -> str | None:

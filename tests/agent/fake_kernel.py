@@ -18,7 +18,7 @@ class FakeKernel:
         self.fail_reads = 0
         self.log: list[Step] = []
 
-    def read(self, want: Mapping[Hashable, KernelObject]) -> dict[Hashable, KernelObject]:  # noqa: ARG002
+    def read(self, want: Mapping[Hashable, KernelObject]) -> dict[Hashable, KernelObject]:
         """Everything, as it is."""
         self.reads += 1
         if self.fail_reads:

@@ -37,7 +37,9 @@ def test_each_source_wins_over_the_one_below(tmp_path: Path) -> None:
 def test_toml_lists_numbers_and_booleans_are_understood(tmp_path: Path) -> None:
     """Each TOML type a person would use for a setting works."""
     file = tmp_path / "agent.toml"
-    file.write_text('etcd_endpoints = ["http://a:1", "http://b:2"]\nip_masq = false\nresync_interval = 5\n')
+    file.write_text(
+        'etcd_endpoints = ["http://a:1", "http://b:2"]\nip_masq = false\nresync_interval = 5\n'
+    )
 
     found = load([], file=file)
 
@@ -75,7 +77,7 @@ def test_a_bad_file_is_one_error_naming_key_value_and_file(
 
 def test_an_unknown_variable_is_refused() -> None:
     """A typo in a unit file is not silently ignored."""
-    with pytest.raises(BadConfig, match="OVERLAY_BRIGDE.*did you mean bridge"):
+    with pytest.raises(BadConfig, match=r"OVERLAY_BRIGDE.*did you mean bridge"):
         load([], {"OVERLAY_BRIGDE": "x"})
 
 

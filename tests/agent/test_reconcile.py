@@ -4,22 +4,30 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from agent.backlog import RETRY_MOST_S
 from agent.events import Gone, Put, Snapshot, Unreadable
-from agent.reconcile import RETRY_MOST_S, Reconciler
+from agent.reconcile import Reconciler
 from overlay.desired import Me, Vtep, desired_peer
 from overlay.errors import KernelBusy
 from overlay.model import Backend, Endpoint, FdbEntry, Lease, Neighbour, Network, Pool, Route
 from tests.agent.fake_kernel import FakeKernel
 
 NETWORK = Network(
-    pools=(Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),),
+    pools=(
+        Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),
+    ),
     backend=Backend(),
 )
 ME = Me(
     lease_key="10.5.1.0-24",
     vteps=(
         Vtep(
-            ip_network("10.5.1.0/24"), "overlay.1", "02:00:00:00:00:01", ip_address("192.0.2.1"), "eth0", 1450
+            ip_network("10.5.1.0/24"),
+            "overlay.1",
+            "02:00:00:00:00:01",
+            ip_address("192.0.2.1"),
+            "eth0",
+            1450,
         ),
     ),
     bridge="overlay0",
@@ -35,7 +43,11 @@ def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5)
         1,
     )
     return Lease(
-        key=f"10.5.{number}.0-24", endpoints=(end,), node=f"n{number}", create_revision=create, mod_revision=mod
+        key=f"10.5.{number}.0-24",
+        endpoints=(end,),
+        node=f"n{number}",
+        create_revision=create,
+        mod_revision=mod,
     )
 
 
@@ -138,7 +150,9 @@ def test_a_new_mac_leaves_no_old_entry(node: Node) -> None:
     node.reconciler.on_event(Put(lease(2, mac=0x22, mod=11)))
     node.settle()
 
-    assert objects(2) & set(node.kernel.state.values()) == {item for item in objects(2) if isinstance(item, Route)}
+    assert objects(2) & set(node.kernel.state.values()) == {
+        item for item in objects(2) if isinstance(item, Route)
+    }
     assert isinstance(node.kernel.log[-1].object, FdbEntry)
     assert objects(2, mac=0x22) <= set(node.kernel.state.values())
 
@@ -158,7 +172,9 @@ def test_an_unreadable_record_never_removes_a_peer(node: Node) -> None:
     """Neither as an event nor in a list; it is counted."""
     node.reconciler.on_event(Unreadable("10.5.2.0-24", "not JSON"))
     node.reconciler.on_event(
-        Snapshot({"10.5.1.0-24": lease(1), "10.5.3.0-24": lease(3)}, {"10.5.2.0-24": "not JSON"}, 20)
+        Snapshot(
+            {"10.5.1.0-24": lease(1), "10.5.3.0-24": lease(3)}, {"10.5.2.0-24": "not JSON"}, 20
+        )
     )
     node.settle()
 
@@ -169,9 +185,7 @@ def test_an_unreadable_record_never_removes_a_peer(node: Node) -> None:
 def test_a_snapshot_is_compared_by_whole_values(node: Node) -> None:
     """After a compaction the peer that changed while we were away is a change."""
     changed = lease(2, mac=0x22, mod=30)
-    node.reconciler.on_event(
-        Snapshot({item.key: item for item in (lease(1), changed)}, {}, 31)
-    )
+    node.reconciler.on_event(Snapshot({item.key: item for item in (lease(1), changed)}, {}, 31))
     node.settle()
 
     assert objects(2, mac=0x22) <= set(node.kernel.state.values())
@@ -180,7 +194,9 @@ def test_a_snapshot_is_compared_by_whole_values(node: Node) -> None:
 
 def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
     """Its sibling in the same batch is done at once; the failure is named; time heals it."""
-    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.4.0"))] = KernelBusy("no buffer space")
+    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.4.0"))] = KernelBusy(
+        "no buffer space"
+    )
 
     node.reconciler.on_event(Put(lease(4)))
     node.reconciler.on_event(Put(lease(5)))
@@ -198,7 +214,9 @@ def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
 
 def test_old_objects_of_a_peer_stay_until_the_new_ones_are_in(node: Node) -> None:
     """A half-done MAC change must not take the working entry away."""
-    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.2.0"))] = KernelBusy("no buffer space")
+    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.2.0"))] = KernelBusy(
+        "no buffer space"
+    )
 
     node.reconciler.on_event(Put(lease(2, mac=0x22, mod=11)))
     node.settle()
@@ -216,8 +234,8 @@ def test_what_somebody_else_deletes_is_mended_and_said(node: Node, kind: type) -
     node.settle()
 
     assert objects(2) <= set(node.kernel.state.values())
-    assert node.reconciler.mended == 1
-    assert str(victim) in node.reconciler.last_mended[0]
+    assert node.reconciler.drift.changes == 1
+    assert str(victim) in node.reconciler.drift.last[0]
 
 
 def test_a_kernel_that_cannot_be_read_is_read_again(node: Node) -> None:
@@ -255,7 +273,12 @@ def test_another_lease_for_this_node_moves_everything(node: Node) -> None:
         lease_key="10.5.7.0-24",
         vteps=(
             Vtep(
-                ip_network("10.5.7.0/24"), "overlay.1", "02:00:00:00:00:01", ip_address("192.0.2.1"), "eth0", 1450
+                ip_network("10.5.7.0/24"),
+                "overlay.1",
+                "02:00:00:00:00:01",
+                ip_address("192.0.2.1"),
+                "eth0",
+                1450,
             ),
         ),
         bridge="overlay0",

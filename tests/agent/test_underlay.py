@@ -12,12 +12,16 @@ from overlay.netlink import AddressInfo, LinkInfo, RouteInfo
 
 def link(index: int, name: str) -> LinkInfo:
     """An ordinary interface."""
-    return LinkInfo(index, name, "", f"02:00:00:00:00:{index:02x}", 1500, True, True, "", 0, 0, 0, None)
+    return LinkInfo(
+        index, name, "", f"02:00:00:00:00:{index:02x}", 1500, True, True, "", 0, 0, 0, None
+    )
 
 
 def default_route(index: int, metric: int) -> RouteInfo:
     """0.0.0.0/0 over an interface."""
-    return RouteInfo(ip_network("0.0.0.0/0"), ip_address("192.0.2.254"), index, 254, 4, 1, metric, False, None)
+    return RouteInfo(
+        ip_network("0.0.0.0/0"), ip_address("192.0.2.254"), index, 254, 4, 1, metric, False, None
+    )
 
 
 HOSTS = Hosts(
@@ -42,7 +46,12 @@ def test_the_default_route_with_the_lowest_metric_decides() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "address"),
-    [("eth1", "198.51.100.7"), ("192.0.2.8", "192.0.2.8"), (r"^198\.51\.", "198.51.100.7"), ("eth[1-9]", "198.51.100.7")],
+    [
+        ("eth1", "198.51.100.7"),
+        ("192.0.2.8", "192.0.2.8"),
+        (r"^198\.51\.", "198.51.100.7"),
+        ("eth[1-9]", "198.51.100.7"),
+    ],
 )
 def test_iface_takes_a_name_an_address_or_a_regular_expression(wanted: str, address: str) -> None:
     """One setting, three ways to say it."""

@@ -1,4 +1,4 @@
-"""The only door to etcd: calls with deadlines, endpoints that are rotated, streams of our own.
+"""The client: calls with deadlines, endpoints that are rotated, streams of our own.
 
 Uses the generated stubs and messages of python3-etcd3 and nothing else of it: its client sets no deadline
 on streams and its watcher dies silently (docs/decisions/001). No policy here: a call is tried once per
@@ -6,9 +6,8 @@ endpoint, then it is StoreUnavailable; who retries, and how often, is said elsew
 """
 
 import contextlib
-import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
+from agent.etcd.watch import Watch
+from agent.etcd.wire import Listing, Outcome, record, words
 from overlay.errors import BadConfig, Compacted, LeaseLost, StoreUnavailable
 
 MOST_MESSAGE_BYTES = 256 << 20
@@ -52,48 +53,15 @@ class Credentials:
     password: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One key as etcd has it."""
-
-    key: str
-    value: bytes
-    create_revision: int
-    mod_revision: int
-    lease: int
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A range at one revision."""
-
-    records: tuple[Record, ...]
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A watch event; ``value`` is None for a deletion."""
-
-    key: str
-    record: Record | None
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of a transaction: ``listing`` holds what the losing branch read."""
-
-    succeeded: bool
-    revision: int
-    listing: Listing
-
-
 class Etcd:
     """A client for one thread or many. ``timeout_s`` is the deadline of one call at one endpoint."""
 
     def __init__(
-        self, endpoints: Sequence[str], *, credentials: Credentials | None = None, timeout_s: float = 5.0
+        self,
+        endpoints: Sequence[str],
+        *,
+        credentials: Credentials | None = None,
+        timeout_s: float = 5.0,
     ) -> None:
         self.endpoints = tuple(endpoints)
         self._credentials = credentials or Credentials()
@@ -117,9 +85,11 @@ class Etcd:
 
     def range(self, start: str, end: str = "", *, revision: int = 0) -> Listing:
         """The key ``start``, or all of [start, end)."""
-        request = rpc_pb2.RangeRequest(key=start.encode(), range_end=end.encode(), revision=revision)
+        request = rpc_pb2.RangeRequest(
+            key=start.encode(), range_end=end.encode(), revision=revision
+        )
         answer = self._call(lambda kv, **o: kv.Range(request, **o), rpc_pb2_grpc.KVStub)
-        return Listing(tuple(_record(item) for item in answer.kvs), answer.header.revision)
+        return Listing(tuple(record(item) for item in answer.kvs), answer.header.revision)
 
     def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
         """Write; returns the revision."""
@@ -137,7 +107,7 @@ class Etcd:
         request = rpc_pb2.TxnRequest(compare=compares, success=then, failure=otherwise)
         answer = self._call(lambda kv, **o: kv.Txn(request, **o), rpc_pb2_grpc.KVStub)
         records = [
-            _record(item)
+            record(item)
             for response in answer.responses
             if response.HasField("response_range")
             for item in response.response_range.kvs
@@ -148,7 +118,9 @@ class Etcd:
     def grant(self, ttl_s: int) -> int:
         """A new etcd lease; returns its id."""
         request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s)
-        answer = self._call(lambda lease, **o: lease.LeaseGrant(request, **o), rpc_pb2_grpc.LeaseStub)
+        answer = self._call(
+            lambda lease, **o: lease.LeaseGrant(request, **o), rpc_pb2_grpc.LeaseStub
+        )
         return int(answer.ID)
 
     def keepalive(self, lease: int) -> int:
@@ -180,7 +152,9 @@ class Etcd:
     def time_to_live(self, lease: int) -> int:
         """Seconds left; -1 if etcd does not know the lease."""
         request = rpc_pb2.LeaseTimeToLiveRequest(ID=lease)
-        answer = self._call(lambda stub, **o: stub.LeaseTimeToLive(request, **o), rpc_pb2_grpc.LeaseStub)
+        answer = self._call(
+            lambda stub, **o: stub.LeaseTimeToLive(request, **o), rpc_pb2_grpc.LeaseStub
+        )
         return int(answer.TTL)
 
     def compact(self, revision: int) -> None:
@@ -188,10 +162,12 @@ class Etcd:
         request = rpc_pb2.CompactionRequest(revision=revision, physical=True)
         self._call(lambda kv, **o: kv.Compact(request, **o), rpc_pb2_grpc.KVStub)
 
-    def watch(self, start: str, end: str, *, revision: int) -> "Watch":
+    def watch(self, start: str, end: str, *, revision: int) -> Watch:
         """All changes of [start, end) from ``revision`` on, as a stream of its own."""
         endpoint = self.endpoints[self._current % len(self.endpoints)]
-        made = Watch(rpc_pb2_grpc.WatchStub(self._channel(endpoint)), start, end, revision, self._metadata())
+        made = Watch(
+            rpc_pb2_grpc.WatchStub(self._channel(endpoint)), start, end, revision, self._metadata()
+        )
         made.on_close = lambda: self._watches.discard(made)
         made.on_failure = lambda error: self._failed(endpoint, error)
         self._watches.add(made)
@@ -206,7 +182,11 @@ class Etcd:
         for _ in range(len(self.endpoints) + 1):
             endpoint = self.endpoints[self._current % len(self.endpoints)]
             try:
-                return call(stub(self._channel(endpoint)), timeout=self._timeout_s, metadata=self._metadata())
+                return call(
+                    stub(self._channel(endpoint)),
+                    timeout=self._timeout_s,
+                    metadata=self._metadata(),
+                )
             except grpc.RpcError as error:
                 if _is_token_expired(error) and not renewed:
                     self._token, renewed = "", True
@@ -220,16 +200,18 @@ class Etcd:
 
     def _failed(self, endpoint: str, error: grpc.RpcError) -> StoreUnavailable:
         """Move on to the next endpoint and say what happened at this one."""
-        code, words = error.code(), _words(error)
-        if code is grpc.StatusCode.NOT_FOUND and "lease not found" in words:
-            raise LeaseLost(words) from error
-        if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in words:
-            raise Compacted(words, revision=0) from error
+        code, text = error.code(), words(error)
+        if code is grpc.StatusCode.NOT_FOUND and "lease not found" in text:
+            raise LeaseLost(text) from error
+        if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in text:
+            raise Compacted(text, revision=0) from error
         if code in _ELSEWHERE:
             with self._lock:
                 if self.endpoints[self._current % len(self.endpoints)] == endpoint:
                     self._current += 1
-        return StoreUnavailable(f"etcd at {endpoint}: {words}", hint=f"etcdctl --endpoints {endpoint} endpoint health")
+        return StoreUnavailable(
+            f"etcd at {endpoint}: {text}", hint=f"etcdctl --endpoints {endpoint} endpoint health"
+        )
 
     def _channel(self, endpoint: str) -> grpc.Channel:
         with self._lock:
@@ -264,121 +246,18 @@ class Etcd:
         )
         endpoint = self.endpoints[self._current % len(self.endpoints)]
         try:
-            answer = rpc_pb2_grpc.AuthStub(self._channel(endpoint)).Authenticate(request, timeout=self._timeout_s)
+            answer = rpc_pb2_grpc.AuthStub(self._channel(endpoint)).Authenticate(
+                request, timeout=self._timeout_s
+            )
         except grpc.RpcError as error:
             raise self._failed(endpoint, error) from error
         return str(answer.token)
 
 
-class Watch:
-    """One stream. Iterate for batches of changes; ``close`` from any thread ends the iteration."""
-
-    def __init__(
-        self, stub: Any, start: str, end: str, revision: int, metadata: tuple[tuple[str, str], ...]  # noqa: ANN401
-    ) -> None:
-        self.on_close: Callable[[], None] = lambda: None
-        self.on_failure: Callable[[grpc.RpcError], StoreUnavailable] = lambda error: StoreUnavailable(_words(error))
-        self._requests: queue.SimpleQueue[rpc_pb2.WatchRequest | None] = queue.SimpleQueue()
-        self._requests.put(
-            rpc_pb2.WatchRequest(
-                create_request=rpc_pb2.WatchCreateRequest(
-                    key=start.encode(), range_end=end.encode(), start_revision=revision, progress_notify=True
-                )
-            )
-        )
-        self._closed = threading.Event()
-        self._call = stub.Watch(iter(self._requests.get, None), metadata=metadata)
-
-    def close(self) -> None:
-        """End the stream; again is harmless."""
-        self._closed.set()
-        self._requests.put(None)
-        self._call.cancel()
-        self.on_close()
-
-    def __iter__(self) -> Iterator[tuple[list[Change], int]]:
-        """(changes, revision reached), an empty list for a progress report.
-
-        Raises:
-            Compacted: the start revision is gone.
-            StoreUnavailable: the stream ended; not after ``close``.
-        """
-        try:
-            for answer in self._call:
-                if answer.compact_revision:
-                    raise Compacted("the watched revision was compacted", revision=answer.compact_revision)
-                if answer.canceled:
-                    raise StoreUnavailable("etcd cancelled the watch")
-                yield [_change(event) for event in answer.events], int(answer.header.revision)
-        except grpc.RpcError as error:
-            if not self._closed.is_set():
-                raise self.on_failure(error) from error
-        finally:
-            self.close()
-
-
-# --- the words of a transaction ----------------------------------------------------------------------------
-
-
-def unchanged_since(start: str, end: str, revision: int) -> Any:  # noqa: ANN401 - generated messages are untyped
-    """Compare: every key of [start, end) was last modified at ``revision`` or before; true for an empty range."""
-    return rpc_pb2.Compare(
-        result=rpc_pb2.Compare.LESS,
-        target=rpc_pb2.Compare.MOD,
-        key=start.encode(),
-        range_end=end.encode(),
-        mod_revision=revision + 1,
-    )
-
-
-def modified_at(key: str, revision: int) -> Any:  # noqa: ANN401
-    """Compare: the key was last modified exactly then (0: it does not exist)."""
-    return rpc_pb2.Compare(
-        result=rpc_pb2.Compare.EQUAL, target=rpc_pb2.Compare.MOD, key=key.encode(), mod_revision=revision
-    )
-
-
-def putting(key: str, value: bytes, *, lease: int = 0) -> Any:  # noqa: ANN401
-    """Then: write."""
-    return rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=key.encode(), value=value, lease=lease))
-
-
-def deleting(key: str) -> Any:  # noqa: ANN401
-    """Then: delete."""
-    return rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=key.encode()))
-
-
-def reading(start: str, end: str, *, modified_after: int = 0) -> Any:  # noqa: ANN401
-    """Then or else: read what of [start, end) was modified after a revision."""
-    request = rpc_pb2.RangeRequest(
-        key=start.encode(), range_end=end.encode(), min_mod_revision=modified_after + 1
-    )
-    return rpc_pb2.RequestOp(request_range=request)
-
-
-def _record(item: Any) -> Record:  # noqa: ANN401
-    key = item.key.decode(errors="replace")
-    return Record(key, item.value, item.create_revision, item.mod_revision, item.lease)
-
-
-def _change(event: Any) -> Change:  # noqa: ANN401
-    record = _record(event.kv) if event.type == event.PUT else None
-    return Change(event.kv.key.decode(errors="replace"), record, event.kv.mod_revision)
-
-
-def _words(error: grpc.RpcError) -> str:
-    """grpc's long-winded details, shortened to what an operator needs."""
-    details = error.details() or error.code().name
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return "no answer within the deadline"
-    for known in ("Connection refused", "No route to host", "Network is unreachable", "Connection reset"):
-        if known.lower() in details.lower():
-            return known.lower()
-    return str(details).splitlines()[0][:200]
-
-
 def _is_token_expired(error: grpc.RpcError) -> bool:
-    return error.code() is grpc.StatusCode.UNAUTHENTICATED and "invalid auth token" in (error.details() or "")
+    return error.code() is grpc.StatusCode.UNAUTHENTICATED and "invalid auth token" in (
+        error.details() or ""
+    )
 
 
 def _file(key: str, name: str) -> bytes | None:

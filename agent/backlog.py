@@ -1,0 +1,76 @@
+"""What still has to be done, by owner, and when: so that a failing peer waits alone.
+
+Pure but for the spread of its pauses; the clock is an argument.
+"""
+
+import random
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
+
+
+@dataclass(slots=True)
+class Entry:
+    """One owner's share: the keys to look at, not before ``due``."""
+
+    keys: set[Hashable] = field(default_factory=set)
+    due: float = 0.0
+    attempts: int = 0
+    error: str = ""
+
+
+class Backlog:
+    """Owners with something to do."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def touch(self, owner: str, keys: Iterable[Hashable], *, now: float) -> None:
+        """There is news about these keys: look now, whatever pause was on."""
+        entry = self._entries.setdefault(owner, Entry())
+        entry.keys.update(keys)
+        entry.due = now
+
+    def add(self, owner: str, key: Hashable, *, now: float) -> None:
+        """A key was found wrong: look when the owner is due."""
+        self._entries.setdefault(owner, Entry(due=now)).keys.add(key)
+
+    def due(self, now: float) -> dict[str, Entry]:
+        """Whose time has come."""
+        return {owner: entry for owner, entry in self._entries.items() if entry.due <= now}
+
+    def done(self, owner: str) -> None:
+        """All of the owner's keys are right."""
+        self._entries.pop(owner, None)
+
+    def failed(self, owner: str, error: str, *, now: float) -> float:
+        """Something was refused; returns the pause before the next try, in seconds."""
+        entry = self._entries[owner]
+        entry.attempts += 1
+        most: float = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** min(entry.attempts, 10))
+        pause = most * random.uniform(0.5, 1.0)
+        entry.due, entry.error = now + pause, error
+        return pause
+
+    def first_failures(self) -> list[str]:
+        """Owners that have failed once: news, unlike those that fail again."""
+        return [owner for owner, entry in self._entries.items() if entry.attempts == 1]
+
+    def errors(self) -> dict[str, str]:
+        """What was refused, by owner."""
+        return {owner: entry.error for owner, entry in self._entries.items() if entry.error}
+
+    def keys(self) -> set[Hashable]:
+        """All keys that wait."""
+        return {key for entry in self._entries.values() for key in entry.keys}
+
+    def next_due(self) -> float | None:
+        """When the first owner is due; None if nothing waits."""
+        return min((entry.due for entry in self._entries.values()), default=None)

@@ -1,0 +1,100 @@
+"""How a setting's text becomes a value; each raises ValueError with the reason. Pure but for the defaults."""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from agent.machine import read_machine_id, read_node_name
+from overlay.model import Address
+
+
+def duration(text: str) -> float:
+    """Seconds, from 30, 30s, 5m or 24h."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
+    if not match:
+        raise ValueError("not a duration such as 30s, 5m or 24h")
+    return float(match[1]) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def boolean(text: str) -> bool:
+    """true/false, yes/no, 1/0."""
+    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+        raise ValueError("neither true nor false")
+    return text.lower() in ("true", "1", "yes")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def endpoints(text: str) -> tuple[str, ...]:
+    """etcd client URLs."""
+    found = words(text)
+    if not found:
+        raise ValueError("no endpoint given")
+    for url in found:
+        if not re.fullmatch(
+            r"(https?://)?[^/\s:]+:\d{1,5}|(https?://)?\[[0-9a-fA-F:]+\]:\d{1,5}", url
+        ):
+            raise ValueError(f"{url!r} is not http://HOST:PORT or https://HOST:PORT")
+    return found
+
+
+def prefix(text: str) -> str:
+    """A path in etcd, cleaned."""
+    if not text.startswith("/") or text.rstrip("/") == "":
+        raise ValueError("must start with / and name a path")
+    return "/" + "/".join(part for part in text.split("/") if part)
+
+
+def address(text: str) -> Address | None:
+    """An IP address, or None for nothing."""
+    return ip_address(text) if text else None
+
+
+def link_name(text: str) -> str:
+    """An interface name."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", text) or text in (".", ".."):
+        raise ValueError("not a usable interface name (1 to 15 of A-Z a-z 0-9 _ . -)")
+    return text
+
+
+def node(text: str) -> str:
+    """A host name; nothing means this machine's."""
+    name = text or read_node_name()
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", name):
+        raise ValueError("not a host name")
+    return name
+
+
+def machine(text: str) -> str:
+    """A machine id; nothing means this machine's."""
+    name = text or read_machine_id()
+    if not re.fullmatch(r"[0-9a-fA-F-]{8,64}", name):
+        raise ValueError("not 8 to 64 hexadecimal digits")
+    return name.lower().replace("-", "")
+
+
+def level(text: str) -> str:
+    """A log level's name."""
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("not one of debug, info, warning, error")
+    return text.upper()
+
+
+def at_least(low: float) -> Callable[[str], float]:
+    """A duration with a lower bound, in seconds."""
+
+    def parse(text: str) -> float:
+        value = duration(text)
+        if value < low:
+            raise ValueError(f"shorter than {low:g}s")
+        return value
+
+    return parse
+
+
+def plain(text: str) -> str:
+    """Text as it is."""
+    return text
