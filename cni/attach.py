@@ -8,12 +8,18 @@ here waits for anybody else's pod.
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from cni.owner import Owner
-from overlay.errors import BadEnvironment, ForeignObject, KernelRefused, NotReady
+from overlay.errors import (
+    BadEnvironment,
+    ForeignObject,
+    KernelRefused,
+    NotReady,
+    OverlayError,
+)
 from overlay.model import Address, Family, HostAddress
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
 
@@ -35,7 +41,7 @@ class PodLink:
 
     @property
     def mac(self) -> str:
-        """0a:58 and the IPv4 address, so that a reused address keeps its MAC in ARP caches; else hashed."""
+        """0a:58 and the IPv4 address: a reused address keeps its MAC in ARP caches. Else hashed."""
         first = self.addresses[0].ip
         tail = (
             first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
@@ -54,16 +60,26 @@ def namespace(path: str) -> Iterator[int]:
     """An open descriptor of the pod's network namespace.
 
     Raises:
-        BadEnvironment: there is none at that path.
+        BadEnvironment: there is none at that path, or it is the host's own.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:  # O_NONBLOCK: a named pipe at that path must not hold us
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise BadEnvironment(f"CNI_NETNS={path} cannot be opened: {error.strerror}") from error
     try:
+        if fault := _fault(os.fstat(descriptor)):
+            raise BadEnvironment(f"CNI_NETNS={path} is {fault}")
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _fault(given: os.stat_result) -> str:
+    """A pod's default route in the host's own namespace would cut the host off."""
+    own = os.stat("/proc/thread-self/ns/net")
+    if given.st_dev != own.st_dev:
+        return "not a network namespace"
+    return "the host's own network namespace" if given.st_ino == own.st_ino else ""
 
 
 def find(netlink: Netlink, name: str) -> LinkInfo | None:
@@ -93,7 +109,7 @@ def attach(link: PodLink, netns: int) -> LinkInfo:
                 f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
             )
         _make(host, link, netns, bridge.index)
-        undo.callback(detach, link.owner)
+        undo.callback(_take_back, link.owner)
         host.request(
             link_messages.link_set(
                 link.owner.host_link, alias=link.owner.alias, no_link_local=True, up=True
@@ -104,30 +120,63 @@ def attach(link: PodLink, netns: int) -> LinkInfo:
         return bridge
 
 
-def detach(owner: Owner) -> None:
+def detach(owner: Owner, *, netns: str = "", mac: str = "") -> None:
     """Delete the host's end, and the pod's with it; nothing there is success.
+
+    Where the host's end is not found by name, the pod's end in ``netns`` is deleted, if its MAC is
+    still the ``mac`` of the journal: the path may meanwhile be another container's.
 
     Raises:
         ForeignObject: a link of that name bears somebody else's mark.
     """
     with Netlink() as host:
         link = find(host, owner.host_link)
-        if link is None:
-            return
-        if link.alias not in (
-            "",
-            owner.alias,
-        ):  # "" where an ADD was killed before it could mark the link
+        if link is not None and not _is_ours(link, owner):
             raise ForeignObject(
                 f"link {link.name} belongs to {link.alias}, not to {owner}",
                 errno=errno.EEXIST,
                 hint=f"look: ip -d link show {link.name}",
             )
-        try:
-            host.request(link_messages.link_delete(link.index))
-        except KernelRefused as error:
-            if error.errno not in _GONE:
-                raise
+        if link is not None:
+            _delete(host, link)
+        elif netns and mac:
+            _detach_inside(netns, owner.ifname, mac)
+
+
+def is_attached(owner: Owner) -> bool:
+    """Whether the host's end of this attachment is there."""
+    with Netlink() as host:
+        link = find(host, owner.host_link)
+    return link is not None and _is_ours(link, owner)
+
+
+def _is_ours(link: LinkInfo, owner: Owner) -> bool:
+    return link.alias in ("", owner.alias)  # "": an ADD was killed before it marked the link
+
+
+def _take_back(owner: Owner) -> None:
+    """Undo a half-made link; if even that fails, the first error is the one to tell."""
+    with suppress(OverlayError):
+        detach(owner)
+
+
+def _detach_inside(netns: str, ifname: str, mac: str) -> None:
+    with (
+        suppress(BadEnvironment),  # the namespace is gone, and the link with it
+        namespace(netns) as descriptor,
+        Netlink.in_namespace(descriptor) as pod,
+    ):
+        link = find(pod, ifname)
+        if link is not None and link.kind == "veth" and link.mac == mac:
+            _delete(pod, link)
+
+
+def _delete(netlink: Netlink, link: LinkInfo) -> None:
+    try:
+        netlink.request(link_messages.link_delete(link.index))
+    except KernelRefused as error:
+        if error.errno not in _GONE:
+            raise
 
 
 def _make(host: Netlink, link: PodLink, netns: int, bridge: int) -> None:

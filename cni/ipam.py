@@ -1,15 +1,17 @@
 """Addresses of one network on this node: which pod holds which, on tmpfs, without locks.
 
-``<run>/ipam/<network>/<address>`` is a symbolic link whose target is the owner's name. symlink(2) makes
-name and content in one atomic step that fails if the name exists: it is the lock and the record, it can
-be neither torn nor taken twice, and ``ls -l`` shows it. A reboot ends every namespace and, /run being a
-tmpfs, every allocation.
+``<run>/ipam/<network>/<address>`` is a symbolic link whose target is the owner's name. symlink(2)
+makes name and content in one atomic step that fails if the name exists: it is the lock and the record, it
+can be neither torn nor taken twice, and ``ls -l`` shows it. A reboot ends every namespace and, /run
+being a tmpfs, every allocation.
 
 ``<run>/attachments/<network>/<owner>.json`` is the journal: written by rename before the first kernel
-step, so that a DEL finds whatever a killed ADD has left.
+step, so that a DEL finds whatever a killed ADD has left. Taking and freeing for one owner are serialised by
+``cni.lock``; between owners nothing has to be.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_interface
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from cni.owner import Owner
+from cni.owner import Owner, bounded
 from overlay.errors import KernelRefused, NotReady, OutOfAddresses
 from overlay.model import Address, Family, HostAddress
 from overlay.nodefile import NodeFamily, write_atomic
@@ -25,10 +27,13 @@ from overlay.nodefile import NodeFamily, write_atomic
 HINT_NAME = ".last-"
 MOST_CANDIDATES = 1 << 16
 """An IPv6 subnet is never walked whole."""
+RECORD_VERSION = 1
+_ABSENT = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG)
+"""What readlink(2) says of a name that is no allocation: absent, no link, or a corrupt record's."""
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """The journal of one attachment; ``netns`` is the path the runtime gave."""
+    """The journal of one attachment; ``netns`` is the runtime's path, ``created`` Unix seconds."""
 
     network: str
     container: str
@@ -36,35 +41,37 @@ class Attachment(msgspec.Struct, frozen=True):
     netns: str
     host_link: str
     addresses: tuple[str, ...] = ()
+    mac: str = ""
     pod: str = ""
     created: float = 0.0
+    version: int = RECORD_VERSION
 
 
 class Ipam:
     """The allocations of one network below a run directory."""
 
     def __init__(self, run_dir: Path, network: str) -> None:
-        self._addresses = run_dir / "ipam" / network
-        self._records = run_dir / "attachments" / network
+        self._addresses = run_dir / "ipam" / bounded(network)
+        self._records = run_dir / "attachments" / bounded(network)
 
     def record(self, owner: Owner) -> Attachment | None:
         """The journal of an attachment, or None if there is none that can be read."""
         try:
             return msgspec.json.decode(self._record(owner).read_bytes(), type=Attachment)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, ValueError, RecursionError):
             return None
 
     def begin(self, owner: Owner, attachment: Attachment) -> None:
         """Write the journal.
 
         Raises:
-            KernelRefused: this attachment exists already; a second ADD would lose the first one's address.
+            KernelRefused: there is one; a second ADD would lose the first one's address.
         """
         path = self._record(owner)
         if path.exists():
             raise KernelRefused(
                 f"{owner} is attached already",
-                errno=17,
+                errno=errno.EEXIST,
                 hint="the runtime must DEL it before a second ADD",
             )
         self.update(owner, attachment)
@@ -87,25 +94,31 @@ class Ipam:
                     os.symlink(owner.name, self._addresses / str(address))
                     self._remember(address)
                     return ip_interface(f"{address}/{family.subnet.prefixlen}")
-        total = sum(1 for _ in self._addresses.glob("[0-9a-f]*"))
+        held = sum(1 for name in self._held() if (":" in name) == (family.family is Family.V6))
         raise OutOfAddresses(
-            f"no free address in {family.subnet}: {total} are held",
-            hint=f"who holds them: ls -l {self._addresses}",
+            f"no free address in {family.subnet}: {held} are held",
+            hint=f"see: overlayctl status; who holds them: ls -l {self._addresses}",
         )
 
     def release(self, owner: Owner) -> None:
         """Free every address of the owner and forget its journal; nothing there is success."""
         record = self.record(owner)
         names = record.addresses if record and record.addresses else self._held()
-        for name in names:
-            self._free(name.partition("/")[0], owner)
-        self._record(owner).unlink(missing_ok=True)
+        with _writable(self._addresses):
+            for name in names:
+                self._free(name.partition("/")[0], owner)
+            self._record(owner).unlink(missing_ok=True)
 
     def _free(self, name: str, owner: Owner) -> None:
         path = self._addresses / name
-        with contextlib.suppress(OSError):
+        try:
             if os.readlink(path) == owner.name:  # never another owner's
-                path.unlink()
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+        except ValueError:  # a NUL in a corrupt record
+            return
 
     def _held(self) -> list[str]:
         try:
@@ -117,7 +130,7 @@ class Ipam:
         return self._records / f"{owner.name}.json"
 
     def _candidates(self, family: NodeFamily) -> Iterator[Address]:
-        """Every usable address once, beginning after the one given last: addresses are not reused at once."""
+        """Every usable address once, from after the one given last: none is reused at once."""
         subnet, gateway = family.subnet, family.gateway.ip
         low = int(subnet.network_address) + 1
         high = int(subnet.broadcast_address) - (1 if family.family is Family.V4 else 0)

@@ -130,6 +130,15 @@ def stated_version(stdin: bytes) -> str:
     return version if isinstance(version, str) and _VERSION.fullmatch(version) else NEWEST
 
 
+def stated_run_dir(stdin: bytes) -> str:
+    """The configuration's runDir, or "" where it states none that is a path."""
+    try:
+        run_dir = decode(stdin).get("runDir")
+    except BadInput:
+        return ""
+    return run_dir if isinstance(run_dir, str) and _PATH.fullmatch(run_dir) else ""
+
+
 def decode(stdin: bytes) -> Mapping[str, Any]:
     """The JSON object in ``stdin``.
 

@@ -63,9 +63,13 @@ def encode_result(result: Result, version: str) -> bytes:
     return _line({"cniVersion": version, **form(result, version), "dns": dict(result.dns)})
 
 
-def encode_error(error: OverlayError, version: str) -> bytes:
-    """An error as JSON; runtimes show ``msg; details``, so the hint goes into the details."""
-    body = {"cniVersion": version, "code": error.cni_code, "msg": str(error)}
+def encode_error(error: OverlayError, version: str, *, code: int | None = None) -> bytes:
+    """An error as JSON; runtimes show ``msg; details``, so the hint goes into the details.
+
+    ``code`` replaces the error's own where a verb has codes of its own.
+    """
+    number = error.cni_code if code is None else code
+    body = {"cniVersion": version, "code": number, "msg": str(error)}
     return _line({**body, "details": error.hint} if error.hint else body)
 
 
