@@ -34,11 +34,19 @@ class Nft:
         lib.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
         lib.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
         self._lib = lib
+        lib.nft_ctx_free.restype = None
         self._context = ctypes.c_void_p(lib.nft_ctx_new(0))
         self._lock = threading.Lock()
         lib.nft_ctx_output_set_flags(self._context, _OUTPUT_STATELESS)
         lib.nft_ctx_buffer_output(self._context)
         lib.nft_ctx_buffer_error(self._context)
+
+    def close(self) -> None:
+        """Free the context (and its socket); again is harmless."""
+        with self._lock:
+            if self._context:
+                self._lib.nft_ctx_free(self._context)
+                self._context = ctypes.c_void_p()
 
     def run(self, text: str) -> str:
         """Apply a buffer, all or nothing; returns what nft printed.
@@ -47,6 +55,8 @@ class Nft:
             KernelRefused: nft's own words.
         """
         with self._lock:
+            if not self._context:
+                raise KernelRefused("nft was closed", errno=errno.EBADF)
             code = self._lib.nft_run_cmd_from_buffer(self._context, text.encode())
             output = self._lib.nft_ctx_get_output_buffer(self._context) or b""
             words = self._lib.nft_ctx_get_error_buffer(self._context) or b""

@@ -5,14 +5,18 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
-from overlay.dataplane.read import Links, convert
+from overlay.dataplane.links import GONE, LinkDoor
+from overlay.dataplane.obstacles import describe
+from overlay.dataplane.read import UNSPECIFIED, convert
 from overlay.dataplane.ruleset import Rulesets
-from overlay.errors import ForeignObject, KernelBusy, KernelRefused, OverlayError
+from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import (
+    ROUTE_PROTOCOL,
     Action,
     Bridge,
     Family,
@@ -23,16 +27,15 @@ from overlay.model import (
     Route,
     Ruleset,
     Step,
+    Subnet,
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, link_messages, messages, parse
+from overlay.netlink import Netlink, RouteInfo, messages, parse
 from overlay.netlink.parse import Record
 
-GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
-"""What the kernel says when something to be deleted is not there."""
+Info = TypeVar("Info", bound=Record)
 _BATCHED = (FdbEntry, Neighbour, Route)
-_ALIASES = {Vxlan: "overlay:vtep", Bridge: "overlay:bridge"}
 
 
 class Dataplane:
@@ -43,7 +46,12 @@ class Dataplane:
         self._rulesets = Rulesets(run_dir / "nft.json")
         self._sysctls = sysctls
         self._sysctl_changes = 0
-        self._links = Links.of((), ())
+        self._links = LinkDoor(self._netlink)
+
+    def close(self) -> None:
+        """Close the doors; the kernel keeps everything."""
+        self._netlink.close()
+        self._rulesets.close()
 
     @property
     def changes(self) -> int:
@@ -56,13 +64,13 @@ class Dataplane:
         Raises:
             KernelBusy: the kernel's lists changed while they were read.
         """
-        names = [item.name for item in want.values() if isinstance(item, Vxlan | Bridge)]
-        self._read_links(names)
+        links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
+        self._links.read(links)
         found: dict[Hashable, KernelObject] = {}
-        for record in (*self._links.by_index.values(), *self._records()):
-            item = convert(record, self._links)
-            if item is not None:
-                found[item.key] = item
+        for record in (*self._links.seen.by_index.values(), *self._records()):
+            item = convert(record, self._links.seen)
+            if item is not None:  # of routes to one subnet the kernel lists the best first
+                found.setdefault(item.key, item)
         for wanted in want.values():
             item = self._look(wanted)
             if item is not None:
@@ -71,7 +79,14 @@ class Dataplane:
 
     def observe(self, record: Record) -> KernelObject | None:
         """What one event is about, if it is ours, by the links as last read."""
-        return convert(record, self._links)
+        return convert(record, self._links.seen)
+
+    def obstacles(self, networks: Sequence[Subnet]) -> list[str]:
+        """What of others stands in the way of ``networks``, a sentence each; by the links as last read."""
+        routes: list[RouteInfo] = []
+        for family in {Family.of(network) for network in networks}:
+            routes += self._dump(messages.route_dump(family), parse.parse_route)
+        return describe(networks, routes, self._links.seen)
 
     def apply(self, steps: list[Step]) -> list[OverlayError | None]:
         """Carry out steps in order; one result per step, failures stop nothing."""
@@ -83,26 +98,31 @@ class Dataplane:
 
     # --- reading -----------------------------------------------------------------------------------------
 
-    def _read_links(self, names: Iterable[str]) -> None:
-        answers = self._netlink.dump(link_messages.link_dump())
-        self._links = Links.of((parse.parse_link(body) for _, body in answers), names)
-
     def _records(self) -> Iterable[Record]:
+        """All that may be ours; the kernel filters, so a router's full table costs us nothing."""
+        seen = self._links.seen
+        tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
         for family in Family:
-            yield from (
-                parse.parse_address(body)
-                for _, body in self._netlink.dump(messages.address_dump(family))
-            )
-            yield from (
-                parse.parse_route(body)
-                for _, body in self._netlink.dump(messages.route_dump(family))
-            )
-        for link in self._links.by_index.values():
-            if not self._links.ours(link.index, "vxlan"):
-                continue
-            dumps = [messages.neighbour_dump(family, link=link.index) for family in Family]
-            for dump in (*dumps, messages.fdb_dump(link=link.index)):
-                yield from (parse.parse_neighbour(body) for _, body in self._netlink.dump(dump))
+            yield from self._dump(messages.address_dump(family), parse.parse_address)
+            by_protocol = messages.route_dump(family, protocol=ROUTE_PROTOCOL)
+            yield from self._dump(by_protocol, parse.parse_route)
+            for link in tunnels:
+                by_link = messages.route_dump(family, link=link)
+                yield from self._dump(by_link, parse.parse_route)
+                by_link = messages.neighbour_dump(family, link=link)
+                yield from self._dump(by_link, parse.parse_neighbour)
+        for link in tunnels:
+            yield from self._dump(messages.fdb_dump(link=link), parse.parse_neighbour)
+
+    def _dump(self, request: bytes, parser: Callable[[bytes], Info]) -> Iterable[Info]:
+        try:
+            answers = self._netlink.dump(request)
+        except KernelRefused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return  # before the first route the kernel has no main table
+        for _, body in answers:
+            yield parser(body)
 
     def _look(self, wanted: KernelObject) -> KernelObject | None:
         if isinstance(wanted, Ruleset):
@@ -126,7 +146,7 @@ class Dataplane:
                 case LinkAddress():
                     self._set_address(step)
                 case Vxlan() | Bridge():
-                    self._set_link(step)
+                    self._links.carry_out(step)
         except OverlayError as error:
             return error
         return None
@@ -141,61 +161,20 @@ class Dataplane:
     def _set_address(self, step: Step) -> None:
         item = step.object
         assert isinstance(item, LinkAddress)
-        index = self._index(item.link)
+        if step.action is Action.DELETE and not self._links.exists(item):
+            return  # it went with its device
+        index = self._links.index(item.link)
         if step.action is Action.DELETE:
             self._unless_gone(messages.address_delete(index, item.address))
         else:
             self._netlink.request(messages.address_add(index, item.address))
 
-    def _set_link(self, step: Step) -> None:
-        item, was = step.object, step.was
-        assert isinstance(item, Vxlan | Bridge)
-        if step.action is Action.DELETE:
-            self._unless_gone(link_messages.link_delete(item.name))
-        elif step.action is Action.REPLACE and _same_device(item, was):
-            self._netlink.request(
-                link_messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
-            )
-        else:
-            if step.action is Action.REPLACE:
-                self._unless_gone(link_messages.link_delete(item.name))
-            self._make_link(item)
-        self._read_links({*self._links.wanted, item.name})
-
-    def _make_link(self, item: Vxlan | Bridge) -> None:
-        try:
-            self._netlink.request(self._creation(item))
-        except KernelRefused as error:
-            if error.errno == errno.EEXIST:
-                raise ForeignObject(
-                    f"{item.name} exists and is not a {_ALIASES[type(item)][8:]} device of ours",
-                    errno=error.errno,
-                    hint=f"look: ip -d link show {item.name}; then rename or delete it",
-                ) from error
-            raise
-        alias = _ALIASES[type(item)]
-        self._netlink.request(link_messages.link_set(item.name, alias=alias, no_link_local=True))
-        self._netlink.request(link_messages.link_set(item.name, up=True))
-
-    def _creation(self, item: Vxlan | Bridge) -> bytes:
-        if isinstance(item, Bridge):
-            return link_messages.link_bridge(item.name, mac=item.mac, mtu=item.mtu)
-        return link_messages.link_vxlan(
-            item.name,
-            mac=item.mac,
-            mtu=item.mtu,
-            vni=item.vni,
-            port=item.port,
-            local=item.local,
-            lower=self._index(item.underlay),
-            learning=item.learning,
-            gbp=item.gbp,
-        )
-
     def _batch(self, steps: list[Step]) -> list[OverlayError | None]:
         results: list[OverlayError | None] = [None] * len(steps)
         sent: list[tuple[int, bytes]] = []
         for place, step in enumerate(steps):
+            if step.action is Action.DELETE and not self._links.exists(step.object):
+                continue  # it went with its device
             try:
                 sent.append((place, self._message(step)))
             except OverlayError as error:
@@ -208,20 +187,24 @@ class Dataplane:
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
         match item:
+            case FdbEntry() if delete:
+                # a destination that is not to be expressed: delete the entry whatever it says
+                underlay = None if item.underlay == UNSPECIFIED else item.underlay
+                return messages.fdb_delete(self._links.index(item.link), item.mac, underlay)
             case FdbEntry():
-                make = messages.fdb_delete if delete else messages.fdb_replace
-                return make(self._index(item.link), item.mac, item.underlay)
+                link = self._links.index(item.link)
+                return messages.fdb_replace(link, item.mac, item.underlay)
             case Neighbour() if delete:
-                return messages.neighbour_delete(self._index(item.link), item.ip)
+                return messages.neighbour_delete(self._links.index(item.link), item.ip)
             case Neighbour():
-                return messages.neighbour_replace(self._index(item.link), item.ip, item.mac)
+                return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
             case Route():
                 send = {
                     Action.ADD: messages.route_add,
                     Action.REPLACE: messages.route_replace,
                     Action.DELETE: messages.route_delete,
                 }[step.action]
-                index = self._index(item.link)
+                index = self._links.index(item.link)
                 return send(
                     item.dst, link=index, via=item.via, onlink=item.onlink, protocol=item.protocol
                 )
@@ -233,19 +216,6 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
-
-    def _index(self, name: str) -> int:
-        link = self._links.by_name.get(name)
-        if link is None:
-            raise KernelBusy(f"device {name} is not there (yet)")
-        return link.index
-
-
-def _same_device(item: Vxlan | Bridge, was: KernelObject | None) -> bool:
-    """True if the living device can be changed in place."""
-    if isinstance(item, Vxlan):
-        return isinstance(was, Vxlan) and was.fixed == item.fixed
-    return isinstance(was, Bridge)
 
 
 def _judged(step: Step, error: OverlayError | None) -> OverlayError | None:

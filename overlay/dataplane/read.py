@@ -1,7 +1,8 @@
 """Kernel records → model objects, and which of them are ours (the mark table in overlay.model). Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from overlay.model import (
     ALIAS_PREFIX,
@@ -26,40 +27,59 @@ RTPROT_KERNEL = 2
 RT_TABLE_MAIN = 254
 SCOPE_LINK = 253
 """linux/neighbour.h, linux/rtnetlink.h."""
+UNSPECIFIED = IPv4Address(0)
+"""Stands for "none" or "not to be expressed": never what anybody wants, so it is mended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The host's links at one moment. ``wanted`` are the names that are ours by configuration."""
+    """The host's links at one moment. ``wanted`` are those that ought to be there, by name."""
 
     by_index: dict[int, LinkInfo]
     by_name: dict[str, LinkInfo]
-    wanted: frozenset[str]
+    wanted: dict[str, Vxlan | Bridge]
 
     @staticmethod
-    def of(links: Iterable[LinkInfo], wanted: Iterable[str]) -> "Links":
+    def of(links: Iterable[LinkInfo], wanted: Mapping[str, Vxlan | Bridge]) -> "Links":
         """Index them."""
         found = tuple(links)
         return Links(
-            {link.index: link for link in found},
-            {link.name: link for link in found},
-            frozenset(wanted),
+            {link.index: link for link in found}, {link.name: link for link in found}, dict(wanted)
         )
 
     def ours(self, index: int, kind: str) -> str | None:
-        """The name of our link of a kind at this index, or None if it is not ours."""
+        """The name of our link of a kind at this index, or None if it is not ours.
+
+        One without our mark counts if it is what we want under that name: it is about to be adopted,
+        and what is on it (flannel's routes) is to be taken over, not fought.
+        """
         link = self.by_index.get(index)
         if link is None or link.kind != kind:
             return None
-        marked = link.alias.startswith(ALIAS_PREFIX) and "/" not in link.alias
-        return link.name if marked or link.name in self.wanted else None
+        return link.name if marked(link) or self._fits(link) else None
+
+    def _fits(self, link: LinkInfo) -> bool:
+        wanted = self.wanted.get(link.name)
+        if isinstance(wanted, Vxlan):
+            present = _vxlan(link, self)
+            return present is not None and present.fixed == wanted.fixed
+        return isinstance(wanted, Bridge) and link.kind == "bridge"
 
 
-def convert(record: Record, links: Links) -> KernelObject | None:
-    """The object a record stands for, or None if it is not ours."""
+def marked(link: LinkInfo) -> bool:
+    """True if the alias says that this is our VTEP or bridge (a pod's link has a path behind)."""
+    return link.alias.startswith(ALIAS_PREFIX) and "/" not in link.alias
+
+
+def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelObject | None:
+    """The object a record stands for, or None if it is not ours.
+
+    A link that fits but has no mark is not ours yet: leaving it out makes the plan adopt it.
+    ``unmarked`` asks for it all the same.
+    """
     match record:
         case LinkInfo():
-            return _link(record, links)
+            return _link(record, links) if unmarked or marked(record) else None
         case AddressInfo():
             return _address(record, links)
         case RouteInfo():
@@ -69,9 +89,13 @@ def convert(record: Record, links: Links) -> KernelObject | None:
 
 
 def _link(link: LinkInfo, links: Links) -> KernelObject | None:
-    if links.ours(link.index, "bridge"):
+    if link.kind == "bridge":
         return Bridge(link.name, link.mac, link.mtu, link.up)
-    if link.vxlan is None or not links.ours(link.index, "vxlan") or link.vxlan.local is None:
+    return _vxlan(link, links)
+
+
+def _vxlan(link: LinkInfo, links: Links) -> Vxlan | None:
+    if link.vxlan is None:
         return None
     lower = links.by_index.get(link.vxlan.lower)
     return Vxlan(
@@ -80,7 +104,7 @@ def _link(link: LinkInfo, links: Links) -> KernelObject | None:
         mtu=link.mtu,
         vni=link.vxlan.vni,
         port=link.vxlan.port,
-        local=link.vxlan.local,
+        local=link.vxlan.local or UNSPECIFIED,
         underlay=lower.name if lower else "",
         learning=link.vxlan.learning,
         gbp=link.vxlan.gbp,
@@ -109,7 +133,8 @@ def _neighbour(info: NeighbourInfo, links: Links) -> KernelObject | None:
     if name is None or info.address is None or not info.state & NUD_PERMANENT:
         return None
     if info.family == AF_BRIDGE:
-        return FdbEntry(name, info.mac, info.address) if info.flags & NTF_SELF else None
+        underlay = info.address if info.plain else UNSPECIFIED
+        return FdbEntry(name, info.mac, underlay) if info.flags & NTF_SELF else None
     if info.address.is_multicast or info.family not in {family.af for family in Family}:
         return None
     return Neighbour(name, info.address, info.mac)

@@ -25,6 +25,10 @@ class Rulesets:
         self._nft = Nft()
         self._path = digests
 
+    def close(self) -> None:
+        """Close the door."""
+        self._nft.close()
+
     def read(self, wanted: Ruleset) -> Ruleset | None:
         """The table: equal to ``wanted`` if it is untouched, None if it is absent."""
         listing = self._nft.list_table(wanted.table)

@@ -27,6 +27,9 @@ class Monitor:
     def __init__(self) -> None:
         self._socket = open_socket(_GROUPS)
         self._wake, self._waker = socket.socketpair()
+        self._poll = select.poll()  # select() ends at descriptor 1023
+        for sock in (self._socket, self._wake):
+            self._poll.register(sock, select.POLLIN)
 
     def close(self) -> None:
         """End a blocked ``read`` and the subscription."""
@@ -38,9 +41,9 @@ class Monitor:
         Raises:
             EOFError: closed.
         """
-        ready, _, _ = select.select([self._socket, self._wake], [], [])
-        if self._wake in ready:
+        if self._closed():
             self._socket.close()
+            self._wake.close()
             raise EOFError("the monitor was closed")
         try:
             data = self._socket.recv(_RECEIVE)
@@ -50,3 +53,10 @@ class Monitor:
             raise
         records = (parse(kind, payload) for kind, _, _, payload in frames(data))
         return [record for record in records if record is not None]
+
+    def _closed(self) -> bool:
+        """Wait for something to read; True if it is the end."""
+        if self._wake.fileno() < 0:
+            return True
+        wake = self._wake.fileno()
+        return any(descriptor == wake for descriptor, _ in self._poll.poll())

@@ -135,9 +135,11 @@ class Netlink:
         raise KernelBusy("the kernel's list ended without its end mark; try again")
 
     def _batch_once(self, part: Sequence[bytes]) -> list[OverlayError | None]:
-        last = self._send(part)
-        first = last - len(part) + 1
         results: list[OverlayError | None] = [None] * len(part)
+        try:
+            first = self._send(part) - len(part) + 1
+        except KernelBusy as error:
+            return [error] * len(part)
         try:
             self._collect(part, first, results)
         except KernelBusy as error:  # answers were lost: the silent ones may have failed

@@ -66,7 +66,11 @@ def test_the_table_is_replaced_in_one_transaction() -> None:
     """add, delete, define: correct whether or not the table is there, and no other table is named."""
     lines = render_inet([V4], masquerade=True, fully_random=True).splitlines()
 
-    assert lines[:3] == ["add table inet overlay", "delete table inet overlay", "table inet overlay {"]
+    assert lines[:3] == [
+        "add table inet overlay",
+        "delete table inet overlay",
+        "table inet overlay {",
+    ]
     assert not any("flush" in line for line in lines)
 
 

@@ -1,0 +1,110 @@
+"""Our two kinds of link: making, changing, adopting and deleting them.
+
+A link is ours by its alias. One that has our name but no alias is adopted if it is what we would have
+made (flannel's device at take-over, or our own if we died between making and marking it); anything else
+under our name is somebody else's and stays.
+"""
+
+import errno
+from collections.abc import Mapping
+
+from overlay.dataplane.read import Links, convert
+from overlay.errors import ForeignObject, KernelBusy, KernelRefused
+from overlay.model import Action, Bridge, KernelObject, Step, Vxlan
+from overlay.netlink import LinkInfo, Netlink, messages, parse
+
+GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
+"""What the kernel says when something to be deleted is not there."""
+_ALIASES = {Vxlan: "overlay:vtep", Bridge: "overlay:bridge"}
+
+
+class LinkDoor:
+    """The host's links as last read, and the changes to ours."""
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+        self.seen = Links.of((), {})
+
+    def read(self, wanted: Mapping[str, Vxlan | Bridge]) -> None:
+        """Look at all links; ``wanted`` are those that ought to be there, by name."""
+        answers = self._netlink.dump(messages.link_dump())
+        self.seen = Links.of((parse.parse_link(body) for _, body in answers), wanted)
+
+    def index(self, name: str) -> int:
+        """The index of a link; KernelBusy if it is not there."""
+        link = self.seen.by_name.get(name)
+        if link is None:
+            raise KernelBusy(f"device {name} is not there (yet)")
+        return link.index
+
+    def exists(self, item: KernelObject) -> bool:
+        """True if the device that an object hangs on is there."""
+        return getattr(item, "link", "") in self.seen.by_name
+
+    def carry_out(self, step: Step) -> None:
+        """Add, change in place or make anew, or delete; then look again."""
+        item = step.object
+        assert isinstance(item, Vxlan | Bridge)
+        if step.action is Action.DELETE:
+            self._delete(item.name)
+            self.read({name: link for name, link in self.seen.wanted.items() if name != item.name})
+            return
+        self.read({**self.seen.wanted, item.name: item})
+        present = self.seen.by_name.get(item.name)
+        if present is not None and self._may_stay(present, item):
+            self._set(item)
+        else:
+            if present is not None:
+                self._delete(item.name)
+            self._netlink.request(self._creation(item))
+            self._set(item)
+        self.read(self.seen.wanted)
+
+    def _may_stay(self, present: LinkInfo, item: Vxlan | Bridge) -> bool:
+        """True: change it in place. False: ours, to be made anew. ForeignObject: hands off."""
+        if self.seen.ours(present.index, _kind(item)) is None:
+            raise ForeignObject(
+                f"a {present.kind or 'link'} named {item.name} is there that we did not make, and it is "
+                f"not what is needed: {item}",
+                errno=errno.EEXIST,
+                hint=f"look: ip -d link show {item.name}; then rename or delete it",
+            )
+        if isinstance(item, Bridge):
+            return True
+        was = convert(present, self.seen, unmarked=True)
+        return isinstance(was, Vxlan) and was.fixed == item.fixed
+
+    def _set(self, item: Vxlan | Bridge) -> None:
+        """Mark first, then UP: no fe80 address is made, and a crash between leaves it marked."""
+        alias = _ALIASES[type(item)]
+        mark = messages.link_set(item.name, alias=alias, no_link_local=True)
+        values = messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
+        for error in self._netlink.batch([mark, values]):
+            if error is not None:
+                raise error
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._netlink.request(messages.link_delete(name))
+        except KernelRefused as error:
+            if error.errno not in GONE:
+                raise
+
+    def _creation(self, item: Vxlan | Bridge) -> bytes:
+        if isinstance(item, Bridge):
+            return messages.link_bridge(item.name, mac=item.mac, mtu=item.mtu)
+        return messages.link_vxlan(
+            item.name,
+            mac=item.mac,
+            mtu=item.mtu,
+            vni=item.vni,
+            port=item.port,
+            local=item.local,
+            lower=self.index(item.underlay),
+            learning=item.learning,
+            gbp=item.gbp,
+        )
+
+
+def _kind(item: Vxlan | Bridge) -> str:
+    return "vxlan" if isinstance(item, Vxlan) else "bridge"
