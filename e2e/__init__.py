@@ -1,0 +1,1 @@
+"""Whole nodes: the lab that the demo, the tests and the benchmarks share."""

@@ -1,0 +1,171 @@
+"""A small cluster in network namespaces: an underlay bridge, a private etcd, nodes, pods.
+
+    with Lab() as lab:
+        lab.etcd.start()
+        node = lab.add_node("n1")
+
+The fabric namespace holds the bridge 192.168.50.254/24 and etcd; node i is 192.168.50.i on its eth0.
+No cable leads out, so no packet leaves. Everything a lab makes bears its random id, stands in
+lab.json from the moment it is made, and is taken down by `close`, by the end of the with block, or,
+after a crash, by e2e.down.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from e2e import netns
+from e2e.etcdserver import EtcdServer
+from e2e.netns import Namespace, cable
+from e2e.node import Node
+from e2e.pods import CniFailed, Pod
+from e2e.process import kill, start_time
+
+FABRIC_ADDRESS = "192.168.50.254"
+UNDERLAY_MTU = 1500
+WORK_GLOB = "overlay-lab-*"
+
+
+class Lab:
+    """See the module. ``keep`` leaves it standing when the with block ends well."""
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self.id = secrets.token_hex(3)
+        self.keep = keep
+        self.work = Path(tempfile.gettempdir()) / f"overlay-lab-{self.id}"
+        self.work.mkdir(mode=0o755)
+        self.nodes: dict[str, Node] = {}
+        self.pods: list[Pod] = []
+        self._namespaces: list[str] = []
+        self._pod_count = 0
+        self.fabric = Namespace(f"ovl-{self.id}-fabric")
+        self._namespaces.append(self.fabric.name)
+        self.etcd = EtcdServer(self.fabric, FABRIC_ADDRESS, self.work)
+        self.record()
+
+    def __enter__(self) -> "Lab":
+        try:
+            self.fabric.create()
+            self.fabric.ip(
+                f"link add underlay0 mtu {UNDERLAY_MTU} type bridge forward_delay 0",
+                f"addr add {FABRIC_ADDRESS}/24 dev underlay0",
+                "link set underlay0 up",
+            )
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.keep and error is None:
+            self.record(owned=False)
+        else:
+            self.close()
+
+    # --- nodes ---------------------------------------------------------------------------------------
+
+    def add_node(self, name: str) -> Node:
+        """A machine on the underlay; its agent is not started."""
+        number = 1 + len(self.nodes)
+        address, namespace = f"192.168.50.{number}", self._namespace(name)
+        namespace.create()
+        cable(self.fabric, f"port{number}", namespace, "eth0")
+        self.fabric.ip(f"link set port{number} master underlay0")
+        namespace.ip(
+            f"addr add {address}/24 dev eth0",
+            f"route add default via {FABRIC_ADDRESS}",
+        )
+        node = Node(name, namespace, address=address, work=self.work / name, etcd=self.etcd.url)
+        self.nodes[name] = node
+        return node
+
+    def start_nodes(self, *nodes: Node) -> None:
+        """Start the agents together and wait for all."""
+        for node in nodes:
+            node.start_agent()
+            self.record()
+        for node in nodes:
+            node.wait_ready()
+
+    # --- pods ----------------------------------------------------------------------------------------
+
+    def bare_pod(self, node: Node) -> Pod:
+        """A pod's namespace as a runtime makes it, not attached to anything."""
+        self._pod_count += 1
+        name = f"pod{self._pod_count}"
+        pod = Pod(name=name, node=node.name, namespace=self._namespace(name))
+        pod.namespace.create()
+        self.pods.append(pod)
+        return pod
+
+    def add_pod(self, node: Node, **config: object) -> Pod:
+        """A pod, attached; ``config`` are further keys of the plugin's configuration."""
+        pod = self.bare_pod(node)
+        node.runtime.add(pod, **config)
+        return pod
+
+    def remove_pod(self, pod: Pod) -> None:
+        """DEL, then the namespace."""
+        self.nodes[pod.node].runtime.delete(pod)
+        netns.remove(pod.namespace.name)
+        self._namespaces.remove(pod.namespace.name)
+        self.pods.remove(pod)
+
+    def drain(self, node: Node) -> int:
+        """Remove all pods of a node; returns how many."""
+        leaving = [pod for pod in self.pods if pod.node == node.name]
+        for pod in leaving:
+            self.remove_pod(pod)
+        return len(leaving)
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def record(self, *, owned: bool = True) -> None:
+        """Write down what there is, so that it can be taken down without us."""
+        pids = [pid for pid in (self.etcd.pid, *(node.pid for node in self.nodes.values())) if pid]
+        owner = [os.getpid(), start_time(os.getpid())] if owned else [0, ""]
+        page = {
+            "owner": owner,
+            "namespaces": self._namespaces,
+            "processes": [[pid, start_time(pid)] for pid in pids],
+        }
+        temporary = self.work / "lab.json.tmp"
+        temporary.write_text(json.dumps(page))
+        temporary.replace(self.work / "lab.json")
+
+    def close(self) -> None:
+        """Take all of it down; can be called at any moment, and again."""
+        self.record()
+        for node in self.nodes.values():
+            node.kill_agent()
+        self.etcd.kill()
+        take_down(self.work)
+
+    def _namespace(self, name: str) -> Namespace:
+        full = f"ovl-{self.id}-{name}"
+        self._namespaces.append(full)
+        self.record()
+        return Namespace(full)
+
+
+def take_down(work: Path) -> None:
+    """What lab.json names: processes by id, then namespaces, then the directory."""
+    page = json.loads((work / "lab.json").read_text()) if (work / "lab.json").exists() else {}
+    for pid, started in page.get("processes", []):
+        if started and start_time(pid) == started:
+            kill(pid)
+    for name in reversed(page.get("namespaces", [])):
+        netns.remove(name)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+__all__ = ["CniFailed", "Lab", "take_down"]
