@@ -204,9 +204,8 @@ def _config(given: Mapping[str, Any], *, strict: bool) -> Config:
             f"name is {_show(name)}, it must start with a letter or digit "
             "and go on with those, _ . or -"
         )
-    run_dir = _checked(given, "runDir", _is_path, "an absolute path")
     if not strict:
-        return Config(version=version, name=name, run_dir=run_dir, given=given)
+        return Config(version=version, name=name, given=given)
     _check_types(given)
     return Config(
         version=version,
@@ -214,7 +213,7 @@ def _config(given: Mapping[str, Any], *, strict: bool) -> Config:
         mtu=_checked(given, "mtu", _is_mtu, "a number of bytes up to 65535") or None,
         bridge=_checked(given, "bridge", _is_ifname, "an interface name") or None,
         ip_masq=_checked(given, "ipMasq", lambda value: isinstance(value, bool), "true or false"),
-        run_dir=run_dir,
+        run_dir=_checked(given, "runDir", _is_path, "an absolute path"),
         dns=_dns(given),
         given=given,
     )
@@ -235,17 +234,24 @@ def _check_types(given: Mapping[str, Any]) -> None:
 
 def _dns(given: Mapping[str, Any]) -> Mapping[str, Any]:
     dns = _checked(given, "dns", lambda value: isinstance(value, dict), "an object") or {}
-    _checked(dns, "domain", lambda value: isinstance(value, str), "text")
-    for key in ("nameservers", "search", "options"):
-        _checked(dns, key, _is_texts, "a list of text")
-    known = ("nameservers", "domain", "search", "options")
-    return {key: dns[key] for key in known if dns.get(key)}
+    lists = ("nameservers", "search", "options")
+    _checked(dns, "domain", lambda value: isinstance(value, str), "text", within="dns.")
+    for key in lists:
+        _checked(dns, key, _is_texts, "a list of text", within="dns.")
+    return {key: dns[key] for key in ("domain", *lists) if dns.get(key)}
 
 
-def _checked(given: Mapping[str, Any], key: str, good: Callable[[Any], bool], wanted: str) -> Any:  # noqa: ANN401
+def _checked(
+    given: Mapping[str, Any],
+    key: str,
+    good: Callable[[Any], bool],
+    wanted: str,
+    *,
+    within: str = "",
+) -> Any:  # noqa: ANN401 - what JSON holds; `good` has looked at it
     value = given.get(key)
     if value is not None and not good(value):
-        raise BadConfig(f"{key} is {_show(value)}, it must be {wanted}")
+        raise BadConfig(f"{within}{key} is {_show(value)}, it must be {wanted}")
     return value
 
 

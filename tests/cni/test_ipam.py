@@ -1,0 +1,171 @@
+"""Addresses on tmpfs: nobody gets another's, nothing is lost, DEL needs no memory."""
+
+import multiprocessing
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cni.ipam import Attachment, Ipam
+from cni.owner import Owner
+from overlay.errors import KernelRefused, NotReady, OutOfAddresses
+from overlay.model import HostAddress
+from overlay.nodefile import NodeFamily
+
+
+def _family(gateway: str) -> NodeFamily:
+    address = ip_interface(gateway)
+    return NodeFamily(address, ip_network(address.network))
+
+
+SMALL = _family("10.5.1.1/29")  # five pod addresses: .2 to .6
+V6 = _family("fd00:5::1/64")
+
+
+def _owner(number: int, ifname: str = "eth0") -> Owner:
+    return Owner("overlay", f"c{number}", ifname)
+
+
+def _journal(owner: Owner, *addresses: HostAddress) -> Attachment:
+    names = tuple(str(address) for address in addresses)
+    return Attachment(owner.network, owner.container, owner.ifname, "", owner.host_link, names)
+
+
+def test_addresses_go_round_and_never_include_what_is_not_a_pods(tmp_path: Path) -> None:
+    """Not the network's, the gateway's or the broadcast address; a freed one comes last."""
+    ipam = Ipam(tmp_path, "overlay")
+    given_out = []
+    for number in range(8):
+        given_out.append(str(ipam.take(_owner(number), SMALL).ip))
+        ipam.release(_owner(number))
+    assert given_out == [f"10.5.1.{last}" for last in (2, 3, 4, 5, 6, 2, 3, 4)]
+
+
+def test_ipv6_addresses_start_after_the_gateway(tmp_path: Path) -> None:
+    """A /64 is not walked whole."""
+    ipam = Ipam(tmp_path, "overlay")
+    assert [str(ipam.take(_owner(number), V6)) for number in range(2)] == [
+        "fd00:5::2/64",
+        "fd00:5::3/64",
+    ]
+
+
+def test_a_full_subnet_names_itself_the_count_and_where_to_look(tmp_path: Path) -> None:
+    """Addresses of the other family are not counted."""
+    ipam = Ipam(tmp_path, "overlay")
+    ipam.take(_owner(99), V6)
+    for number in range(5):
+        ipam.take(_owner(number), SMALL)
+    with pytest.raises(OutOfAddresses, match=r"10\.5\.1\.0/29: 5 are held") as caught:
+        ipam.take(_owner(6), SMALL)
+    assert "overlayctl" in caught.value.hint
+
+
+@pytest.mark.parametrize("gateway", ["10.5.1.1/31", "10.5.1.1/32"])
+def test_a_subnet_too_small_for_pods_is_full_from_the_start(gateway: str, tmp_path: Path) -> None:
+    """No address is made up."""
+    with pytest.raises(OutOfAddresses):
+        Ipam(tmp_path, "overlay").take(_owner(1), _family(gateway))
+
+
+@pytest.mark.parametrize("journal", ["none", "torn", "lying"])
+def test_release_works_with_whatever_is_left_of_the_journal(journal: str, tmp_path: Path) -> None:
+    """Missing or corrupt: the addresses themselves say whose they are. Twice is success."""
+    ipam, mine, others = Ipam(tmp_path, "overlay"), _owner(1), _owner(2)
+    address = ipam.take(mine, SMALL)
+    kept = ipam.take(others, SMALL)
+    ipam.begin(mine, _journal(mine, address, kept))
+    path = tmp_path / "attachments" / "overlay" / f"{mine.name}.json"
+    if journal == "none":
+        path.unlink()
+    if journal == "torn":
+        path.write_bytes(b'{"network":"over')
+
+    ipam.release(mine)
+    ipam.release(mine)
+
+    assert [item.name for item in (tmp_path / "ipam" / "overlay").glob("[0-9]*")] == [str(kept.ip)]
+    assert not path.exists()
+
+
+@given(name=st.sampled_from(["../../victim", "\0", "x" * 300, "", ".", "/etc/passwd"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_corrupt_journal_frees_nothing_foreign(name: str, tmp_path: Path) -> None:
+    """Names in it are no way out of the directory."""
+    (tmp_path / "victim").write_text("stays")
+    ipam, owner = Ipam(tmp_path, "overlay"), _owner(1)
+    ipam.take(owner, V6)
+    journal = _journal(owner)
+    ipam.update(
+        owner,
+        Attachment(
+            **{**{f: getattr(journal, f) for f in journal.__struct_fields__}, "addresses": (name,)}
+        ),
+    )
+    ipam.release(owner)
+    assert (tmp_path / "victim").read_text() == "stays"
+
+
+def test_a_second_begin_is_refused_and_one_per_interface_is_not(tmp_path: Path) -> None:
+    """The key is container and interface."""
+    ipam = Ipam(tmp_path, "overlay")
+    ipam.begin(_owner(1), _journal(_owner(1)))
+    ipam.begin(_owner(1, "eth1"), _journal(_owner(1, "eth1")))
+    with pytest.raises(KernelRefused, match="attached already"):
+        ipam.begin(_owner(1), _journal(_owner(1)))
+
+
+def test_names_of_any_length_are_served(tmp_path: Path) -> None:
+    """Longer than a file name may be, for network and container."""
+    owner = Owner("n" * 500, "c" * 2000, "eth0")
+    ipam = Ipam(tmp_path, owner.network)
+    ipam.begin(owner, _journal(owner, ipam.take(owner, SMALL)))
+    ipam.release(owner)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_run_directory_that_cannot_be_written_may_be_retried(tmp_path: Path) -> None:
+    """Code 11 names the directory."""
+    (tmp_path / "ipam").write_text("a file in the way")
+    with pytest.raises(NotReady, match="ipam"):
+        Ipam(tmp_path, "overlay").take(_owner(1), SMALL)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=40))
+def test_held_is_what_was_taken_and_not_released(
+    steps: list[tuple[int, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any order of takes and releases: one owner per address, refused only when full."""
+    ipam = Ipam(tmp_path_factory.mktemp("run"), "overlay")
+    held: dict[int, HostAddress] = {}
+    for number, take in steps:
+        if not take:
+            ipam.release(_owner(number))
+            held.pop(number, None)
+        elif number not in held and len(held) < 5:
+            held[number] = ipam.take(_owner(number), SMALL)
+    assert len(set(held.values())) == len(held)
+    assert all(address.ip != SMALL.gateway.ip for address in held.values())
+
+
+def _take_some(run_dir: Path, number: int) -> list[str]:
+    ipam = Ipam(run_dir, "overlay")
+    kept = [
+        str(ipam.take(_owner(number * 100 + item), _family("10.5.1.1/24"))) for item in range(60)
+    ]
+    for item in range(0, 60, 2):
+        ipam.release(_owner(number * 100 + item))
+    return kept[1::2]
+
+
+def test_processes_at_once_never_share_an_address(tmp_path: Path) -> None:
+    """Four processes take 240 of 253 addresses and give half of them back."""
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        answers = pool.starmap(_take_some, [(tmp_path, number) for number in range(4)])
+    kept = [address for answer in answers for address in answer]
+    held = [path.name for path in (tmp_path / "ipam" / "overlay").glob("[0-9]*")]
+    assert len(kept) == len(set(kept)) == 120
+    assert sorted(f"{name}/24" for name in held) == sorted(kept)

@@ -1,0 +1,49 @@
+"""One attachment, one verb at a time; others never wait."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from cni import lock
+from cni.owner import Owner
+from overlay.errors import NotReady
+
+ONE, OTHER = Owner("overlay", "c1", "eth0"), Owner("overlay", "c2", "eth0")
+
+
+def _try(run_dir: Path, owner: Owner) -> tuple[threading.Thread, threading.Event]:
+    entered = threading.Event()
+
+    def enter() -> None:
+        with lock.held(run_dir, owner):
+            entered.set()
+
+    thread = threading.Thread(target=enter, daemon=True)
+    thread.start()
+    return thread, entered
+
+
+def test_the_same_attachment_waits_and_another_does_not(tmp_path: Path) -> None:
+    """Between threads of one process as well, where record locks of the old kind would not hold."""
+    with lock.held(tmp_path, ONE):
+        waiting, mine = _try(tmp_path, ONE)
+        _, others = _try(tmp_path, OTHER)
+        assert others.wait(5)
+        assert not mine.is_set()
+    assert mine.wait(5)
+    waiting.join(5)
+
+
+def test_a_failure_inside_lets_go(tmp_path: Path) -> None:
+    """The next verb is served."""
+    with pytest.raises(ZeroDivisionError), lock.held(tmp_path, ONE):
+        raise ZeroDivisionError
+    assert _try(tmp_path, ONE)[1].wait(5)
+
+
+def test_a_run_directory_that_cannot_be_made_may_be_retried(tmp_path: Path) -> None:
+    """Code 11 with the path."""
+    (tmp_path / "run").write_text("a file in the way")
+    with pytest.raises(NotReady, match="run"), lock.held(tmp_path / "run", ONE):
+        pass
