@@ -133,7 +133,7 @@ def detach(owner: Owner, *, netns: str = "", mac: str = "") -> None:
         link = find(host, owner.host_link)
         if link is not None and not _is_ours(link, owner):
             raise ForeignObject(
-                f"link {link.name} belongs to {link.alias}, not to {owner}",
+                f"link {link.name} ({link.kind}, alias {link.alias!r}) stands where {owner} would be",
                 errno=errno.EEXIST,
                 hint=f"look: ip -d link show {link.name}",
             )
@@ -151,7 +151,8 @@ def is_attached(owner: Owner) -> bool:
 
 
 def _is_ours(link: LinkInfo, owner: Owner) -> bool:
-    return link.alias in ("", owner.alias)  # "": an ADD was killed before it marked the link
+    """By the mark, or a veth of our name without any: an ADD was killed before it could mark it."""
+    return link.alias == owner.alias or (link.kind == "veth" and not link.alias)
 
 
 def _take_back(owner: Owner) -> None:

@@ -1,0 +1,257 @@
+"""CNI on a real kernel: failing, overtaken and contradicting calls leave nothing behind."""
+
+import json
+import threading
+from collections.abc import Iterator
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cni import lock, main
+from cni.owner import Owner
+from overlay.netlink.namespace import run_inside
+from overlay.nodefile import NodeFamily, NodePage, write_pages
+from tests.contract import spaces
+from tests.contract.spaces import inside, ip
+
+pytestmark = pytest.mark.contract
+
+V4 = NodeFamily(ip_interface("10.5.1.1/24"), ip_network("10.5.0.0/16"))
+V6 = NodeFamily(ip_interface("fd00:5:0:1::1/64"), ip_network("fd00:5::/48"))
+OWNER = Owner("overlay", "c1", "eth0")
+
+
+def _ip(space: Path, arguments: str) -> Any:  # noqa: ANN401 - iproute2's JSON
+    """``ip -j`` in a namespace; [] where it prints nothing."""
+    return json.loads(ip(space, "-j", "-d", *arguments.split()) or "[]")
+
+
+class Node:
+    """A namespace with the bridge and the node page that an agent leaves."""
+
+    def __init__(self, space: Path, run_dir: Path, families: tuple[NodeFamily, ...]) -> None:
+        self.space, self.run_dir, self.families = space, run_dir, families
+        _ip(space, "link add overlay0 address 0a:58:0a:05:01:01 type bridge")
+        _ip(space, "link set overlay0 mtu 1450 up addrgenmode none")
+        for family in families:
+            nodad = "nodad" if family.gateway.version == 6 else ""
+            _ip(space, f"address add {family.gateway} dev overlay0 {nodad}")
+        self.publish(mtu=1450)
+
+    def publish(self, mtu: int) -> None:
+        """Write the node page."""
+        page = NodePage(self.families, mtu=mtu, run_dir=str(self.run_dir))
+        write_pages(page, self.run_dir)
+
+    def call(self, verb: str, pod: Path | str, **config: object) -> dict[str, Any]:
+        """One CNI call in the node's namespace, in process; {} for silence."""
+        body = {"cniVersion": "1.1.0", "name": "overlay", "type": "overlay", **config}
+        environ = {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": OWNER.container,
+            "CNI_NETNS": str(pod),
+            "CNI_IFNAME": OWNER.ifname,
+        }
+        stdin = json.dumps(body).encode()
+        _, stdout = run_inside(self.space, lambda: main.run(environ, stdin, self.run_dir))
+        answer: dict[str, Any] = json.loads(stdout) if stdout else {}
+        return answer
+
+    def left(self) -> tuple[list[str], list[str]]:
+        """Names of host links of pods, and of allocations and journals."""
+        links = [link["ifname"] for link in _ip(self.space, "link show")]
+        files = [
+            path for room in ("ipam", "attachments") for path in self.run_dir.glob(f"{room}/*/*")
+        ]
+        kept = sorted(path.name for path in files if not path.name.startswith("."))
+        return [name for name in links if name.startswith("ovl") and name != "overlay0"], kept
+
+
+NOTHING: tuple[list[str], list[str]] = ([], [])
+
+
+@pytest.fixture
+def node(space: Path, tmp_path: Path) -> Node:
+    """A node that is ready, IPv4 only."""
+    return Node(space, tmp_path, (V4,))
+
+
+@pytest.fixture
+def pod() -> Iterator[Path]:
+    """An empty pod."""
+    with spaces.namespace() as made:
+        yield made
+
+
+@pytest.mark.parametrize("families", [(V6,), (V4, V6)], ids=["IPv6", "both"])
+def test_every_family_is_served_by_the_same_code(
+    space: Path, pod: Path, tmp_path: Path, families: tuple[NodeFamily, ...]
+) -> None:
+    """The pod reaches each gateway at once: no duplicate address detection is waited for."""
+    node = Node(space, tmp_path, families)
+    result = node.call("ADD", pod)
+
+    assert [ip["gateway"] for ip in result["ips"]] == [str(item.gateway.ip) for item in families]
+    assert [ip["version"] for ip in result["ips"] if "version" in ip] == []
+    for family in families:
+        inside(pod, "ping", "-c1", "-W2", str(family.gateway.ip))
+    assert [link["ifname"] for link in _ip(pod, "link show dev eth0")] == ["eth0"]
+    assert node.call("DEL", pod) == {}
+    assert node.left() == NOTHING
+
+
+def test_the_result_is_what_the_kernel_has(node: Node, pod: Path) -> None:
+    """Names, MACs and MTUs of the three interfaces, read back by iproute2."""
+    result = node.call("ADD", pod, mtu=1400)
+
+    seen = {
+        link["ifname"]: link
+        for link in [*_ip(node.space, "link show"), *_ip(pod, "link show dev eth0")]
+    }
+    for interface in result["interfaces"]:
+        link = seen[interface["name"]]
+        assert (interface["mac"], interface["mtu"]) == (link["address"], link["mtu"])
+    assert [item["sandbox"] for item in result["interfaces"]] == ["", "", str(pod)]
+    host = seen[OWNER.host_link]
+    assert (host["master"], host["ifalias"]) == ("overlay0", OWNER.alias)
+    assert _ip(pod, "route show default")[0]["gateway"] == "10.5.1.1"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "link add {host} type bridge",  # the pair cannot be made
+        "link delete overlay0",  # nothing to put it into
+    ],
+)
+def test_an_add_whose_kernel_step_fails_leaves_nothing(node: Node, pod: Path, spoil: str) -> None:
+    """One clear error, no link, no address, no journal; a foreign link stays."""
+    _ip(node.space, spoil.format(host=OWNER.host_link))
+    foreign = node.left()[0]
+
+    error = node.call("ADD", pod)
+
+    assert error["msg"]
+    assert node.left() == (foreign, [])
+    assert [link["ifname"] for link in _ip(pod, "link show")] == ["lo"]
+
+
+def test_a_step_inside_the_pod_that_fails_takes_the_link_back(node: Node, pod: Path) -> None:
+    """The last step fails: the pod has a default route of its own already."""
+    _ip(pod, "link add other type bridge")
+    _ip(pod, "link set other up")
+    _ip(pod, "route add default dev other")
+    before = _ip(pod, "link show")
+
+    error = node.call("ADD", pod)
+
+    assert error["code"] == 100
+    assert node.left() == NOTHING
+    assert {link["ifname"] for link in _ip(pod, "link show")} == {link["ifname"] for link in before}
+    assert node.call("DEL", pod) == {}
+
+
+def test_a_del_that_overtakes_its_add_waits_and_leaves_nothing(node: Node, pod: Path) -> None:
+    """A runtime that gave up sends a DEL while the agent is still at work on the ADD."""
+    answers: list[dict[str, Any]] = []
+    with lock.held(node.run_dir, OWNER):  # stands for the ADD at work
+        late = threading.Thread(target=lambda: answers.append(node.call("DEL", pod)))
+        late.start()
+        late.join(0.1)
+        assert late.is_alive()
+        (node.run_dir / "ipam" / "overlay").mkdir(parents=True)
+        (node.run_dir / "ipam" / "overlay" / "10.5.1.9").symlink_to(OWNER.name)
+    late.join(10)
+
+    assert answers == [{}]
+    assert node.left() == NOTHING
+
+
+def test_a_renamed_host_end_is_found_from_inside_the_pod(node: Node, pod: Path) -> None:
+    """By the MAC in the journal, so that a reused path never costs another pod its link."""
+    node.call("ADD", pod)
+    _ip(node.space, f"link set {OWNER.host_link} down")
+    _ip(node.space, f"link set {OWNER.host_link} name renamed0")
+
+    assert node.call("DEL", pod) == {}
+
+    assert "renamed0" not in [link["ifname"] for link in _ip(node.space, "link show")]
+    assert node.left() == NOTHING
+
+
+def test_a_reused_path_does_not_cost_the_new_pod_its_link(node: Node, pod: Path) -> None:
+    """A late DEL of a dead container names a netns in which somebody else lives now."""
+    with spaces.namespace() as dead:
+        node.call("ADD", dead)
+    _ip(pod, "link add eth0 type veth peer name x0")
+
+    assert node.call("DEL", pod) == {}
+
+    assert "eth0" in [link["ifname"] for link in _ip(pod, "link show")]
+    assert node.left() == NOTHING
+
+
+def test_a_link_with_a_foreign_mark_is_reported_and_stays(node: Node, pod: Path) -> None:
+    """Delete only what bears our mark; the message has the command that shows it."""
+    _ip(node.space, f"link add {OWNER.host_link} type bridge")
+    _ip(node.space, f"link set {OWNER.host_link} alias somebody:else")
+
+    error = node.call("DEL", pod)
+
+    assert f"ip -d link show {OWNER.host_link}" in error["details"]
+    assert node.left()[0] == [OWNER.host_link]
+
+
+def test_the_hosts_own_namespace_is_no_pod(node: Node) -> None:
+    """A default route in there would cut the host off."""
+    error = node.call("ADD", node.space)
+    assert (error["code"], node.left()) == (4, NOTHING)
+    assert "host's own" in error["msg"]
+
+
+def test_a_file_that_is_no_namespace_is_named(node: Node, tmp_path: Path) -> None:
+    """Code 4 with the path, for a plain file as for a directory."""
+    error = node.call("ADD", tmp_path)
+    assert (error["code"], node.left()) == (4, NOTHING)
+    assert str(tmp_path) in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("bridge", "docker0"), ("ipMasq", False), ("runDir", "/elsewhere")]
+)
+def test_a_contradiction_to_the_agent_names_both(
+    node: Node, pod: Path, key: str, value: object
+) -> None:
+    """Error 7, never silence."""
+    error = node.call("ADD", pod, **{key: value})
+    assert (error["code"], node.left()) == (7, NOTHING)
+    assert str(value) in error["msg"]
+    assert key in error["msg"]
+
+
+def test_an_mtu_too_small_for_ipv6_is_refused(space: Path, pod: Path, tmp_path: Path) -> None:
+    """Below 1280 the kernel would switch IPv6 off without a word."""
+    node = Node(space, tmp_path, (V4, V6))
+    error = node.call("ADD", pod, mtu=1200)
+    assert (error["code"], node.left()) == (7, NOTHING)
+    assert "1280" in error["msg"]
+
+
+def test_calls_do_not_leave_their_thread_elsewhere(node: Node, pod: Path) -> None:
+    """The agent's threads stay in the node's namespace, whatever the call did in the pod's."""
+
+    def where() -> tuple[int, int]:
+        before = Path("/proc/thread-self/ns/net").stat().st_ino
+        environ = {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": "c2",
+            "CNI_NETNS": str(pod),
+            "CNI_IFNAME": "eth0",
+        }
+        main.run(environ, b'{"cniVersion":"1.0.0","name":"overlay"}', node.run_dir)
+        return before, Path("/proc/thread-self/ns/net").stat().st_ino
+
+    before, after = run_inside(node.space, where)
+    assert before == after
