@@ -175,9 +175,12 @@ class Agent:
         if reconciler.network is None or reconciler.me is None:
             return
         try:
-            self._pages.publish(reconciler.network, reconciler.me)
-        except OSError as error:
-            log.error("pages cannot be written: %s", error)
+            if self._pages.publish(reconciler.network, reconciler.me):
+                pools = reconciler.network.pools
+                for obstacle in self._dataplane.obstacles([pool.network for pool in pools]):
+                    log.warning("in the way, and not ours: %s", obstacle)
+        except (OSError, OverlayError) as error:
+            log.error("not ready yet, trying again: %s", error)
             return
         if not self._ready:
             self._ready = True

@@ -133,6 +133,8 @@ class Life:
                 f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
             )
         self.etcd_back()
+        if network.backend.direct_routing:
+            log.warning("Backend.DirectRouting is not served yet: every peer is reached by tunnel")
         return network
 
     def _keep(self, claimed: Claimed) -> None:

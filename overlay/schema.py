@@ -36,7 +36,7 @@ def parse_key(key: str) -> tuple[Subnet, ...]:
     Raises:
         BadRecord: not a key of the schema.
     """
-    match = _KEY.fullmatch(key)
+    match = _KEY.fullmatch(key) if key else None
     if not match or (match["and"] is not None) != (
         match["v4"] is not None and match["v6"] is not None
     ):

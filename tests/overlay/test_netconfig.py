@@ -1,0 +1,146 @@
+"""netconfig: flannel's rules and defaults, and one clear reason for everything else."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overlay import netconfig
+from overlay.errors import BadConfig
+from overlay.netconfig import count, fits, format_network, index, nth, parse_network
+
+
+def config(**fields: object) -> bytes:
+    """A config with a vxlan backend unless said otherwise."""
+    return json.dumps({"Backend": {"Type": "vxlan"}, **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("network", "length", "first", "last"),
+    [
+        ("10.3.0.0/16", 24, "10.3.1.0/24", "10.3.255.0/24"),
+        ("10.3.0.0/23", 25, "10.3.0.128/25", "10.3.1.128/25"),
+        ("10.3.0.0/28", 30, "10.3.0.4/30", "10.3.0.12/30"),
+        ("10.3.7.9/16", 24, "10.3.1.0/24", "10.3.255.0/24"),
+    ],
+)
+def test_flannels_defaults(network: str, length: int, first: str, last: str) -> None:
+    """Recorded from flanneld; the first subnet is skipped, host bits are masked."""
+    pool = parse_network(config(Network=network)).pools[0]
+
+    assert (pool.subnet_len, str(pool.first), str(pool.last)) == (length, first, last)
+
+
+def test_keys_are_read_in_any_case_and_the_backend_has_its_defaults() -> None:
+    """As Go's decoder does."""
+    network = parse_network(b'{"NETWORK":"10.5.0.0/16","subnetLEN":25,"backend":{"TYPE":"VXLAN"}}')
+
+    assert network.pools[0].subnet_len == 25
+    assert (network.backend.vni, network.backend.port, network.backend.mtu) == (1, 8472, 0)
+
+
+def test_both_families_are_pools() -> None:
+    """IPv4 first; IPv6 alone works too."""
+    dual = config(Network="10.5.0.0/16", EnableIPv6=True, IPv6Network="fd00::/48")
+    alone = config(EnableIPv4=False, EnableIPv6=True, IPv6Network="fd00::/48")
+
+    assert [pool.subnet_len for pool in parse_network(dual).pools] == [24, 64]
+    assert str(parse_network(alone).pools[0].first) == "fd00:0:0:1::/64"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b'{"Network":"10.5.0.0/16"}', "Backend is missing"),
+        (b'{"Network":"10.5.0.0/16","Backend":{}}', "Backend.Type = ''"),
+        (
+            config(Backend={"Type": "host-gw"}, Network="10.5.0.0/16"),
+            "'host-gw' is not served; use vxlan",
+        ),
+        (config(), "Network is missing"),
+        (config(Network="10.5.0.0"), r"Network = '10\.5\.0\.0'"),
+        (config(Network="10.3.0.0/29"), "no room for subnets"),
+        (config(Network="10.5.0.0/16", SubnetLen=31), "SubnetLen = 31"),
+        (config(Network="10.5.0.0/16", SubnetLen=17), "fewer than four"),
+        (
+            config(Network="10.5.0.0/16", SubnetMin="10.6.0.0"),
+            r"SubnetMin = '10\.6\.0\.0': outside",
+        ),
+        (config(Network="10.5.0.0/16", SubnetMin="10.5.1.7"), "not at the start"),
+        (
+            config(Network="10.5.0.0/16", SubnetMin="10.5.9.0", SubnetMax="10.5.3.0"),
+            "above SubnetMax",
+        ),
+        (config(Network="fd00::/48"), "not an V4 network"),
+        (config(Network="10.5.0.0/16", EnableIPv6="yes"), "enableipv6"),
+        (config(Network="10.5.0.0/16", EnableIPv4=False), "no addresses"),
+        (config(Network="10.5.0.0/16", Backend={"Type": "vxlan", "VNI": 1 << 24}), "Backend.VNI"),
+        (config(Network="10.5.0.0/16", Backend={"Type": "vxlan", "Port": -1}), "Backend.Port"),
+        (b" " * 70_000, "bytes"),
+    ],
+)
+def test_a_bad_config_names_field_value_and_reason(raw: bytes, said: str) -> None:
+    """An operator sees what to mend."""
+    with pytest.raises(BadConfig, match=said):
+        parse_network(raw)
+
+
+@given(st.integers(8, 26), st.integers(0, 8), st.integers(0, 1 << 16))
+def test_subnets_are_counted_and_found_by_arithmetic(prefix: int, more: int, number: int) -> None:
+    """nth and index are inverse, all inside the network, none twice; a /8 costs nothing."""
+    length = min(prefix + 2 + more, 30)
+    pool = parse_network(config(Network=f"10.0.0.0/{prefix}", SubnetLen=length)).pools[0]
+    number %= count(pool)
+
+    subnet = nth(pool, number)
+
+    assert index(pool, subnet) == number
+    assert fits(pool, subnet)
+    assert subnet.subnet_of(pool.network)  # type: ignore[arg-type]
+    assert subnet.network_address != pool.network.network_address
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("10.5.0.0/16"),
+        lambda inner: (
+            st.dictionaries(
+                st.sampled_from(
+                    [
+                        "Network",
+                        "SubnetLen",
+                        "SubnetMin",
+                        "Backend",
+                        "Type",
+                        "VNI",
+                        "EnableIPv6",
+                        "IPv6Network",
+                    ]
+                ),
+                inner,
+            )
+            | st.lists(inner, max_size=2)
+        ),
+        max_leaves=8,
+    )
+)
+def test_hostile_configs_give_a_network_or_a_reason(value: object) -> None:
+    """Nothing but BadConfig ever comes out."""
+    with contextlib.suppress(BadConfig):
+        assert parse_network(json.dumps(value).encode()).pools
+
+
+def test_what_init_writes_is_what_an_agent_reads() -> None:
+    """And it is as short as the operator's words."""
+    text = format_network(network="10.5.0.0/16")
+
+    assert text == netconfig.EXAMPLE
+    parse_network(text.encode())
+    assert (
+        parse_network(format_network(network="10.5.0.0/16", vni=7, port=4789).encode()).backend.vni
+        == 7
+    )
