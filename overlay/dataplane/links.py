@@ -92,7 +92,9 @@ class LinkDoor:
 
     def _creation(self, item: Vxlan | Bridge) -> bytes:
         if isinstance(item, Bridge):
-            return messages.link_bridge(item.name, mac=item.mac, mtu=item.mtu)
+            # One byte off, so that setting the MTU next is a change: only an MTU that was changed is
+            # kept by the kernel, else a bridge takes the smallest of its ports'.
+            return messages.link_bridge(item.name, mac=item.mac, mtu=item.mtu - 1)
         return messages.link_vxlan(
             item.name,
             mac=item.mac,

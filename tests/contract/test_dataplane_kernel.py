@@ -274,3 +274,16 @@ def test_five_hundred_peers_go_in_and_out_in_batches(
 
     host(lambda dataplane: converge(dataplane, wanted()) and None)
     assert ip(space, "route", "show", "proto", "158") == ""
+
+
+def test_a_pod_with_a_small_mtu_leaves_the_bridges_mtu_alone(
+    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+) -> None:
+    """CNI conf mtu 1440 on a bridge of 1450: the other pods keep their 1450."""
+    want = wanted()
+    host(lambda dataplane: converge(dataplane, want) and None)
+
+    ip(space, "link", "add", "p0", "mtu", "1440", "type", "veth", "peer", "name", "p1")
+    ip(space, "link", "set", "p0", "master", "overlay0", "up")
+
+    assert "mtu 1450" in ip(space, "link", "show", "overlay0")
