@@ -29,6 +29,7 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float) -> Resul
         OverlayError: nothing is left behind then.
     """
     _check_agreement(request.config, page, run_dir)
+    _check_served(request)
     mtu = _mtu(request.config, page)
     ipam, owner = Ipam(run_dir, request.config.name), request.owner
     with (
@@ -96,6 +97,25 @@ def _check_agreement(config: Config, page: NodePage, run_dir: Path) -> None:
             raise BadConfig(
                 f"{key} is {ours} in the CNI configuration and {agents} in the agent's",
                 hint=f"leave {key} out of the conflist, or change /etc/overlay/agent.toml",
+            )
+
+
+def _check_served(request: Request) -> None:
+    """A wish that we cannot grant yet is refused: a pod without the address it asked for is a trap."""
+    wishes = {
+        "CNI_ARGS IP": request.args.get("IP"),
+        "CNI_ARGS MAC": request.args.get("MAC"),
+    }
+    for source in ("runtimeConfig", "args"):
+        given = request.config.given.get(source)
+        inner = given.get("cni", given) if isinstance(given, dict) else {}
+        if isinstance(inner, dict):
+            wishes |= {f"{source}.{key}": inner.get(key) for key in ("ips", "mac")}
+    for name, value in wishes.items():
+        if value:
+            raise BadConfig(
+                f"{name} = {value!r}: a pod cannot choose its address or MAC yet",
+                hint="leave it out; the node gives the pod a free address",
             )
 
 

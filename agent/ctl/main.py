@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from agent import config
 from agent.ctl import show, store
@@ -25,6 +25,9 @@ The agent is found by --run-dir, etcd by the agent's own settings (/etc/overlay/
 """
 
 
+EXIT_USAGE = 64
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; every failure is one sentence on stderr and its next step."""
     flags = _parser().parse_args(argv)
@@ -35,15 +38,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"overlayctl: {error}", file=sys.stderr)
         if error.hint:
             print(f"  next: {error.hint}", file=sys.stderr)
-        return 64 if isinstance(error, BadConfig) else 2 if isinstance(error, NotReady) else 1
+        return (
+            EXIT_USAGE if isinstance(error, BadConfig) else 2 if isinstance(error, NotReady) else 1
+        )
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage ends with 64 (EX_USAGE), so that 2 always means that the node is down."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="overlayctl",
         description="Look at and steer the overlay network of this node.",
         epilog=_EPILOG,
