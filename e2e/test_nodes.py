@@ -179,3 +179,26 @@ def test_a_bad_config_is_named_and_a_good_one_is_taken_up(lab: Lab) -> None:
     lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
 
     node.wait_ready(timeout_s=30)
+
+
+def test_pods_reach_the_outside_by_masquerade(pair: tuple[Lab, Node, Node]) -> None:
+    """The fabric has no route back to the pod network, so only a masqueraded ping is answered."""
+    lab, one, _two = pair
+    pod = lab.add_pod(one)
+
+    assert pod.ping("192.168.50.254").ok
+    one.namespace.must("nft", "flush", "chain", "inet", "overlay", "postrouting")
+    assert one.overlayctl("plan").out.startswith("replace nft table inet overlay")
+
+
+def test_flannels_subnet_env_is_there_once_the_node_is_ready(pair: tuple[Lab, Node, Node]) -> None:
+    """In flannel's order, so that its own CNI plugin works with our agent."""
+    _lab, one, _two = pair
+    text = (one.run_dir / "subnet.env").read_text()
+
+    network, length = one.subnet.rsplit("/", 1)
+    gateway = network.rsplit(".", 1)[0] + ".1"
+    assert text == (
+        f"FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}/{length}\n"
+        "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+    )

@@ -1,0 +1,42 @@
+"""memory: the VTEP's MAC and the last subnets outlive a reboot, and a torn file is no disaster."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+from agent.memory import Memory
+from overlay.model import Family
+
+
+def test_a_mac_is_made_once_and_kept(tmp_path: Path) -> None:
+    """Peers never have to follow a new one."""
+    first = Memory(tmp_path).mac(Family.V4, device_mac=None)
+
+    assert Memory(tmp_path).mac(Family.V4, device_mac="02:00:00:00:00:99") == first
+    assert int(first[:2], 16) & 3 == 2  # local, unicast
+
+
+def test_a_living_devices_mac_is_taken_over(tmp_path: Path) -> None:
+    """From flannel, say; each family has its own."""
+    memory = Memory(tmp_path)
+
+    assert memory.mac(Family.V4, device_mac="02:00:00:00:00:99") == "02:00:00:00:00:99"
+    assert memory.mac(Family.V6, device_mac=None) != "02:00:00:00:00:99"
+
+
+def test_the_last_subnets_are_remembered_beside_it(tmp_path: Path) -> None:
+    """Both facts in one file, neither loses the other."""
+    memory = Memory(tmp_path)
+    mac = memory.mac(Family.V4, device_mac=None)
+    memory.remember((ip_network("10.5.7.0/24"),))
+
+    again = Memory(tmp_path)
+    assert again.subnets == (ip_network("10.5.7.0/24"),)
+    assert again.mac(Family.V4, device_mac=None) == mac
+
+
+def test_an_unreadable_file_is_set_aside_not_fatal(tmp_path: Path) -> None:
+    """The agent starts; the file is kept for whoever wants to know."""
+    (tmp_path / "state.json").write_text('{"macs": {"V4"')
+
+    assert Memory(tmp_path).subnets == ()
+    assert (tmp_path / "state.unreadable").exists()

@@ -1,0 +1,29 @@
+"""notify: what systemd hears, and silence where there is no systemd."""
+
+import socket
+from pathlib import Path
+
+from agent.notify import Notifier
+
+
+def test_each_message_arrives_as_systemd_reads_it(tmp_path: Path) -> None:
+    """sd_notify(3): one datagram each; a status is one line."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(1)
+        notifier = Notifier(str(path))
+        notifier.ready()
+        notifier.status("in sync\nWATCHDOG=trigger")
+        notifier.watchdog()
+        notifier.stopping()
+
+        heard = [manager.recv(4096) for _ in range(4)]
+
+    assert heard == [b"READY=1", b"STATUS=in sync", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
+    """Started by hand, or the manager's socket is gone."""
+    Notifier("").ready()
+    Notifier(str(tmp_path / "gone")).ready()

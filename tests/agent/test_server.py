@@ -1,0 +1,95 @@
+"""server: the two kinds of requests, hostile ones, and a socket for root only."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.server import CNI_MAGIC, CTL_MAGIC, Server, split_cni
+from overlay.errors import BadInput, NotReady
+
+
+def cni(environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+    """Echo."""
+    return 7, json.dumps([dict(environ), stdin.decode()]).encode()
+
+
+def ctl(question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Answer, refuse, or have a bug."""
+    match question.get("verb"):
+        case "refuse":
+            raise NotReady("not yet", hint="wait")
+        case "bug":
+            raise ZeroDivisionError("oops")
+    return {"asked": question["verb"]}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    """A listening server's socket."""
+    with contextlib.closing(Server(tmp_path / "s", cni=cni, ctl=ctl)):
+        yield tmp_path / "s"
+
+
+def ask(path: Path, request: bytes) -> bytes:
+    """One request."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(5)
+        door.connect(str(path))
+        door.sendall(request)
+        door.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: door.recv(4096), b""))
+
+
+def test_a_cni_request_is_answered_by_code_and_stdout(path: Path) -> None:
+    """Only CNI's own variables come through."""
+    request = CNI_MAGIC + b"CNI_COMMAND=ADD\0SECRET=x\0TRACEPARENT=t\0\0{}\0"
+
+    assert ask(path, request) == b'7\n[{"CNI_COMMAND": "ADD", "TRACEPARENT": "t"}, "{}\\u0000"]'
+
+
+def test_a_request_without_variables_is_one_too() -> None:
+    """Everything behind the empty string is stdin."""
+    assert split_cni(CNI_MAGIC + b"\0{}") == ({}, b"{}")
+    with pytest.raises(BadInput):
+        split_cni(CNI_MAGIC + b"CNI_COMMAND=ADD")
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b'{"verb":"status"}', {"asked": "status"}),
+        (b'{"verb":"refuse"}', {"error": "not yet", "hint": "wait"}),
+    ],
+)
+def test_overlayctl_gets_an_answer_or_the_agents_own_words(
+    path: Path, body: bytes, answer: dict[str, str]
+) -> None:
+    """JSON both ways."""
+    assert json.loads(ask(path, CTL_MAGIC + body)) == answer
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"verb":"bug"}'])
+def test_rubbish_and_bugs_are_answered_too_and_the_server_lives(path: Path, body: bytes) -> None:
+    """One bad client ends nothing."""
+    assert "error" in json.loads(ask(path, CTL_MAGIC + body))
+    assert json.loads(ask(path, CTL_MAGIC + b'{"verb":"x"}')) == {"asked": "x"}
+
+
+def test_other_protocols_are_refused(path: Path) -> None:
+    """Somebody's HTTP client, say."""
+    assert b"not an overlay request" in ask(path, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_the_socket_is_for_root_only_and_goes_with_the_server(tmp_path: Path) -> None:
+    """Mode 0600 from the first moment; a stale socket of a killed agent is replaced."""
+    (tmp_path / "s").touch()
+    server = Server(tmp_path / "s", cni=cni, ctl=ctl)
+
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+    server.close()
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,120 @@
+"""desired: what a node needs, per family, from one loop."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name
+from overlay.model import (
+    Backend,
+    Bridge,
+    Endpoint,
+    Family,
+    FdbEntry,
+    Lease,
+    LinkAddress,
+    Neighbour,
+    Network,
+    Pool,
+    Route,
+    Sysctl,
+    Vxlan,
+)
+
+POOLS = (
+    Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),
+    Pool(
+        ip_network("fd00::/48"), 64, ip_network("fd00:0:0:1::/64"), ip_network("fd00:0:0:ffff::/64")
+    ),
+)
+V4 = Vtep(
+    ip_network("10.5.1.0/24"),
+    "overlay.7",
+    "02:00:00:00:00:01",
+    ip_address("192.0.2.1"),
+    "eth0",
+    1450,
+)
+V6 = Vtep(
+    ip_network("fd00:0:0:1::/64"),
+    "overlay-v6.7",
+    "02:00:00:00:00:02",
+    ip_address("2001:db8::1"),
+    "eth0",
+    1430,
+)
+NETWORK = Network(POOLS, Backend(vni=7))
+BOTH = Me("k", (V4, V6), "overlay0")
+
+
+def test_a_dual_stack_node_has_two_devices_one_bridge_and_the_smaller_mtu() -> None:
+    """Family is data: the same objects twice, with other addresses."""
+    objects = desired_node(NETWORK, BOTH)
+
+    assert [item.name for item in objects if isinstance(item, Vxlan)] == [
+        "overlay.7",
+        "overlay-v6.7",
+    ]
+    assert [item.mtu for item in objects if isinstance(item, Bridge)] == [1430]
+    assert {item for item in objects if isinstance(item, LinkAddress)} == {
+        LinkAddress("overlay.7", ip_interface("10.5.1.0/32")),
+        LinkAddress("overlay-v6.7", ip_interface("fd00:0:0:1::/128")),
+        LinkAddress("overlay0", ip_interface("10.5.1.1/24")),
+        LinkAddress("overlay0", ip_interface("fd00:0:0:1::1/64")),
+    }
+    paths = {item.path for item in objects if isinstance(item, Sysctl)}
+    assert {"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} <= paths
+
+
+def test_no_router_advertisement_of_a_pod_is_believed() -> None:
+    """CVE-2020-13597, on an IPv4-only node too; unless the kernel has no IPv6 at all."""
+    only = Me("k", (V4,), "overlay0")
+    none = Me("k", (V4,), "overlay0", ipv6_host=False)
+
+    assert Sysctl("net/ipv6/conf/overlay0/accept_ra", "0") in desired_node(NETWORK, only)
+    assert not any(
+        "ipv6" in str(item) for item in desired_node(NETWORK, none) if isinstance(item, Sysctl)
+    )
+
+
+def test_a_peer_is_one_route_one_neighbour_and_one_fdb_entry_per_family() -> None:
+    """Each over its own device."""
+    ends = (
+        Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), "02:00:00:00:00:0a", 7),
+        Endpoint(ip_network("fd00:0:0:2::/64"), ip_address("2001:db8::2"), "02:00:00:00:00:0b", 7),
+    )
+    objects = desired_peer(NETWORK, BOTH, Lease("k2", ends))
+
+    assert [type(item) for item in objects] == [FdbEntry, Neighbour, Route] * 2
+    assert [item.link for item in objects if isinstance(item, Route)] == [
+        "overlay.7",
+        "overlay-v6.7",
+    ]
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        Lease("k", (Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2")),)),
+        Lease("k", (Endpoint(ip_network("10.5.2.0/24"), None, "02:00:00:00:00:0a"),)),
+        Lease(
+            "k",
+            (Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), "02:00:00:00:00:0a"),),
+            backend="wireguard",
+        ),
+    ],
+    ids=["no MAC", "no address", "another backend"],
+)
+def test_a_peer_that_cannot_be_reached_by_vxlan_gets_nothing(lease: Lease) -> None:
+    """Skipped, never half programmed."""
+    assert desired_peer(NETWORK, BOTH, lease) == ()
+
+
+@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("vni", [1, 4096, 9_999_999, (1 << 24) - 1])
+def test_a_device_name_always_fits_the_kernel(family: Family, vni: int) -> None:
+    """15 characters, and the VNI is readable in it."""
+    name = device_name(family, vni)
+
+    assert len(name) <= 15
+    assert name.endswith(f".{vni}")
