@@ -55,7 +55,7 @@ def test_a_longer_or_shorter_neighbour_blocks_what_it_overlaps() -> None:
 
     (chosen,) = choose(NETWORK, taken, prefer=(nth(POOL, 0),), used={}, rng=random.Random(1))
 
-    assert not any(chosen.overlaps(net) for net in taken)  # type: ignore[arg-type]
+    assert not any(chosen.overlaps(net) for net in taken)
 
 
 def test_the_preferred_one_is_given_if_it_is_free_and_of_this_network() -> None:

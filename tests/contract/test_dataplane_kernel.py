@@ -70,7 +70,7 @@ def converge(dataplane: Dataplane, want: State) -> int:
 
 
 @pytest.fixture
-def host(space: Path, tmp_path: Path) -> Callable[[Callable[[Dataplane], None]], None]:
+def host(space: Path, tmp_path: Path) -> Callable[[Callable[[Dataplane], object]], None]:
     """A namespace with an underlay; runs a test's body inside it."""
     ip(space, "link", "set", "lo", "up")
     ip(space, "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
@@ -78,7 +78,7 @@ def host(space: Path, tmp_path: Path) -> Callable[[Callable[[Dataplane], None]],
     ip(space, "link", "set", "eth0", "up")
     ip(space, "addr", "add", "192.0.2.1/24", "dev", "eth0")
 
-    def run(body: Callable[[Dataplane], None]) -> None:
+    def run(body: Callable[[Dataplane], object]) -> None:
         def opened() -> None:
             with contextlib.closing(Dataplane(tmp_path)) as dataplane:
                 body(dataplane)
@@ -89,11 +89,11 @@ def host(space: Path, tmp_path: Path) -> Callable[[Callable[[Dataplane], None]],
 
 
 def test_what_is_applied_is_read_back_equal_and_a_second_agent_changes_nothing(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """Restart: 0 netlink changes, by a data plane with no memory."""
     want = wanted(lease(2), lease(3))
-    host(lambda dataplane: converge(dataplane, want) and None)
+    host(lambda dataplane: converge(dataplane, want))
 
     def again(dataplane: Dataplane) -> None:
         assert plan(want, dataplane.read(want)) == []
@@ -128,11 +128,11 @@ def test_what_is_applied_is_read_back_equal_and_a_second_agent_changes_nothing(
     ids=" ".join,
 )
 def test_any_damage_is_mended(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path, damage: list[str]
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path, damage: list[str]
 ) -> None:
     """Each object of ours, deleted or altered by hand, is put back as it was."""
     want = wanted(lease(2), lease(3))
-    host(lambda dataplane: converge(dataplane, want) and None)
+    host(lambda dataplane: converge(dataplane, want))
 
     inside(space, *damage)
 
@@ -144,15 +144,15 @@ def test_any_damage_is_mended(
 
 
 def test_stale_entries_of_an_earlier_life_go_and_foreign_ones_stay(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """Only what bears our mark is deleted."""
-    host(lambda dataplane: converge(dataplane, wanted(lease(2), lease(9))) and None)
+    host(lambda dataplane: converge(dataplane, wanted(lease(2), lease(9))))
     ip(space, "route", "add", "198.51.100.0/24", "via", "192.0.2.9")
     ip(space, "neigh", "add", "192.0.2.50", "lladdr", "02:00:00:00:00:50", "dev", "eth0")
     inside(space, "nft", "add", "table", "ip", "foreign")
 
-    host(lambda dataplane: converge(dataplane, wanted(lease(2))) and None)
+    host(lambda dataplane: converge(dataplane, wanted(lease(2))))
 
     routes = ip(space, "route")
     assert "10.5.9.0/24" not in routes
@@ -162,11 +162,11 @@ def test_stale_entries_of_an_earlier_life_go_and_foreign_ones_stay(
 
 
 def test_a_new_mac_of_a_peer_leaves_no_old_fdb_entry(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """Unlike flannel, which leaves it."""
-    host(lambda dataplane: converge(dataplane, wanted(lease(2))) and None)
-    host(lambda dataplane: converge(dataplane, wanted(lease(2, mac=0x22))) and None)
+    host(lambda dataplane: converge(dataplane, wanted(lease(2))))
+    host(lambda dataplane: converge(dataplane, wanted(lease(2, mac=0x22))))
 
     fdb = inside(space, "bridge", "fdb", "show", "dev", "overlay.1")
     assert "02:00:00:00:00:22 dst 192.0.2.2" in fdb
@@ -174,7 +174,7 @@ def test_a_new_mac_of_a_peer_leaves_no_old_fdb_entry(
 
 
 def test_a_foreign_route_in_the_way_is_named_and_its_siblings_are_made(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """One failing message of a batch is told from the others, and nothing foreign is overwritten."""
     ip(space, "route", "add", "10.5.2.0/24", "via", "192.0.2.200")
@@ -192,7 +192,7 @@ def test_a_foreign_route_in_the_way_is_named_and_its_siblings_are_made(
 
 
 def test_a_foreign_device_under_our_name_is_left_alone(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """The operator is told how to look at it."""
     ip(space, "link", "add", "overlay0", "type", "veth", "peer", "name", "x0")
@@ -209,7 +209,7 @@ def test_a_foreign_device_under_our_name_is_left_alone(
 
 
 def test_flannels_device_and_entries_are_adopted(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """What flanneld left is ours by our configuration; its stale route goes, its right one stays."""
     inside(
@@ -244,7 +244,7 @@ def test_flannels_device_and_entries_are_adopted(
     items = [*desired_node(NETWORK, me), *desired_peer(NETWORK, me, lease(2))]
     want = {item.key: item for item in items}
 
-    host(lambda dataplane: converge(dataplane, want) and None)
+    host(lambda dataplane: converge(dataplane, want))
 
     assert ip(space, "link", "show", "flannel.1").partition(":")[0] == index
     assert "10.5.8.0" not in ip(space, "route")
@@ -252,7 +252,7 @@ def test_flannels_device_and_entries_are_adopted(
 
 
 def test_five_hundred_peers_go_in_and_out_in_batches(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """More than one datagram's worth, with nothing lost."""
     peers = []
@@ -269,19 +269,19 @@ def test_five_hundred_peers_go_in_and_out_in_batches(
         peers.append(Lease(key=f"{subnet.network_address}-24", endpoints=(end,)))
     want = wanted(*peers)
 
-    host(lambda dataplane: converge(dataplane, want) and None)
+    host(lambda dataplane: converge(dataplane, want))
     assert ip(space, "route", "show", "proto", "158").count("\n") == 500
 
-    host(lambda dataplane: converge(dataplane, wanted()) and None)
+    host(lambda dataplane: converge(dataplane, wanted()))
     assert ip(space, "route", "show", "proto", "158") == ""
 
 
 def test_a_pod_with_a_small_mtu_leaves_the_bridges_mtu_alone(
-    host: Callable[[Callable[[Dataplane], None]], None], space: Path
+    host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
     """CNI conf mtu 1440 on a bridge of 1450: the other pods keep their 1450."""
     want = wanted()
-    host(lambda dataplane: converge(dataplane, want) and None)
+    host(lambda dataplane: converge(dataplane, want))
 
     ip(space, "link", "add", "p0", "mtu", "1440", "type", "veth", "peer", "name", "p1")
     ip(space, "link", "set", "p0", "master", "overlay0", "up")
