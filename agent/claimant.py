@@ -91,6 +91,7 @@ class Claimant:
         tunnels: Tunnels,
         *,
         prefer: Sequence[Subnet],
+        insist: bool,
         ttl_s: int,
     ) -> Claimed:
         """Hold the lease this machine has, or a new one; see Registry.claim."""
@@ -102,6 +103,8 @@ class Claimant:
             and not self._older_over(listing, found)
         ):
             return self._hold(found, identity, network, tunnels, ttl_s=ttl_s)
+        if insist:
+            self._refuse_another(listing, prefer)
         grant = self._etcd.grant(ttl_s)
         try:
             lease = self._claim_new(
@@ -111,6 +114,17 @@ class Claimant:
             self._etcd.revoke(grant)
             raise
         return Claimed(lease, "new")
+
+    def _refuse_another(self, listing: Listing, prefer: Sequence[Subnet]) -> None:
+        """Pods have addresses of ``prefer``: taking another subnet would cut them off."""
+        for record in listing.records:
+            if _overlaps(prefer, _subnets(record, self._start)):
+                key = record.key.removeprefix(self._start)
+                raise LeaseLost(
+                    f"the pods of this node have addresses of {', '.join(map(str, prefer))}, which is now "
+                    f"leased as {key} to somebody else; they keep running, new ones are refused",
+                    hint="overlayctl leases shows by whom; free it there, or drain this node",
+                )
 
     def _related(self, listing: Listing, identity: Identity, tunnels: Tunnels) -> list[Lease]:
         """The readable records that mention us at all; the others are not worth their parsing."""

@@ -29,7 +29,7 @@ from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
-from agent.pages import Pages
+from agent.pages import Pages, attachments
 from agent.reconcile import Reconciler
 from agent.registry import Claimed, Registry
 from agent.server import Server
@@ -212,7 +212,7 @@ class Agent:
         return answer
 
     def _leave(self, *, force: bool) -> Mapping[str, Any]:
-        attached = report.attachments(self._config)
+        attached = attachments(self._config)
         if attached and not force:
             raise NotReady(
                 f"{attached} pods are attached to this node, they would lose their network",

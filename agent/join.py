@@ -6,9 +6,10 @@ from pathlib import Path
 from agent import underlay
 from agent.config import Config
 from agent.memory import Memory
+from agent.pages import attachments
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.underlay import Hosts, Underlay
-from overlay import __version__
+from overlay import __version__, netconfig
 from overlay.desired import Me, Vtep, device_name
 from overlay.errors import BadConfig
 from overlay.model import Address, Family, Network
@@ -54,6 +55,7 @@ class Join:
                 for family, it in chosen.items()
             },
             prefer=self._memory.subnets,
+            insist=self._pods_bind(network),
             ttl_s=int(self._config.lease_ttl),
         )
         self._memory.remember(tuple(end.subnet for end in claimed.lease.endpoints))
@@ -80,6 +82,14 @@ class Join:
             fully_random=self._config.ip_masq_fully_random,
             ipv6_host=IPV6_SYSCTLS.exists(),
         )
+
+    def _pods_bind(self, network: Network) -> bool:
+        """True if pods hold addresses of our last subnets, and the config still has those."""
+        last = self._memory.subnets
+        fitting = len(last) == len(network.pools) and all(
+            any(netconfig.fits(pool, subnet) for pool in network.pools) for subnet in last
+        )
+        return fitting and attachments(self._config) > 0
 
     def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
         target = self._config.iface_can_reach

@@ -183,6 +183,8 @@ class Life:
             hint = getattr(error, "hint", "")
             if hint:
                 log.warning("  next: %s", hint)
+            if isinstance(error, LeaseLost):  # a freshly started agent finds the pages of its past
+                self._sink.lost(cause)
         self.cause = cause
 
     # --- the watch thread --------------------------------------------------------------------------

@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 CHAINED = ("portmap", "bandwidth")
 
 
+def attachments(config: Config) -> int:
+    """How many pod interfaces are recorded on this node."""
+    return sum(1 for _ in (config.run_dir / "attachments").glob("*/*.json"))
+
+
 class Pages:
     """Publishes and withdraws; remembers what it published, so that a steady state writes nothing."""
 

@@ -62,6 +62,7 @@ class Reconciler:
     def set_node(self, network: Network, me: Me) -> None:
         """This node holds a lease (or another one than before): everything is judged anew."""
         self.network, self.me = network, me
+        self.synced_once = False  # what differs now is our own doing, not drift
         self._wanted = Wanted()
         self._wanted.reserve(reserved(me))
         self._touch(NODE, self._wanted.claim(NODE, age=-1, objects=desired_node(network, me)))

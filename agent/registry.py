@@ -66,15 +66,17 @@ class Registry:
         tunnels: Tunnels,
         *,
         prefer: Sequence[Subnet] = (),
+        insist: bool = False,
         ttl_s: int,
     ) -> Claimed:
-        """Hold a lease: the one this machine has, or a new one.
+        """Hold a lease: the one this machine has, or a new one; with ``insist`` no other than ``prefer``.
 
         Raises:
+            LeaseLost: another node has what we insist on.
             OutOfSubnets, BadConfig (our address is leased by another machine), StoreUnavailable.
         """
         claimant = Claimant(self._etcd, self.keys, rng=self._rng, closing=self._closing)
-        return claimant.claim(identity, network, tunnels, prefer=prefer, ttl_s=ttl_s)
+        return claimant.claim(identity, network, tunnels, prefer=prefer, insist=insist, ttl_s=ttl_s)
 
     def keep(self, lease: Lease) -> float:
         """Renew without a new revision; the TTL in seconds, 0 for a reservation, which needs none.

@@ -7,15 +7,11 @@ from typing import Any
 
 from agent.config import Config
 from agent.life import Life
+from agent.pages import attachments
 from agent.reconcile import Reconciler
 from overlay import __version__
 from overlay.model import Lease
 from overlay.wanted import NODE
-
-
-def attachments(config: Config) -> int:
-    """How many pod interfaces are recorded on this node."""
-    return sum(1 for _ in (config.run_dir / "attachments").glob("*/*.json"))
 
 
 def status(config: Config, life: Life, reconciler: Reconciler, underlay: str) -> dict[str, Any]:

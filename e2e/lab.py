@@ -71,7 +71,7 @@ class Lab:
         else:
             self.close()
 
-    # --- nodes ---------------------------------------------------------------------------------------
+    # --- nodes ------------------------------------------------------------------------------------
 
     def add_node(self, name: str) -> Node:
         """A machine on the underlay; its agent is not started."""
@@ -96,7 +96,7 @@ class Lab:
         for node in nodes:
             node.wait_ready()
 
-    # --- pods ----------------------------------------------------------------------------------------
+    # --- pods -------------------------------------------------------------------------------------
 
     def bare_pod(self, node: Node) -> Pod:
         """A pod's namespace as a runtime makes it, not attached to anything."""
@@ -127,7 +127,7 @@ class Lab:
             self.remove_pod(pod)
         return len(leaving)
 
-    # --- the end -------------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     def record(self, *, owned: bool = True) -> None:
         """Write down what there is, so that it can be taken down without us."""

@@ -49,7 +49,7 @@ class Node:
         words = ["-m", "cni.install", "--bin-dir", str(self.runtime.bin_dir)]
         must([sys.executable, *words, "--run-dir", str(self.run_dir)])
 
-    # --- the agent -----------------------------------------------------------------------------------
+    # --- the agent --------------------------------------------------------------------------------
 
     @property
     def pid(self) -> int | None:
@@ -96,7 +96,7 @@ class Node:
         """The end of it, for error messages."""
         return self.log_text()[-1500:]
 
-    # --- questions -----------------------------------------------------------------------------------
+    # --- questions --------------------------------------------------------------------------------
 
     def overlayctl(self, verb: str, *arguments: str) -> Said:
         """Run overlayctl as an operator on this node would."""

@@ -202,3 +202,26 @@ def test_flannels_subnet_env_is_there_once_the_node_is_ready(pair: tuple[Lab, No
         f"FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}/{length}\n"
         "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
     )
+
+
+def test_a_node_whose_lease_was_taken_keeps_its_pods_and_refuses_new_ones(
+    pair: tuple[Lab, Node, Node],
+) -> None:
+    """Never another subnet under running pods; it says why, and recovers by itself."""
+    lab, one, two = pair
+    pod = lab.add_pod(one)
+    key = f"/coreos.com/network/subnets/{one.subnet.replace('/', '-')}"
+    gateway = f"{one.vtep.rpartition('.')[0]}.1"
+    lab.etcd.ctl("put", f"{key}&fd00:1::-64", '{"PublicIP":"192.168.50.99"}')
+    lab.etcd.ctl("del", key)
+    wait_for(lambda: "somebody else" in one.log_text(), "it says so", timeout_s=10)
+
+    assert pod.ping(gateway).ok
+    assert one.overlayctl("status").code == 1
+    with pytest.raises(FileNotFoundError):  # the runtime has no configuration for new pods
+        lab.add_pod(one)
+
+    lab.etcd.ctl("del", f"{key}&fd00:1::-64")
+    one.wait_ready(timeout_s=20)
+    lab.add_pod(two)
+    assert pod.ping(lab.pods[-1].address).ok

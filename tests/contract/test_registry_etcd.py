@@ -192,6 +192,22 @@ def test_an_unreadable_record_still_holds_its_subnet(
     assert list(registry.snapshot().unreadable) == ["10.5.0.4-30"]
 
 
+def test_a_node_with_pods_takes_no_other_subnet(registry: Registry) -> None:
+    """Its pods would be cut off; it says who has theirs, and takes it again once it is free."""
+    held = registry.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
+    mine = [end.subnet for end in held.endpoints]
+    registry.release(held)
+    thief = registry.claim(identity(2), NETWORK, tunnels(2), prefer=mine, ttl_s=60).lease
+    assert thief.key == held.key
+
+    with pytest.raises(LeaseLost, match=f"leased as {held.key} to somebody else"):
+        registry.claim(identity(1), NETWORK, tunnels(1), prefer=mine, insist=True, ttl_s=60)
+
+    registry.release(thief)
+    again = registry.claim(identity(1), NETWORK, tunnels(1), prefer=mine, insist=True, ttl_s=60)
+    assert again.lease.key == held.key
+
+
 def test_a_released_lease_is_gone_for_everybody(registry: Registry, watcher: Watcher) -> None:
     """Peers hear of it at once, and the next renewal says that it is lost."""
     watcher.until(1)
