@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,12 @@ class Node:
         """The agent's process id while it runs."""
         return self._agent.pid if self._agent else None
 
-    def start_agent(self, *flags: str) -> None:
+    def start_agent(self, *flags: str, environ: Mapping[str, str] | None = None) -> None:
         """The installed overlay-agent, in the node's network namespace."""
         words: list[str | Path] = [VENV_BIN / "overlay-agent", "--config", self.config_file, *flags]
-        self._agent = Daemon(f"agent of {self.name}", self.namespace.inside(words), self.log)
+        self._agent = Daemon(
+            f"agent of {self.name}", self.namespace.inside(words), self.log, environ=environ
+        )
 
     def kill_agent(self) -> None:
         """SIGKILL: it has no chance to say goodbye."""

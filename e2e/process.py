@@ -70,8 +70,16 @@ def start_time(pid: int) -> str:
 class Daemon:
     """A process in the background, in a session of its own so that Ctrl-C reaches only the lab."""
 
-    def __init__(self, name: str, arguments: Sequence[str | Path], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str | Path],
+        log: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.name, self.log = name, log
+        self._environ = {**CLEAN_ENVIRON, **(environ or {})}
         with log.open("ab") as output:
             self._child = self._spawn(arguments, output)
 
@@ -81,7 +89,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=CLEAN_ENVIRON,
+            env=self._environ,
             start_new_session=True,
         )
 

@@ -1,7 +1,10 @@
 """Whole nodes: the promises an operator buys."""
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +228,30 @@ def test_a_node_whose_lease_was_taken_keeps_its_pods_and_refuses_new_ones(
     one.wait_ready(timeout_s=20)
     lab.add_pod(two)
     assert pod.ping(lab.pods[-1].address).ok
+
+
+def test_systemd_hears_ready_only_from_a_node_that_is(lab: Lab, tmp_path: Path) -> None:
+    """READY after the first clean apply, WATCHDOG from the loop, STOPPING at the end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        node = lab.add_node("n1")
+        heard: list[str] = []
+
+        def hears(word: str) -> bool:
+            with suppress(BlockingIOError):
+                while True:
+                    heard.append(manager.recv(4096).decode())
+            return any(word in message for message in heard)
+
+        node.start_agent(environ={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        lab.record()
+        wait_for(lambda: hears("STATUS=waiting: no network config"), "waiting", timeout_s=10)
+        assert "WATCHDOG=1" in heard
+        assert "READY=1" not in heard
+
+        lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+        wait_for(lambda: hears("READY=1"), "ready", timeout_s=20)
+        wait_for(lambda: hears("STATUS=in sync"), "status", timeout_s=10)
+        node.stop_agent()
+        assert hears("STOPPING=1")
