@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from agent import config as settings
-from agent import logs, report
+from agent import connect, logs, report
 from agent.config import Config
-from agent.etcd import Credentials, Etcd
 from agent.events import Event
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
@@ -31,7 +30,7 @@ from agent.memory import Memory
 from agent.notify import Notifier
 from agent.pages import Pages, attachments
 from agent.reconcile import Reconciler
-from agent.registry import Claimed, Registry
+from agent.registry import Claimed
 from agent.server import Server
 from cni import main as cni
 from overlay import __version__, nodefile
@@ -102,15 +101,7 @@ class Agent:
             round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
             after_round=self._after_round,
         )
-        credentials = Credentials(
-            cafile=config.etcd_cafile,
-            certfile=config.etcd_certfile,
-            keyfile=config.etcd_keyfile,
-            username=config.etcd_username,
-            password=config.etcd_password,
-        )
-        etcd = Etcd(config.etcd_endpoints, credentials=credentials, timeout_s=config.etcd_timeout)
-        registry = Registry(etcd, config.etcd_prefix)
+        registry = connect.registry(config)
         self._life = Life(registry, self, lambda network: self._join(registry, network))
         self._watch = KernelWatch(self._loop, self._dataplane)
         self._server = Server(config.run_dir / "cni.sock", cni=self._serve_cni, ctl=self._serve_ctl)

@@ -1,39 +1,20 @@
 """What overlayctl asks etcd itself, so that it works while no agent runs: leases, init, leave."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
+from agent import connect
 from agent.config import Config
-from agent.etcd import Credentials, Etcd
 from agent.registry import Registry
 from overlay import netconfig
 from overlay.errors import BadConfig, NotReady
 from overlay.model import Lease
 
 
-@contextmanager
-def registry(config: Config) -> Iterator[Registry]:
-    """A registry for one question."""
-    credentials = Credentials(
-        cafile=config.etcd_cafile,
-        certfile=config.etcd_certfile,
-        keyfile=config.etcd_keyfile,
-        username=config.etcd_username,
-        password=config.etcd_password,
-    )
-    etcd = Etcd(config.etcd_endpoints, credentials=credentials, timeout_s=config.etcd_timeout)
-    made = Registry(etcd, config.etcd_prefix)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
 def leases(config: Config) -> list[dict[str, Any]]:
     """One row per record under P/subnets, unreadable ones included."""
-    with registry(config) as store:
+    with closing(connect.registry(config)) as store:
         listing = store.snapshot()
         rows = [_row(store, lease) for lease in listing.leases.values()]
     unreadable = [_blank(key, f"unreadable: {why}") for key, why in listing.unreadable.items()]
@@ -50,7 +31,7 @@ def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
         network=flags.network, subnet_len=flags.subnet_len, vni=flags.vni, port=flags.port
     )
     netconfig.parse_network(text.encode())  # refuse here what an agent would refuse
-    with registry(config) as store:
+    with closing(connect.registry(config)) as store:
         present = store.raw_network()
         if present is not None and present.decode(errors="replace") == text:
             return text, False
@@ -69,7 +50,7 @@ def leave(config: Config) -> dict[str, Any]:
     Raises:
         NotReady: this machine holds none.
     """
-    with registry(config) as store:
+    with closing(connect.registry(config)) as store:
         mine = [
             lease
             for lease in store.snapshot().leases.values()

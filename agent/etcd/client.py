@@ -177,9 +177,8 @@ class Etcd:
 
     def _call(self, call: Callable[..., Any], stub: Callable[[grpc.Channel], Any]) -> Any:  # noqa: ANN401
         """Try each endpoint once, beginning with the one that last answered."""
-        failure: StoreUnavailable | None = None
-        renewed = False
-        for _ in range(len(self.endpoints) + 1):
+        tried, renewed = 0, False
+        while True:
             endpoint = self.endpoints[self._current % len(self.endpoints)]
             try:
                 return call(
@@ -192,11 +191,11 @@ class Etcd:
                     self._token, renewed = "", True
                     continue
                 failure = self._failed(endpoint, error)
-                if error.code() not in _ELSEWHERE or self._current % len(self.endpoints) == 0:
+                tried += 1
+                if error.code() not in _ELSEWHERE or tried == len(self.endpoints):
                     raise failure from error
             except ValueError as error:  # grpc: "Cannot invoke RPC on closed channel!"
                 raise StoreUnavailable("the etcd client was closed") from error
-        raise failure or StoreUnavailable(f"etcd at {', '.join(self.endpoints)} does not answer")
 
     def _failed(self, endpoint: str, error: grpc.RpcError) -> StoreUnavailable:
         """Move on to the next endpoint and say what happened at this one."""

@@ -9,29 +9,9 @@ from agent.events import Gone, Put, Snapshot, Unreadable
 from agent.reconcile import Reconciler
 from overlay.desired import Me, Vtep, desired_peer
 from overlay.errors import KernelBusy
-from overlay.model import Backend, Endpoint, FdbEntry, Lease, Neighbour, Network, Pool, Route
+from overlay.model import Endpoint, FdbEntry, Lease, Neighbour, Route
 from tests.agent.fake_kernel import FakeKernel
-
-NETWORK = Network(
-    pools=(
-        Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),
-    ),
-    backend=Backend(),
-)
-ME = Me(
-    lease_key="10.5.1.0-24",
-    vteps=(
-        Vtep(
-            ip_network("10.5.1.0/24"),
-            "overlay.1",
-            "02:00:00:00:00:01",
-            ip_address("192.0.2.1"),
-            "eth0",
-            1450,
-        ),
-    ),
-    bridge="overlay0",
-)
+from tests.examples import ME, NETWORK
 
 
 def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5) -> Lease:

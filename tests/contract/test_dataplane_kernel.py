@@ -10,33 +10,13 @@ import pytest
 from overlay.dataplane import Dataplane
 from overlay.desired import Me, Vtep, desired_node, desired_peer
 from overlay.errors import ForeignObject
-from overlay.model import Backend, Endpoint, KernelObject, Lease, Network, Pool, Route
+from overlay.model import Endpoint, KernelObject, Lease, Route
 from overlay.netlink.namespace import run_inside
 from overlay.plan import State, plan
 from tests.contract.spaces import inside, ip
+from tests.examples import ME, NETWORK
 
 pytestmark = pytest.mark.contract
-
-NETWORK = Network(
-    pools=(
-        Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),
-    ),
-    backend=Backend(),
-)
-ME = Me(
-    lease_key="10.5.1.0-24",
-    vteps=(
-        Vtep(
-            ip_network("10.5.1.0/24"),
-            "overlay.1",
-            "02:00:00:00:00:01",
-            ip_address("192.0.2.1"),
-            "eth0",
-            1450,
-        ),
-    ),
-    bridge="overlay0",
-)
 
 
 def lease(number: int, mac: int | None = None) -> Lease:

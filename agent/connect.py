@@ -1,0 +1,18 @@
+"""From the settings to a registry: the agent's and overlayctl's way to etcd is one."""
+
+from agent.config import Config
+from agent.etcd import Credentials, Etcd
+from agent.registry import Registry
+
+
+def registry(config: Config) -> Registry:
+    """A registry of its own client; close it after use. Nothing is sent yet."""
+    credentials = Credentials(
+        cafile=config.etcd_cafile,
+        certfile=config.etcd_certfile,
+        keyfile=config.etcd_keyfile,
+        username=config.etcd_username,
+        password=config.etcd_password,
+    )
+    store = Etcd(config.etcd_endpoints, credentials=credentials, timeout_s=config.etcd_timeout)
+    return Registry(store, config.etcd_prefix)

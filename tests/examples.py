@@ -1,0 +1,27 @@
+"""A network and a node that several tests speak of."""
+
+from ipaddress import ip_address, ip_network
+
+from overlay.desired import Me, Vtep
+from overlay.model import Backend, Network, Pool
+
+NETWORK = Network(
+    pools=(
+        Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),
+    ),
+    backend=Backend(),
+)
+ME = Me(
+    lease_key="10.5.1.0-24",
+    vteps=(
+        Vtep(
+            ip_network("10.5.1.0/24"),
+            "overlay.1",
+            "02:00:00:00:00:01",
+            ip_address("192.0.2.1"),
+            "eth0",
+            1450,
+        ),
+    ),
+    bridge="overlay0",
+)
