@@ -47,6 +47,8 @@ class Config:
     state_dir: Path
     cni_conf_dir: Path
     cni_bin_dir: Path
+    conflist_when_unready: str
+    sweep_interval: float
     log_level: str
 
 
@@ -157,6 +159,21 @@ SETTINGS = (
         "where the conflist goes once the node is ready",
     ),
     Setting("cni_bin_dir", "/opt/cni/bin", Path, "DIR", "where the CNI executables are"),
+    Setting(
+        "conflist_when_unready",
+        "keep",
+        values.choice("keep", "remove"),
+        "keep|remove",
+        "the conflist of a node that has lost its lease: keep (each ADD is refused with the reason) or "
+        "remove (the runtime calls the node NotReady)",
+    ),
+    Setting(
+        "sweep_interval",
+        "60s",
+        values.at_least(1),
+        "TIME",
+        "check all attachments, and take away what dead pods left behind, this often",
+    ),
     Setting("log_level", "info", values.level, "LEVEL", "debug, info, warning or error"),
 )
 

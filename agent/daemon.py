@@ -7,6 +7,7 @@ A failure of the reconcile loop itself ends the process with code 70 for systemd
 """
 
 import argparse
+import dataclasses
 import fcntl
 import logging
 import os
@@ -28,11 +29,15 @@ from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
-from agent.pages import Pages, attachments
+from agent.pages import Pages, attachments, rivals
 from agent.reconcile import Reconciler
 from agent.registry import Claimed
 from agent.server import Server
+from agent.standing import NodeStanding
+from agent.sweep import Sweep
 from cni import main as cni
+from cni.standing import Standing
+from cni.steps import Steps
 from overlay import __version__, nodefile
 from overlay.dataplane import Dataplane
 from overlay.desired import Me
@@ -104,7 +109,16 @@ class Agent:
         registry = connect.registry(config)
         self._life = Life(registry, self, lambda network: self._join(registry, network))
         self._watch = KernelWatch(self._loop, self._dataplane)
-        self._server = Server(config.run_dir / "cni.sock", cni=self._serve_cni, ctl=self._serve_ctl)
+        self._standing = NodeStanding(time.monotonic)
+        self._sweep = Sweep(
+            config, lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S)
+        )
+        self._server = Server(
+            config.run_dir / "cni.sock",
+            cni=self._serve_cni,
+            ctl=self._serve_ctl,
+            late=cni.too_late,
+        )
 
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
@@ -120,10 +134,12 @@ class Agent:
         self._loop.start()
         self._watch.start()
         self._life.start()
+        self._sweep.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             pass
         self._notifier.stopping()
         self._server.close()
+        self._sweep.stop()
         self._watch.stop()
         self._life.stop()
         self._loop.stop()
@@ -148,7 +164,8 @@ class Agent:
     def lost(self, why: str) -> None:
         """Called in the life's thread: pods run on, the runtime starts no new ones here."""
         self._notifier.status(f"not accepting pods: {why}")
-        self._loop.post(lambda _: self._pages.withdraw())
+        remove = self._config.conflist_when_unready == "remove"
+        self._loop.post(lambda _: self._pages.withdraw(conflist=remove))
 
     def event(self, event: Event) -> None:
         """Called in the watch's thread."""
@@ -159,6 +176,7 @@ class Agent:
     def _after_round(self, reconciler: Reconciler) -> None:
         if reconciler.in_sync and self._life.claimed is not None:
             self._publish(reconciler)
+        self._standing.turned(in_sync=reconciler.in_sync, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))
 
@@ -168,6 +186,8 @@ class Agent:
         try:
             if self._pages.publish(reconciler.network, reconciler.me):
                 pools = reconciler.network.pools
+                for sentence in rivals(self._config.cni_conf_dir):
+                    log.warning("%s", sentence)
                 for obstacle in self._dataplane.obstacles([pool.network for pool in pools]):
                     log.warning("in the way, and not ours: %s", obstacle)
         except (OSError, OverlayError) as error:
@@ -179,20 +199,49 @@ class Agent:
 
     # --- the socket's threads ------------------------------------------------------------------------
 
-    def _serve_cni(self, environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
-        waiting = self._life.cause if self._life.claimed is None else "the first clean apply"
-        return cni.run(environ, stdin, self._config.run_dir, waiting=waiting)
+    def _keep_pages(self, reconciler: Reconciler) -> str:
+        """In the loop's thread: only a node that is ready has pages."""
+        ready = reconciler.in_sync and self._life.claimed is not None
+        return self._pages.keep() if ready else ""
+
+    def _serve_cni(
+        self, environ: Mapping[str, str], stdin: bytes, steps: Steps
+    ) -> tuple[int, bytes]:
+        code, stdout = cni.run(
+            environ,
+            stdin,
+            self._config.run_dir,
+            standing=self._standing_now(),
+            steps=steps,
+            alone=False,
+        )
+        verb = environ.get("CNI_COMMAND", "")[:8]
+        if code > 0:
+            log.warning("%s refused %s %s", verb, steps.sentence(), stdout.decode().strip())
+        elif verb in ("ADD", "DEL", "GC"):
+            log.info("%s %s", verb, steps.sentence())
+        else:
+            log.debug("%s %s", verb, steps.sentence())
+        return code, stdout
+
+    def _standing_now(self) -> Standing:
+        missing = self._life.cause or "no lease is held"
+        return self._standing.now(lease_missing=missing if self._life.claimed is None else "")
 
     def _serve_ctl(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         match question.get("verb"):
             case "status":
                 return self._ask(
-                    lambda loop: report.status(self._config, self._life, loop, self._join.chosen)
+                    lambda loop: report.status(
+                        self._config, self._life, loop, self._join.chosen, self._sweep.report()
+                    )
                 )
             case "peers":
                 return self._ask(report.peers)
             case "plan":
                 return self._ask(report.plan)
+            case "standing":
+                return dataclasses.asdict(self._standing_now())
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
@@ -213,7 +262,7 @@ class Agent:
             self._config.cni_conf_dir
         )  # no new pod between here and the release
         key = self._life.leave()
-        self._loop.post(lambda _: self._pages.withdraw())
+        self._loop.post(lambda _: self._pages.withdraw(conflist=True))
         return {
             "left": key,
             "text": f"gave back {key}; peers drop this node now. To join again: restart overlay-agent",

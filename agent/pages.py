@@ -6,9 +6,12 @@ Order: node page, subnet.env, conflist last, because a conflist is what makes th
 import logging
 from pathlib import Path
 
+import msgspec
+
 from agent.config import Config
 from overlay import nodefile
 from overlay.desired import Me, gateway
+from overlay.errors import OverlayError
 from overlay.model import Network
 from overlay.nodefile import NodeFamily, NodePage
 
@@ -35,18 +38,44 @@ class Pages:
         if page == self._published:
             return False
         nodefile.write_pages(page, self._config.run_dir)
-        present = [name for name in CHAINED if (self._config.cni_bin_dir / name).exists()]
-        path = nodefile.write_conflist(page, self._config.cni_conf_dir, plugins=present)
+        path = nodefile.write_conflist(page, self._config.cni_conf_dir, plugins=self._present())
         self._published = page
         log.info("pods may be attached mtu=%d conflist=%s", page.mtu, path)
-        self._report_rivals(path)
         return True
 
-    def withdraw(self) -> None:
-        """Conflist first: no new pods; the pods that run are not touched."""
-        nodefile.remove_conflist(self._config.cni_conf_dir)
+    def _present(self) -> list[str]:
+        """Of the plugins chained after us, those that the runtime would find."""
+        return [name for name in CHAINED if (self._config.cni_bin_dir / name).exists()]
+
+    def withdraw(self, *, conflist: bool) -> None:
+        """No new pods; the pods that run are not touched.
+
+        ``conflist`` takes it away as well (first), which makes kubelet call the whole node NotReady. Without
+        it every ADD is refused with the reason, and STATUS says it.
+        """
+        if conflist:
+            nodefile.remove_conflist(self._config.cni_conf_dir)
         nodefile.remove_pages(self._config.run_dir)
         self._published = None
+
+    def keep(self) -> str:
+        """Write the published pages again if somebody took or changed them; says which."""
+        page = self._published
+        if page is None:
+            return ""
+        try:
+            intact = nodefile.read_page(self._config.run_dir) == page
+        except OverlayError:
+            intact = False
+        if not intact:
+            nodefile.write_pages(page, self._config.run_dir)
+        path = self._config.cni_conf_dir / nodefile.CONFLIST_NAME
+        before = _identity(path)
+        nodefile.write_conflist(page, path.parent, plugins=self._present())
+        lost = ([] if intact else ["node.json"]) + (
+            [] if _identity(path) == before else [str(path)]
+        )
+        return ", ".join(lost)
 
     def _page(self, network: Network, me: Me) -> NodePage:
         families = tuple(
@@ -61,17 +90,53 @@ class Pages:
             node=self._config.node_name,
             ip_masq=me.masquerade,
             run_dir=str(self._config.run_dir),
+            agent_wide=agent_wide(self._config),
         )
 
-    def _report_rivals(self, ours: Path) -> None:
-        """Runtimes take the lexicographically first configuration: say so if that is not ours."""
-        suffixes = (".conf", ".conflist", ".json")
-        first = min(
-            (path.name for path in ours.parent.iterdir() if path.suffix in suffixes),
-            default=ours.name,
-        )
-        if first != ours.name:
-            log.warning(
-                "another CNI configuration sorts before ours, runtimes will use it file=%s",
-                ours.parent / first,
-            )
+
+def rivals(conf_dir: Path) -> list[str]:
+    """What keeps runtimes from using our conflist, in sentences; empty while it is theirs to find.
+
+    Runtimes take the lexicographically first configuration; containerd fails altogether if that one cannot
+    be read, CRI-O goes on to the next.
+    """
+    suffixes = (".conf", ".conflist", ".json")
+    try:
+        names = sorted(path.name for path in conf_dir.iterdir() if path.suffix in suffixes)
+    except OSError:
+        return []
+    first = [name for name in names if name < nodefile.CONFLIST_NAME]
+    return [
+        f"{conf_dir / name} sorts before our {nodefile.CONFLIST_NAME}, runtimes use it instead"
+        + ("" if _is_json(conf_dir / name) else ", and it is no JSON: containerd takes none at all")
+        + f"; look: cat {conf_dir / name}"
+        for name in first
+    ]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_ino, found.st_mtime_ns)
+
+
+def agent_wide(config: Config) -> dict[str, str]:
+    """Our settings under the names that a Calico-style conflist has for them."""
+    stated = {
+        "nodename": config.node_name,
+        "etcd_endpoints": ",".join(config.etcd_endpoints),
+        "etcd_key_file": config.etcd_keyfile,
+        "etcd_cert_file": config.etcd_certfile,
+        "etcd_ca_cert_file": config.etcd_cafile,
+    }
+    return {key: value for key, value in stated.items() if value}

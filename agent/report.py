@@ -3,6 +3,7 @@
 Everything here is computed in the reconcile loop's thread from what it owns.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from agent.config import Config
@@ -14,13 +15,18 @@ from overlay.model import Lease
 from overlay.wanted import NODE
 
 
-def status(config: Config, life: Life, reconciler: Reconciler, underlay: str) -> dict[str, Any]:
-    """One screen: the verdict and the facts behind it."""
+def status(
+    config: Config, life: Life, reconciler: Reconciler, underlay: str, pods: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One screen: the verdict and the facts behind it. ``pods`` is the sweep's report."""
     me, trouble = reconciler.me, reconciler.trouble()
+    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
+    if pods["rivals"]:
+        ailing["conflist"] = "; ".join(pods["rivals"])
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
-        "verdict": _verdict(life, reconciler, trouble),
+        "verdict": _verdict(life, reconciler, {**trouble, **ailing}),
         "version": __version__,
         "in_sync": reconciler.in_sync,
         "waiting_for": waiting,
@@ -41,12 +47,14 @@ def status(config: Config, life: Life, reconciler: Reconciler, underlay: str) ->
             "unreadable": len(reconciler.unreadable),
         },
         "attachments": attachments(config),
+        "pods": dict(pods),
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
             **{key: f"unreadable record: {why}" for key, why in reconciler.unreadable.items()},
+            **ailing,
         },
     }
 

@@ -2,23 +2,27 @@
 
 One request per connection, ended by the client's shutdown of its sending half:
 
-* ``overlay-cni/1\\0`` ``KEY=VALUE\\0`` … ``\\0`` stdin; answered by the exit code in decimal, a newline, stdout
+* ``overlay-cni/1\\0`` ``KEY=VALUE\\0`` … ``\\0`` stdin; answered by the exit code in decimal, a newline, stdout,
+  or by ``full`` and a newline
 * ``overlay-ctl/1\\0`` a JSON object with ``verb``; answered by a JSON object
 
 The socket is 0600: whoever can speak here is root already. Requests are still bounded in size and time.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cni.steps import LIMIT_S, Steps
 from overlay.errors import BadInput, OverlayError
 
 log = logging.getLogger(__name__)
@@ -29,23 +33,81 @@ MOST_AT_ONCE = 256
 READ_TIMEOUT_S = 10.0
 WANTED_VARIABLES = ("CNI_", "TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
-CniHandler = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
+WATCH_EVERY_S = 1.0
+FULL = b"full\n"
+"""Tells the executable that nothing was touched and that it must run the full program itself."""
+
+CniHandler = Callable[[Mapping[str, str], bytes, Steps], tuple[int, bytes]]
 CtlHandler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-class Server:
-    """Listens on ``path`` until closed; one short-lived thread per request."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A CNI request being served."""
 
-    def __init__(self, path: Path, *, cni: CniHandler, ctl: CtlHandler) -> None:
+    client: socket.socket
+    environ: Mapping[str, str]
+    stdin: bytes
+    steps: Steps
+
+
+class UnderWay:
+    """The CNI requests being served. Each is answered once: by its thread, or for being late."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, Call] = {}
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+
+    def enter(self, call: Call) -> int:
+        """It begins; returns its ticket."""
+        with self._lock:
+            ticket = next(self._numbers)
+            self._calls[ticket] = call
+        return ticket
+
+    def leave(self, ticket: int) -> bool:
+        """It ends; False if it was answered for being late."""
+        with self._lock:
+            return self._calls.pop(ticket, None) is not None
+
+    def take_expired(self) -> list[Call]:
+        """Those whose time is up, which are no longer ours then."""
+        with self._lock:
+            late = [ticket for ticket, call in self._calls.items() if call.steps.expired]
+            return [self._calls.pop(ticket) for ticket in late]
+
+
+class Server:
+    """Listens on ``path`` until closed; one short-lived thread per request.
+
+    ``late`` says what to answer for a CNI request whose time is up; the thread that hangs on it is left
+    to end when it can, and finds by its steps that it must undo what it made.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        cni: CniHandler,
+        ctl: CtlHandler,
+        late: CniHandler,
+        limit_s: float = LIMIT_S,
+    ) -> None:
         self._path = path
-        self._cni, self._ctl = cni, ctl
+        self._cni, self._ctl, self._late = cni, ctl, late
+        self._limit_s = limit_s
+        self._under_way = UnderWay()
+        self._closed = threading.Event()
         self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._listener = _listen(path)
         self._thread = threading.Thread(target=self._accept, name="socket", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and remove the socket; requests being served are finished by their threads."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -66,17 +128,38 @@ class Server:
         try:
             with client:
                 client.settimeout(READ_TIMEOUT_S)
-                client.sendall(self._answer(_read(client)))
+                request = _read(client)
+                if request.startswith(CNI_MAGIC):
+                    self._serve_cni(client, request)
+                else:
+                    client.sendall(self._answer(request))
         except OSError as error:
             log.debug("a client went away: %s", error)
         finally:
             self._slots.release()
 
+    def _serve_cni(self, client: socket.socket, request: bytes) -> None:
+        environ, stdin = split_cni(request)
+        steps = Steps(limit_s=self._limit_s)
+        ticket = self._under_way.enter(Call(client, environ, stdin, steps))
+        code, stdout = self._cni(environ, stdin, steps)
+        if self._under_way.leave(ticket):  # else it was answered already: too late
+            client.sendall(FULL if code < 0 else b"%d\n" % code + stdout)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(min(WATCH_EVERY_S, self._limit_s)):
+            for call in self._under_way.take_expired():
+                log.error(
+                    "a CNI request hangs verb=%s %s",
+                    call.environ.get("CNI_COMMAND", "")[:8],
+                    call.steps.late(),
+                )
+                code, stdout = self._late(call.environ, call.stdin, call.steps)
+                with contextlib.suppress(OSError):
+                    call.client.sendall(b"%d\n" % code + stdout)
+                    call.client.shutdown(socket.SHUT_RDWR)
+
     def _answer(self, request: bytes) -> bytes:
-        if request.startswith(CNI_MAGIC):
-            environ, stdin = split_cni(request)
-            code, stdout = self._cni(environ, stdin)
-            return b"%d\n" % code + stdout
         if request.startswith(CTL_MAGIC):
             return self._control(request[len(CTL_MAGIC) :])
         return b'{"error":"not an overlay request"}'

@@ -23,6 +23,17 @@ def boolean(text: str) -> bool:
     return text.lower() in ("true", "1", "yes")
 
 
+def choice(*allowed: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"is none of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
 def words(text: str) -> tuple[str, ...]:
     """A list separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -7,12 +7,13 @@ here waits for anybody else's pod.
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 from cni.owner import Owner
+from cni.results import PodRoute
+from cni.steps import Steps
 from overlay.errors import (
     BadEnvironment,
     ForeignObject,
@@ -20,28 +21,30 @@ from overlay.errors import (
     NotReady,
     OverlayError,
 )
-from overlay.model import Address, Family, HostAddress
+from overlay.model import Family, HostAddress
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
 
 RTPROT_BOOT = 3
 """linux/rtnetlink.h; what `ip route add` gives a pod's default route."""
-_ALL = {Family.V4: ip_network("0.0.0.0/0"), Family.V6: ip_network("::/0")}
 _GONE = {errno.ENODEV, errno.ENOENT}
 
 
 @dataclass(frozen=True, slots=True)
 class PodLink:
-    """What is asked for: the pod's interface, its addresses and their gateways."""
+    """What is asked for: the pod's interface, its addresses and its routes."""
 
     owner: Owner
     bridge: str
     mtu: int
     addresses: tuple[HostAddress, ...]
-    gateways: tuple[Address, ...]
+    routes: tuple[PodRoute, ...]
+    wanted_mac: str = ""
 
     @property
     def mac(self) -> str:
         """0a:58 and the IPv4 address: a reused address keeps its MAC in ARP caches. Else hashed."""
+        if self.wanted_mac:
+            return self.wanted_mac
         first = self.addresses[0].ip
         tail = (
             first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
@@ -93,13 +96,14 @@ def find(netlink: Netlink, name: str) -> LinkInfo | None:
     return next((parse.parse_link(body) for _, body in answers), None)
 
 
-def attach(link: PodLink, netns: int) -> LinkInfo:
+def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
     """Make everything; on any failure nothing is left. Returns the bridge.
 
     Raises:
-        NotReady: the bridge is not there.
+        NotReady: the bridge is not there, or the request's time is up.
         KernelRefused: the pod has an interface of that name already, or what the kernel says.
     """
+    steps.at("look")
     with Netlink() as host, Netlink.in_namespace(netns) as pod, ExitStack() as undo:
         bridge = find(host, link.bridge)
         if bridge is None:
@@ -108,6 +112,7 @@ def attach(link: PodLink, netns: int) -> LinkInfo:
             raise KernelRefused(
                 f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
             )
+        steps.at("veth")
         _make(host, link, netns, bridge.index)
         undo.callback(_take_back, link.owner)
         host.request(
@@ -115,7 +120,9 @@ def attach(link: PodLink, netns: int) -> LinkInfo:
                 link.owner.host_link, alias=link.owner.alias, no_link_local=True, up=True
             )
         )
+        steps.at("pod")
         _configure(pod, link)
+        steps.at("end")  # a runtime that was told of a failure must not get a pod after all
         undo.pop_all()
         return bridge
 
@@ -131,7 +138,7 @@ def detach(owner: Owner, *, netns: str = "", mac: str = "") -> None:
     """
     with Netlink() as host:
         link = find(host, owner.host_link)
-        if link is not None and not _is_ours(link, owner):
+        if link is not None and not is_ours(link, owner):
             raise ForeignObject(
                 f"link {link.name} ({link.kind}, alias {link.alias!r}) stands where {owner} would be",
                 errno=errno.EEXIST,
@@ -143,15 +150,23 @@ def detach(owner: Owner, *, netns: str = "", mac: str = "") -> None:
             _detach_inside(netns, owner.ifname, mac)
 
 
+def inode(descriptor: int) -> int:
+    """What tells a network namespace from every other that lives now."""
+    return os.fstat(descriptor).st_ino
+
+
 def is_attached(owner: Owner) -> bool:
     """Whether the host's end of this attachment is there."""
     with Netlink() as host:
         link = find(host, owner.host_link)
-    return link is not None and _is_ours(link, owner)
+    return link is not None and is_ours(link, owner)
 
 
-def _is_ours(link: LinkInfo, owner: Owner) -> bool:
-    """By the mark, or a veth of our name without any: an ADD was killed before it could mark it."""
+def is_ours(link: LinkInfo, owner: Owner) -> bool:
+    """Whether a link is the host's end: by the mark, or a veth of our name without any.
+
+    That one is of an ADD that was killed before it could mark it.
+    """
     return link.alias == owner.alias or (link.kind == "veth" and not link.alias)
 
 
@@ -205,15 +220,12 @@ def _configure(pod: Netlink, link: PodLink) -> None:
         link_messages.link_set(loopback.index, up=True),
         *(messages.address_add(eth.index, address) for address in link.addresses),
         link_messages.link_set(eth.index, up=True),
-        *_defaults(eth.index, link.gateways),
+        *(
+            # A pod of two networks has two default routes; the one that was there first stays first.
+            messages.route_append(route.dst, link=eth.index, via=route.via, protocol=RTPROT_BOOT)
+            for route in link.routes
+        ),
     ]
     for error in pod.batch(requests):
         if error is not None:
             raise error
-
-
-def _defaults(index: int, gateways: Sequence[Address]) -> Iterator[bytes]:
-    for gateway in gateways:
-        yield messages.route_add(
-            _ALL[Family.of(gateway)], link=index, via=gateway, protocol=RTPROT_BOOT
-        )

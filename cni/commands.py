@@ -1,68 +1,196 @@
-"""The verbs: what happens for one request, and how it is undone. Needs no etcd and no agent.
+"""ADD and DEL: what happens for one request, and how it is undone. Needs no etcd and no agent.
 
-Order of an ADD, with the undo pushed as each thing is made: journal, addresses, veth, pod's
+Order of an ADD, with the undo pushed as each thing is made: addresses, journal, veth, pod's
 configuration. Killed anywhere, the DEL that follows finds the journal or, failing that, the names
-that follow from the request alone.
+that follow from the request alone and the allocations that point to it.
 """
 
-from contextlib import ExitStack, suppress
+import dataclasses
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from cni import attach, lock
+import msgspec
+
+from cni import addresses, agreement, attach, delegate, lock, pods, previous, wishes
+from cni.addresses import Given
 from cni.attach import PodLink
-from cni.ipam import Attachment, Ipam
+from cni.ipam import Ipam
 from cni.owner import Owner
-from cni.protocol import Config, Request
-from cni.results import Interface, PodAddress, Result
-from overlay.errors import BadConfig, OverlayError
-from overlay.model import Family
+from cni.previous import Previous
+from cni.protocol import Request, Verb
+from cni.record import RECORD_VERSION, Attachment
+from cni.results import Interface, Result
+from cni.steps import Steps
+from cni.wishes import Wishes
+from overlay.errors import KernelRefused, OverlayError
 from overlay.nodefile import NodePage
 
-LEAST_MTU = {Family.V4: 68, Family.V6: 1280}
-"""RFC 791 and RFC 8200: below it the kernel switches the family off on that link."""
 
-
-def add(request: Request, page: NodePage, run_dir: Path, *, now: float) -> Result:
-    """Attach a pod; ``now`` is Unix time in seconds, for the journal.
+def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: Steps) -> Result:
+    """Attach a pod, or give it addresses alone; ``now`` is Unix time in seconds, for the journal.
 
     Raises:
         OverlayError: nothing is left behind then.
     """
-    _check_agreement(request.config, page, run_dir)
-    _check_served(request)
-    mtu = _mtu(request.config, page)
-    ipam, owner = Ipam(run_dir, request.config.name), request.owner
-    with (
-        lock.held(run_dir, owner),
-        attach.namespace(request.netns) as netns,
-        ExitStack() as undo,
-    ):
-        ipam.begin(owner, _journal(request, now))
-        undo.callback(_take_back, ipam, owner)
-        addresses = tuple(ipam.take(owner, family) for family in page.families)
-        link = PodLink(
-            owner=owner,
-            bridge=page.bridge,
-            mtu=mtu,
-            addresses=addresses,
-            gateways=tuple(family.gateway.ip for family in page.families),
+    wanted = wishes.read(request, page.families)
+    if wanted.left:
+        steps.notes["left_to_chained_plugins"] = ",".join(wanted.left)
+    before = previous.read(request.config.previous or {})
+    if before.interface(request.ifname, request.netns) is not None:
+        raise KernelRefused(
+            f"prevResult already has an interface {request.ifname} in the pod", errno=errno.EEXIST
         )
-        ipam.update(owner, _journal(request, now, link))
-        bridge = attach.attach(link, netns)
+    draft = _draft(request, now)
+    with _begun(request, run_dir, steps) as (ipam, undo):
+        if request.config.is_ipam:
+            result = _allocate(draft, request, page, ipam, wanted, steps=steps)
+        else:
+            agreement.check(request.config, page, run_dir)
+            result = _attach(draft, request, page, ipam, wanted, undo=undo, steps=steps)
         undo.pop_all()
-    return _result(request, link, Interface(bridge.name, bridge.mac, bridge.mtu))
+    return dataclasses.replace(result, dns=wanted.dns, before=_joined(before, result.before))
 
 
-def delete(request: Request, run_dir: Path) -> None:
+def delete(request: Request, run_dir: Path, *, steps: Steps) -> None:
     """Detach a pod; whatever is already gone is success.
 
     The link goes first: an address is free only when nobody can still answer for it.
     """
-    ipam, owner = Ipam(run_dir, request.config.name), request.owner
-    with lock.held(run_dir, owner):
+    ipam, owner = Ipam(run_dir), request.owner
+    with lock.held(run_dir, owner.place, steps):
         record = ipam.record(owner)
-        attach.detach(owner, netns=request.netns, mac=record.mac if record else "")
+        if not request.config.is_ipam:
+            steps.at("veth")
+            attach.detach(owner, netns=request.netns, mac=record.mac if record else "")
+            _delete_delegated(request, record, steps)
+        steps.at("address")
         ipam.release(owner)
+
+
+def needs_process(request: Request, run_dir: Path) -> bool:
+    """Whether to serve the request means to start another program."""
+    if request.config.is_ipam:
+        return False
+    ipam = Ipam(run_dir)
+    if request.verb is Verb.DEL:
+        record = ipam.record(request.owner)
+        return bool(record.delegate) if record else request.config.ipam.foreign
+    return request.config.ipam.foreign
+
+
+@contextmanager
+def _begun(request: Request, run_dir: Path, steps: Steps) -> Iterator[tuple[Ipam, ExitStack]]:
+    """The lock, and what a failure takes back: everything that the allocator holds for this owner."""
+    ipam = Ipam(run_dir)
+    with lock.held(run_dir, request.owner.place, steps), ExitStack() as undo:
+        ipam.begin(request.owner)
+        undo.callback(_take_back, ipam, request.owner)
+        yield ipam, undo
+
+
+def _attach(
+    draft: Attachment,
+    request: Request,
+    page: NodePage,
+    ipam: Ipam,
+    wanted: Wishes,
+    *,
+    undo: ExitStack,
+    steps: Steps,
+) -> Result:
+    mtu = agreement.mtu(request.config, page)
+    with attach.namespace(request.netns) as netns:
+        draft = msgspec.structs.replace(
+            draft,
+            netns_inode=attach.inode(netns),
+            mtu=mtu,
+            bridge=page.bridge,
+            host_link=request.owner.host_link,
+        )
+        if request.config.ipam.foreign:
+            given = addresses.delegated(request, page, ipam, draft, undo=undo, steps=steps)
+            draft = ipam.record(request.owner) or draft
+        else:
+            given = addresses.own(request.owner, page, ipam, wanted, steps)
+        link = PodLink(
+            owner=request.owner,
+            bridge=page.bridge,
+            mtu=mtu,
+            addresses=tuple(item.address for item in given.addresses),
+            routes=given.routes,
+            wanted_mac=wanted.mac,
+        )
+        _write(draft, ipam, given, steps, mac=link.mac)
+        bridge = attach.attach(link, netns, steps)
+    return Result(
+        interfaces=(
+            Interface(bridge.name, bridge.mac, bridge.mtu),
+            Interface(link.owner.host_link, link.host_mac, link.mtu),
+            Interface(request.ifname, link.mac, link.mtu, sandbox=request.netns),
+        ),
+        addresses=tuple(dataclasses.replace(item, interface=2) for item in given.addresses),
+        routes=given.routes,
+    )
+
+
+def _allocate(
+    draft: Attachment,
+    request: Request,
+    page: NodePage,
+    ipam: Ipam,
+    wanted: Wishes,
+    *,
+    steps: Steps,
+) -> Result:
+    """For another plugin: addresses and the routes that its configuration asks for, no link."""
+    routes = previous.read(
+        {"cniVersion": "1.0.0", "routes": request.config.ipam.given.get("routes")}, whose="ipam"
+    )
+    given = addresses.own(request.owner, page, ipam, wanted, steps)
+    draft = msgspec.structs.replace(draft, netns_inode=pods.inode_at(request.netns))
+    _write(draft, ipam, given, steps)
+    return Result((), given.addresses, before=routes, bare=True)
+
+
+def _write(draft: Attachment, ipam: Ipam, given: Given, steps: Steps, *, mac: str = "") -> None:
+    steps.at("journal")
+    steps.notes["ip"] = str(given)
+    ipam.write(msgspec.structs.replace(draft, addresses=given.texts, mac=mac))
+
+
+def _draft(request: Request, now: float) -> Attachment:
+    return Attachment(
+        network=request.config.name,
+        container=request.container,
+        ifname=request.ifname,
+        netns=request.netns,
+        host_link="",
+        pod=request.pod,
+        created=now,
+        version=RECORD_VERSION,
+        boot=pods.boot_id(),
+    )
+
+
+def _joined(before: Previous, own: Previous) -> Previous:
+    return dataclasses.replace(before, routes=(*before.routes, *own.routes))
+
+
+def _delete_delegated(request: Request, record: Attachment | None, steps: Steps) -> None:
+    """The plugin that gave the addresses is told: the journal's, or without one the configuration's."""
+    config: Mapping[str, Any]
+    if record and record.delegate:
+        config, environ = record.delegate, delegate.environ_of(request)
+        if not request.path:
+            environ = {**environ, "CNI_PATH": record.path}
+    elif not record and request.config.ipam.foreign:
+        config, environ = request.config.given, delegate.environ_of(request)
+    else:
+        return
+    delegate.call("DEL", config, environ, steps)
 
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:
@@ -70,81 +198,3 @@ def _take_back(ipam: Ipam, owner: Owner) -> None:
     with suppress(OverlayError):
         if not attach.is_attached(owner):
             ipam.release(owner)
-
-
-def _result(request: Request, link: PodLink, bridge: Interface) -> Result:
-    pairs = zip(link.addresses, link.gateways, strict=True)
-    return Result(
-        interfaces=(
-            bridge,
-            Interface(link.owner.host_link, link.host_mac, link.mtu),
-            Interface(request.ifname, link.mac, link.mtu, sandbox=request.netns),
-        ),
-        addresses=tuple(PodAddress(address, gateway, interface=2) for address, gateway in pairs),
-        dns=request.config.dns,
-    )
-
-
-def _check_agreement(config: Config, page: NodePage, run_dir: Path) -> None:
-    """The bridge, masquerading and the run directory are the agent's; a pod cannot have others."""
-    stated = {
-        "bridge": (config.bridge, page.bridge),
-        "ipMasq": (config.ip_masq, page.ip_masq),
-        "runDir": (config.run_dir and Path(config.run_dir), run_dir),
-    }
-    for key, (ours, agents) in stated.items():
-        if ours is not None and ours != agents:
-            raise BadConfig(
-                f"{key} is {ours} in the CNI configuration and {agents} in the agent's",
-                hint=f"leave {key} out of the conflist, or change /etc/overlay/agent.toml",
-            )
-
-
-def _check_served(request: Request) -> None:
-    """A wish that we cannot grant yet is refused: a pod without the address it asked for is a trap."""
-    wishes = {
-        "CNI_ARGS IP": request.args.get("IP"),
-        "CNI_ARGS MAC": request.args.get("MAC"),
-    }
-    for source in ("runtimeConfig", "args"):
-        given = request.config.given.get(source)
-        inner = given.get("cni", given) if isinstance(given, dict) else {}
-        if isinstance(inner, dict):
-            wishes |= {f"{source}.{key}": inner.get(key) for key in ("ips", "mac")}
-    for name, value in wishes.items():
-        if value:
-            raise BadConfig(
-                f"{name} = {value!r}: a pod cannot choose its address or MAC yet",
-                hint="leave it out; the node gives the pod a free address",
-            )
-
-
-def _mtu(config: Config, page: NodePage) -> int:
-    """The pod's MTU: the configuration may ask for less than the node offers, never for more."""
-    asked = config.mtu
-    if asked is None:
-        return page.mtu
-    if asked > page.mtu:
-        raise BadConfig(
-            f"mtu {asked} does not fit: {page.mtu} is what the encapsulation leaves on this node",
-            hint=f"set mtu to {page.mtu} or less, or leave it out",
-        )
-    least = max(LEAST_MTU[item.family] for item in page.families)
-    if asked < least:
-        raise BadConfig(f"mtu {asked} is too small: the node's address families need {least}")
-    return asked
-
-
-def _journal(request: Request, now: float, link: PodLink | None = None) -> Attachment:
-    names = (request.args.get("K8S_POD_NAMESPACE", ""), request.args.get("K8S_POD_NAME", ""))
-    return Attachment(
-        network=request.config.name,
-        container=request.container,
-        ifname=request.ifname,
-        netns=request.netns,
-        host_link=request.owner.host_link,
-        addresses=tuple(str(address) for address in link.addresses) if link else (),
-        mac=link.mac if link else "",
-        pod="/".join(name for name in names if name),
-        created=now,
-    )

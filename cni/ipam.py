@@ -1,139 +1,192 @@
-"""Addresses of one network on this node: which pod holds which, on tmpfs, without locks.
+"""Addresses of this node: which pod holds which, on tmpfs, without locks.
 
-``<run>/ipam/<network>/<address>`` is a symbolic link whose target is the owner's name. symlink(2)
-makes name and content in one atomic step that fails if the name exists: it is the lock and the record, it
-can be neither torn nor taken twice, and ``ls -l`` shows it. A reboot ends every namespace and, /run
+``<run>/ipam/<address>`` is a symbolic link whose target is the owner's place, ``<network>/<container>@<if>``.
+symlink(2) makes name and content in one atomic step that fails if the name exists: it is the lock and the
+record, it can be neither torn nor taken twice, and ``ls -l`` shows it. All CNI networks of a node
+draw from the one subnet, so the directory is one as well. A reboot ends every namespace and, /run
 being a tmpfs, every allocation.
 
-``<run>/attachments/<network>/<owner>.json`` is the journal: written by rename before the first kernel
-step, so that a DEL finds whatever a killed ADD has left. Taking and freeing for one owner are serialised by
-``cni.lock``; between owners nothing has to be.
+Beside it ``<run>/attachments/<network>/<owner>.json`` is the journal (`cni.record`). Taking and freeing for
+one owner are serialised by ``cni.lock``; between owners nothing has to be.
 """
 
 import contextlib
 import errno
+import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
-import msgspec
-
+from cni import record
 from cni.owner import Owner, bounded
-from overlay.errors import KernelRefused, NotReady, OutOfAddresses
+from cni.record import Attachment
+from overlay.errors import AddressTaken, KernelRefused, NotReady, OutOfAddresses
 from overlay.model import Address, Family, HostAddress
 from overlay.nodefile import NodeFamily, write_atomic
 
 HINT_NAME = ".last-"
 MOST_CANDIDATES = 1 << 16
 """An IPv6 subnet is never walked whole."""
-RECORD_VERSION = 1
-_ABSENT = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG)
+_ABSENT = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR)
 """What readlink(2) says of a name that is no allocation: absent, no link, or a corrupt record's."""
 
 
-class Attachment(msgspec.Struct, frozen=True):
-    """The journal of one attachment; ``netns`` is the runtime's path, ``created`` Unix seconds."""
-
-    network: str
-    container: str
-    ifname: str
-    netns: str
-    host_link: str
-    addresses: tuple[str, ...] = ()
-    mac: str = ""
-    pod: str = ""
-    created: float = 0.0
-    version: int = RECORD_VERSION
-
-
 class Ipam:
-    """The allocations of one network below a run directory."""
+    """The allocations below a run directory."""
 
-    def __init__(self, run_dir: Path, network: str) -> None:
-        self._addresses = run_dir / "ipam" / bounded(network)
-        self._records = run_dir / "attachments" / bounded(network)
+    def __init__(self, run_dir: Path) -> None:
+        self.addresses = run_dir / "ipam"
+        self.records = run_dir / "attachments"
+
+    # --- the journal --------------------------------------------------------------------------------
 
     def record(self, owner: Owner) -> Attachment | None:
         """The journal of an attachment, or None if there is none that can be read."""
+        return self.record_at(owner.place)
+
+    def record_at(self, place: str) -> Attachment | None:
+        """The same by place."""
         try:
-            return msgspec.json.decode(self._record(owner).read_bytes(), type=Attachment)
-        except (OSError, msgspec.DecodeError, ValueError, RecursionError):
+            with self._record(place).open("rb") as file:
+                return record.decode(file.read(record.MOST_BYTES))
+        except OSError:
             return None
 
-    def begin(self, owner: Owner, attachment: Attachment) -> None:
-        """Write the journal.
+    def places(self) -> list[str]:
+        """The place of every journal, readable or not."""
+        found = []
+        with contextlib.suppress(OSError):
+            for network in sorted(os.listdir(self.records)):
+                with contextlib.suppress(OSError):
+                    names = sorted(os.listdir(self.records / network))
+                    found += [
+                        f"{network}/{name.removesuffix('.json')}"
+                        for name in names
+                        if name.endswith(".json") and not name.startswith(".")
+                    ]
+        return found
+
+    def begin(self, owner: Owner) -> None:
+        """See that an ADD may begin.
 
         Raises:
-            KernelRefused: there is one; a second ADD would lose the first one's address.
+            KernelRefused: there is a journal; a second ADD would lose the first one's address.
         """
-        path = self._record(owner)
-        if path.exists():
+        if self._record(owner.place).exists():
             raise KernelRefused(
                 f"{owner} is attached already",
                 errno=errno.EEXIST,
                 hint="the runtime must DEL it before a second ADD",
             )
-        self.update(owner, attachment)
 
-    def update(self, owner: Owner, attachment: Attachment) -> None:
-        """Replace the journal."""
-        with _writable(self._records):
-            write_atomic(self._record(owner), msgspec.json.encode(attachment), mode=0o600)
+    def write(self, attachment: Attachment) -> None:
+        """Write or replace the journal. Not synced: it need not outlive the machine's memory."""
+        with _writable(self.records):
+            path = self._record(attachment.owner.place)
+            write_atomic(path, record.encode(attachment), mode=0o600, sync=False)
 
-    def take(self, owner: Owner, family: NodeFamily) -> HostAddress:
-        """A free address of the node's subnet, held from now on.
+    # --- addresses ----------------------------------------------------------------------------------
+
+    def take(
+        self, owner: Owner, family: NodeFamily, *, wanted: Address | None = None
+    ) -> HostAddress:
+        """A free address of the node's subnet, or the very one that is wanted; held from now on.
 
         Raises:
             OutOfAddresses: none is free.
+            AddressTaken: the one that is wanted is held, or is not a pod's.
         """
-        with _writable(self._addresses):
-            self._addresses.mkdir(parents=True, exist_ok=True)
+        prefix = family.subnet.prefixlen
+        with _writable(self.addresses):
+            self.addresses.mkdir(parents=True, exist_ok=True)
+            if wanted is not None:
+                self._take_this(owner, family, wanted)
+                return ip_interface(f"{wanted}/{prefix}")
             for address in self._candidates(family):
                 with contextlib.suppress(FileExistsError):
-                    os.symlink(owner.name, self._addresses / str(address))
+                    os.symlink(owner.place, self.addresses / str(address))
                     self._remember(address)
-                    return ip_interface(f"{address}/{family.subnet.prefixlen}")
-        held = sum(1 for name in self._held() if (":" in name) == (family.family is Family.V6))
+                    return ip_interface(f"{address}/{prefix}")
         raise OutOfAddresses(
-            f"no free address in {family.subnet}: {held} are held",
-            hint=f"see: overlayctl status; who holds them: ls -l {self._addresses}",
+            f"no free address in {family.subnet}: {self.count(family)} are held",
+            hint="who holds them: overlayctl ipam show; what is left over: overlayctl gc --dry-run",
         )
+
+    def _take_this(self, owner: Owner, family: NodeFamily, wanted: Address) -> None:
+        low, high = usable(family)
+        if not low <= int(wanted) <= high or wanted == family.gateway.ip:
+            raise AddressTaken(
+                f"{wanted} cannot be a pod's: in {family.subnet} the network's own address, "
+                f"the bridge's ({family.gateway.ip}) and the last one are not given out"
+            )
+        try:
+            os.symlink(owner.place, self.addresses / str(wanted))
+        except FileExistsError as error:
+            holder = self.held().get(str(wanted), "a file that is no allocation")
+            raise AddressTaken(
+                f"{wanted} is held by {holder}",
+                hint=f"overlayctl ipam show; if that pod is gone: overlayctl ipam release {wanted}",
+            ) from error
+
+    def held(self) -> Mapping[str, str]:
+        """Address → the place of its owner."""
+        found: dict[str, str] = {}
+        try:
+            names = os.listdir(self.addresses)
+        except OSError:
+            return {}
+        for name in names:
+            if is_address(name):
+                with contextlib.suppress(OSError):
+                    found[name] = os.readlink(self.addresses / name)
+        return found
+
+    def count(self, family: NodeFamily) -> int:
+        """How many names stand where an address of this family would; a foreign file is in the way, too."""
+        try:
+            names = os.listdir(self.addresses)
+        except OSError:
+            return 0
+        return sum(1 for name in names if _belongs(name, family))
+
+    def free(self, family: NodeFamily) -> int:
+        """How many addresses are left."""
+        low, high = usable(family)
+        gateway = low <= int(family.gateway.ip) <= high
+        return max(0, high - low + 1 - gateway - self.count(family))
 
     def release(self, owner: Owner) -> None:
         """Free every address of the owner and forget its journal; nothing there is success."""
-        record = self.record(owner)
-        names = record.addresses if record and record.addresses else self._held()
-        with _writable(self._addresses):
+        known = self.record(owner)
+        if known and known.version == record.BEFORE_FLAT and known.network == owner.network:
+            old = self.addresses / bounded(owner.network)
+            for name in known.addresses:
+                with _writable(old):
+                    _free(old, name.partition("/")[0], owner.name)
+        self.release_at(owner.place, known)
+
+    def release_at(self, place: str, known: Attachment | None = None) -> None:
+        """The same by place."""
+        names = known.addresses if known and known.addresses else self._all_names()
+        with _writable(self.addresses):
             for name in names:
-                self._free(name.partition("/")[0], owner)
-            self._record(owner).unlink(missing_ok=True)
+                _free(self.addresses, name.partition("/")[0], place)
+            self._record(place).unlink(missing_ok=True)
 
-    def _free(self, name: str, owner: Owner) -> None:
-        path = self._addresses / name
+    def _all_names(self) -> list[str]:
         try:
-            if os.readlink(path) == owner.name:  # never another owner's
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                raise
-        except ValueError:  # a NUL in a corrupt record
-            return
-
-    def _held(self) -> list[str]:
-        try:
-            return [name for name in os.listdir(self._addresses) if not name.startswith(".")]
-        except FileNotFoundError:
+            return os.listdir(self.addresses)
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def _record(self, owner: Owner) -> Path:
-        return self._records / f"{owner.name}.json"
+    def _record(self, place: str) -> Path:
+        return self.records / f"{place}.json"
 
     def _candidates(self, family: NodeFamily) -> Iterator[Address]:
         """Every usable address once, from after the one given last: none is reused at once."""
-        subnet, gateway = family.subnet, family.gateway.ip
-        low = int(subnet.network_address) + 1
-        high = int(subnet.broadcast_address) - (1 if family.family is Family.V4 else 0)
+        gateway = family.gateway.ip
+        low, high = usable(family)
         count = min(high - low + 1, MOST_CANDIDATES)
         start = self._last(family.family, low, count)
         make = IPv4Address if family.family is Family.V4 else type(gateway)
@@ -146,17 +199,52 @@ class Ipam:
         """The place after the last one given; any place will do, so a bad hint is no error."""
         try:
             return (
-                int(os.readlink(self._addresses / f"{HINT_NAME}{family.name}")) - low + 1
+                int(os.readlink(self.addresses / f"{HINT_NAME}{family.name}")) - low + 1
             ) % count
-        except (OSError, ValueError):
+        except (OSError, ValueError, ZeroDivisionError):
             return 0
 
     def _remember(self, address: Address) -> None:
-        hint = self._addresses / f"{HINT_NAME}{Family.of(address).name}"
+        hint = self.addresses / f"{HINT_NAME}{Family.of(address).name}"
         fresh = hint.with_name(f"{hint.name}.{os.getpid()}.{os.urandom(4).hex()}")
         with contextlib.suppress(OSError):
             os.symlink(str(int(address)), fresh)
             fresh.replace(hint)
+
+
+def usable(family: NodeFamily) -> tuple[int, int]:
+    """The first and the last address, as numbers, that a pod can have; the gateway lies among them."""
+    subnet = family.subnet
+    low = int(subnet.network_address) + 1
+    return low, int(subnet.broadcast_address) - (1 if family.family is Family.V4 else 0)
+
+
+def is_address(name: str) -> bool:
+    """Whether a file name is an address in its one canonical spelling."""
+    try:
+        return str(ipaddress.ip_address(name)) == name
+    except ValueError:
+        return False
+
+
+def _belongs(name: str, family: NodeFamily) -> bool:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.version == family.subnet.version and address in family.subnet
+
+
+def _free(directory: Path, name: str, target: str) -> None:
+    path = directory / name
+    try:
+        if os.readlink(path) == target:  # never another owner's
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+    except ValueError:  # a NUL in a corrupt record
+        return
 
 
 @contextlib.contextmanager

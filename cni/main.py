@@ -1,42 +1,65 @@
 """One request from beginning to end: bytes in, exit code and stdout out, whatever happens.
 
 Called by the agent for what comes through its socket, and by ``python -m cni`` where no agent
-answers.
+answers, or where it answers that the request means to start another program.
 """
 
 import os
+import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from cni import commands, protocol, results
+from cni import check, collect, commands, delegate, netconf, protocol, results
+from cni.ipam import Ipam
 from cni.protocol import Request, Verb
+from cni.standing import NO_AGENT, NO_NEW_PODS, Standing
+from cni.steps import Steps
 from overlay import nodefile
-from overlay.errors import BadEnvironment, BadInput, NotReady, OverlayError
+from overlay.errors import BadInput, NotReady, NotServing, OverlayError
 
-NO_AGENT = "overlay-agent does not run or has not got a subnet yet"
-NOT_AVAILABLE = 50
-"""CNI specification 1.1.0, STATUS: no ADD can be served now."""
+FULL = -1
+"""Instead of an exit code: nothing was touched, the caller must run the full program."""
 STDIN_FAILED = 5
 """CNI specification 1.1.0, "Error": I/O failure."""
 
 
 def run(
-    environ: Mapping[str, str], stdin: bytes, run_dir: Path, *, waiting: str = NO_AGENT
+    environ: Mapping[str, str],
+    stdin: bytes,
+    run_dir: Path,
+    *,
+    standing: Standing = NO_AGENT,
+    steps: Steps | None = None,
+    alone: bool = True,
 ) -> tuple[int, bytes]:
-    """(exit code, stdout). ``waiting`` is what to say while there is no node page. Never raises."""
+    """(exit code, stdout). Never raises.
+
+    ``standing`` is what the agent knows of the node; ``alone`` says that we are the full program, which
+    may start others: without it such a request is answered by FULL.
+    """
+    steps = steps or Steps()
     try:
         request = protocol.parse(environ, stdin)
-        return 0, _answer(request, run_dir, waiting)
+        steps.trace, steps.notes["pod"] = request.trace, request.pod
+        if not alone and _needs_process(request, run_dir):
+            return FULL, b""
+        return 0, _answer(request, run_dir, standing, steps)
     except OverlayError as error:
-        unready = environ.get("CNI_COMMAND") == "STATUS" and isinstance(error, NotReady)
-        code = NOT_AVAILABLE if unready else None
-        return 1, results.encode_error(error, _speakable(stdin), code=code)
+        return 1, _refusal(error, environ, stdin)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         return 1, results.encode_internal_error(error, _speakable(stdin))
+
+
+def too_late(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, bytes]:
+    """The answer to a request whose time is up while it still hangs."""
+    verb = environ.get("CNI_COMMAND", "")[:8]
+    error = NotReady(f"{verb} is {steps.late()}", hint="journalctl -u overlay-agent")
+    return 1, _refusal(error, environ, stdin)
 
 
 def main() -> int:
@@ -45,44 +68,109 @@ def main() -> int:
         stdin = _read(0)
     except OSError as error:
         reason = BadInput(f"stdin cannot be read: {error.strerror}")
-        _write(results.encode_error(reason, protocol.NEWEST, code=STDIN_FAILED))
+        reason.cni_code = STDIN_FAILED
+        _write(results.encode_error(reason, netconf.NEWEST))
         return 1
-    stated = os.environ.get("OVERLAY_RUN_DIR") or protocol.stated_run_dir(stdin)
-    code, stdout = run(os.environ, stdin, Path(stated or nodefile.DEFAULT_RUN_DIR))
+    run_dir = Path(
+        os.environ.get("OVERLAY_RUN_DIR")
+        or protocol.stated_run_dir(stdin)
+        or nodefile.DEFAULT_RUN_DIR
+    )
+    steps, verb = Steps(), os.environ.get("CNI_COMMAND", "")
+    threading.Thread(target=_end_when_late, args=(stdin, steps), daemon=True).start()
+    standing = _ask_agent(run_dir) if verb == "STATUS" else NO_AGENT
+    code, stdout = run(os.environ, stdin, run_dir, standing=standing, steps=steps)
     _write(stdout)
     return code
 
 
-def _answer(request: Request, run_dir: Path, waiting: str) -> bytes:
+def _answer(request: Request, run_dir: Path, standing: Standing, steps: Steps) -> bytes:
     match request.verb:
         case Verb.VERSION:
             return results.encode_versions(request.config.version)
         case Verb.ADD:
-            page = _page(run_dir, waiting)
-            result = commands.add(request, page, run_dir, now=time.time())
+            page = _page(run_dir, standing)
+            result = commands.add(request, page, run_dir, now=time.time(), steps=steps)
             return results.encode_result(result, request.config.version)
         case Verb.DEL:
-            commands.delete(request, run_dir)
-            return b""
+            commands.delete(request, run_dir, steps=steps)
+        case Verb.CHECK:
+            check.check(request, _page(run_dir, standing), run_dir, steps=steps)
+        case Verb.GC:
+            collect.collect(request, run_dir, steps=steps)
         case Verb.STATUS:
-            _page(run_dir, waiting)
-            return b""
-    raise BadEnvironment(f"CNI_COMMAND {request.verb.value} is not served yet")
+            _status(request, run_dir, standing, steps)
+    return b""
 
 
-def _page(run_dir: Path, waiting: str) -> nodefile.NodePage:
+def _status(request: Request, run_dir: Path, standing: Standing, steps: Steps) -> None:
+    standing.demand()
+    page, ipam = _page(run_dir, standing), Ipam(run_dir)
+    for family in page.families:
+        if ipam.free(family) == 0:
+            raise NotServing(
+                f"no free address in {family.subnet}: {ipam.count(family)} are held",
+                code=NO_NEW_PODS,
+                hint="who holds them: overlayctl ipam show",
+            )
+    if request.config.ipam.foreign and not request.config.is_ipam:
+        given = delegate.config_for(request, page)
+        delegate.call("STATUS", given, delegate.environ_of(request), steps)
+
+
+def _needs_process(request: Request, run_dir: Path) -> bool:
+    if request.verb is Verb.VERSION:
+        return False
+    return commands.needs_process(request, run_dir) or (
+        request.verb is Verb.GC and collect.needs_process(request, run_dir)
+    )
+
+
+def _page(run_dir: Path, standing: Standing) -> nodefile.NodePage:
     try:
         return nodefile.read_page(run_dir)
     except NotReady as error:
+        reason = standing.reason or "the first clean apply is still to come"
         raise NotReady(
-            f"this node cannot take pods yet: {waiting}", hint=f"{error}; {error.hint}"
+            f"this node cannot take pods yet: {reason}", hint=f"{error}; {error.hint}"
         ) from error
+
+
+def _refusal(error: OverlayError, environ: Mapping[str, str], stdin: bytes) -> bytes:
+    verb = environ.get("CNI_COMMAND", "")
+    if verb == "STATUS" and isinstance(error, NotReady) and not isinstance(error, NotServing):
+        error = NotServing(str(error), code=NO_NEW_PODS, hint=error.hint)
+    return results.encode_error(error, _speakable(stdin), verb=verb)
 
 
 def _speakable(stdin: bytes) -> str:
     """The version to answer an error in: the one asked for, if we speak it."""
     version = protocol.stated_version(stdin)
-    return version if version in protocol.VERSIONS else protocol.NEWEST
+    return version if version in netconf.VERSIONS else netconf.NEWEST
+
+
+def _end_when_late(stdin: bytes, steps: Steps) -> None:
+    """A thread of its own: the one that hangs may be inside the kernel."""
+    time.sleep(max(steps.left_s, 0) + 1)
+    code, stdout = too_late(os.environ, stdin, steps)
+    _write(stdout)
+    os._exit(code)
+
+
+def _ask_agent(run_dir: Path) -> Standing:
+    """What the agent says of the node, within half a second."""
+    import msgspec
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(0.5)
+            door.connect(str(run_dir / "cni.sock"))
+            door.sendall(b'overlay-ctl/1\0{"verb":"standing"}')
+            door.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: door.recv(1 << 16), b""))
+        return msgspec.json.decode(answer, type=Standing)
+    except (OSError, ValueError):
+        return NO_AGENT
 
 
 def _read(descriptor: int) -> bytes:

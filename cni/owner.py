@@ -11,6 +11,7 @@ from overlay.model import ALIAS_PREFIX, POD_LINK_PREFIX
 
 LONGEST_NAME = 200
 """Bytes of a file name that we use as it is: NAME_MAX is 255, and suffixes must fit."""
+_DIGESTED = "sha256-"
 LONGEST_ALIAS = 255
 """Linux' IFALIASZ - 1 (include/uapi/linux/if.h)."""
 
@@ -27,6 +28,11 @@ class Owner:
     def name(self) -> str:
         """``<container>@<ifname>``, or a digest of it where that is too long for a file name."""
         return bounded(f"{self.container}@{self.ifname}")
+
+    @property
+    def place(self) -> str:
+        """``<network>/<name>``, both bounded: the record's path, and what an allocation points to."""
+        return f"{bounded(self.network)}/{self.name}"
 
     @property
     def digest(self) -> str:
@@ -48,9 +54,18 @@ class Owner:
         return f"{self.ifname} of container {self.container} in network {self.network}"
 
 
+def owner_at(place: str) -> Owner | None:
+    """The owner that a place names, or None where a digest stands for a long name."""
+    network, _, name = place.partition("/")
+    container, at, ifname = name.rpartition("@")
+    if not (network and container and at and ifname):
+        return None
+    return None if _DIGESTED in (network[:7], name[:7]) else Owner(network, container, ifname)
+
+
 def bounded(name: str) -> str:
     """A file name for ``name``: itself, or ``sha256-<digest>`` where it is too long."""
-    return name if len(name) <= LONGEST_NAME else f"sha256-{_digest(name)}"
+    return name if len(name) <= LONGEST_NAME else f"{_DIGESTED}{_digest(name)}"
 
 
 def _digest(text: str) -> str:

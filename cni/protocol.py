@@ -1,31 +1,32 @@
 """What a runtime asks: environment and stdin, checked, as one frozen Request. Pure.
 
-After the CNI specification 1.1.0 (sections 2 and 5) and what libcni, containerd and CRI-O send. An
-ADD is held to every rule; a DEL needs only what names the attachment, because a configuration that
-has gone bad since the ADD must never keep a pod from being torn down.
+After the CNI specification 1.1.0 (sections 2 and 5) and what libcni, containerd and CRI-O send. What
+the configuration means is `cni.netconf`'s.
 """
 
+import dataclasses
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from cni import netconf
+from cni.netconf import IFNAME, NAME, NEWEST, PATH, UNSTATED_VERSION, VERSIONS, Config
 from cni.owner import Owner
-from overlay.errors import BadConfig, BadEnvironment, BadInput, BadVersion
+from overlay.errors import BadEnvironment, BadInput
 
-VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-NEWEST = VERSIONS[-1]
-UNSTATED_VERSION = "0.1.0"
-"""What libcni takes a configuration without cniVersion for."""
+__all__ = ["NEWEST", "VERSIONS", "Config", "Request", "Verb", "parse"]
+
 MOST_STDIN_BYTES = 4 << 20
 """Pod annotations (256 KiB at most, in kubernetes) may be part of it; 16 times that is enough."""
 KNOWN_ARGS = frozenset(
     {
         "IgnoreUnknown",
         "IP",
+        "MAC",
         "K8S_POD_NAMESPACE",
         "K8S_POD_NAME",
         "K8S_POD_INFRA_CONTAINER_ID",
@@ -45,15 +46,15 @@ class Verb(enum.Enum):
     VERSION = "VERSION"
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # specification 1.1.0, sections 1 and 2
-_IFNAME = re.compile(r"(?!\.\.?$)[!-.0-9;-~]{1,15}")  # printable ASCII without blank, "/" and ":"
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,32}")
-_PATH = re.compile(r"/[^\0]{0,4095}")
+_TRACE = re.compile(
+    r"[0-9A-Za-z-]{1,128}"
+)  # W3C's traceparent has 55; it goes into the log as it is
 
 _FORMS: Mapping[str, re.Pattern[str]] = {
-    "CNI_CONTAINERID": _NAME,
-    "CNI_IFNAME": _IFNAME,
-    "CNI_NETNS": _PATH,
+    "CNI_CONTAINERID": NAME,
+    "CNI_IFNAME": IFNAME,
+    "CNI_NETNS": PATH,
 }
 _ATTACHMENT = ("CNI_CONTAINERID", "CNI_IFNAME")
 REQUIRED: Mapping[Verb, tuple[str, ...]] = {
@@ -67,22 +68,12 @@ REQUIRED: Mapping[Verb, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """The network configuration; None is "not stated". ``given`` is the object as it came."""
-
-    version: str = UNSTATED_VERSION
-    name: str = ""
-    mtu: int | None = None
-    bridge: str | None = None
-    ip_masq: bool | None = None
-    run_dir: str | None = None
-    dns: Mapping[str, Any] = field(default_factory=dict)
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """One call of the plugin. ``netns`` is empty where the runtime has none left (DEL)."""
+    """One call of the plugin. ``netns`` is empty where the runtime has none left (DEL).
+
+    ``args_text`` is CNI_ARGS as it came, ``path`` where programs that we delegate to are looked for,
+    ``trace`` the runtime's TRACEPARENT.
+    """
 
     verb: Verb
     config: Config
@@ -90,6 +81,15 @@ class Request:
     ifname: str = ""
     netns: str = ""
     args: Mapping[str, str] = field(default_factory=dict)
+    args_text: str = ""
+    path: str = ""
+    trace: str = ""
+
+    @property
+    def pod(self) -> str:
+        """``namespace/name`` in kubernetes, else empty."""
+        names = (self.args.get("K8S_POD_NAMESPACE", ""), self.args.get("K8S_POD_NAME", ""))
+        return "/".join(name for name in names if name)
 
     @property
     def owner(self) -> Owner:
@@ -113,12 +113,22 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
     strict = verb in (Verb.ADD, Verb.CHECK)
     return Request(
         verb=verb,
-        config=_config(decode(stdin), strict=strict),
+        config=_config(verb, decode(stdin)),
         container=environ.get("CNI_CONTAINERID", ""),
         ifname=environ.get("CNI_IFNAME", ""),
         netns=environ.get("CNI_NETNS", ""),
         args=parse_args(environ.get("CNI_ARGS", "")) if strict else {},
+        args_text=environ.get("CNI_ARGS", ""),
+        path=environ.get("CNI_PATH", ""),
+        trace=_trace(environ.get("TRACEPARENT", "")),
     )
+
+
+def _config(verb: Verb, given: Mapping[str, Any]) -> Config:
+    config = netconf.read(given, strict=verb in (Verb.ADD, Verb.CHECK))
+    if verb is Verb.GC:
+        return dataclasses.replace(config, valid=netconf.valid_attachments(given))
+    return config
 
 
 def stated_version(stdin: bytes) -> str:
@@ -136,7 +146,7 @@ def stated_run_dir(stdin: bytes) -> str:
         run_dir = decode(stdin).get("runDir")
     except BadInput:
         return ""
-    return run_dir if isinstance(run_dir, str) and _PATH.fullmatch(run_dir) else ""
+    return run_dir if isinstance(run_dir, str) and PATH.fullmatch(run_dir) else ""
 
 
 def decode(stdin: bytes) -> Mapping[str, Any]:
@@ -194,82 +204,5 @@ def _check_variables(environ: Mapping[str, str], verb: Verb) -> None:
         raise BadEnvironment(f"{verb.value}: " + "; ".join(faults))
 
 
-def _config(given: Mapping[str, Any], *, strict: bool) -> Config:
-    version = given.get("cniVersion", UNSTATED_VERSION) or UNSTATED_VERSION
-    if version not in VERSIONS:
-        raise BadVersion(f"cniVersion is {_show(version)}, we speak {', '.join(VERSIONS)}")
-    name = given.get("name", "")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadConfig(
-            f"name is {_show(name)}, it must start with a letter or digit "
-            "and go on with those, _ . or -"
-        )
-    if not strict:
-        return Config(version=version, name=name, given=given)
-    _check_types(given)
-    return Config(
-        version=version,
-        name=name,
-        mtu=_checked(given, "mtu", _is_mtu, "a number of bytes up to 65535") or None,
-        bridge=_checked(given, "bridge", _is_ifname, "an interface name") or None,
-        ip_masq=_checked(given, "ipMasq", lambda value: isinstance(value, bool), "true or false"),
-        run_dir=_checked(given, "runDir", _is_path, "an absolute path"),
-        dns=_dns(given),
-        given=given,
-    )
-
-
-def _check_types(given: Mapping[str, Any]) -> None:
-    """``type`` and ``ipam.type`` name programs: no path may hide in them (CVE-2021-20206)."""
-    ipam = _checked(given, "ipam", lambda value: isinstance(value, dict), "an object") or {}
-    for key, value in (("type", given.get("type")), ("ipam.type", ipam.get("type"))):
-        if value is not None and not (isinstance(value, str) and "/" not in value):
-            raise BadConfig(f"{key} is {_show(value)}, it must be the name of a plugin")
-    if given.get("prevResult") is not None:
-        raise BadConfig(
-            "prevResult is given: another plugin runs before this one",
-            hint="put overlay first in the conflist",
-        )
-
-
-def _dns(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    dns = _checked(given, "dns", lambda value: isinstance(value, dict), "an object") or {}
-    lists = ("nameservers", "search", "options")
-    _checked(dns, "domain", lambda value: isinstance(value, str), "text", within="dns.")
-    for key in lists:
-        _checked(dns, key, _is_texts, "a list of text", within="dns.")
-    return {key: dns[key] for key in ("domain", *lists) if dns.get(key)}
-
-
-def _checked(
-    given: Mapping[str, Any],
-    key: str,
-    good: Callable[[Any], bool],
-    wanted: str,
-    *,
-    within: str = "",
-) -> Any:  # noqa: ANN401 - what JSON holds; `good` has looked at it
-    value = given.get(key)
-    if value is not None and not good(value):
-        raise BadConfig(f"{within}{key} is {_show(value)}, it must be {wanted}")
-    return value
-
-
-def _is_mtu(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535
-
-
-def _is_ifname(value: object) -> bool:
-    return isinstance(value, str) and (not value or bool(_IFNAME.fullmatch(value)))
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str) and bool(_PATH.fullmatch(value))
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _show(value: object) -> str:
-    return repr(value)[:80]
+def _trace(given: str) -> str:
+    return given if _TRACE.fullmatch(given) else ""

@@ -2,26 +2,26 @@
 
 Shapes by version (CNI specification 1.1.0, section 5, and its predecessors):
 0.1.0 and 0.2.0 have ``ip4`` and ``ip6``; 0.3.0 to 0.4.0 have ``interfaces`` and ``ips`` with
-``version``; 1.0.0 drops ``version``; 1.1.0 adds ``mtu`` to interfaces.
+``version``; 1.0.0 drops ``version``; 1.1.0 adds ``mtu`` to interfaces and more to routes.
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from cni.protocol import VERSIONS
+from cni.netconf import VERSIONS
+from cni.previous import Previous
 from overlay.errors import OverlayError
-from overlay.model import Address, Family, HostAddress
+from overlay.model import Address, Family, HostAddress, Subnet
 
 INTERNAL_ERROR = 999
 """The code that the specification's own reference code uses for what should never happen."""
-_EVERYWHERE = {
-    Family.V4: ipaddress.ip_network("0.0.0.0/0"),
-    Family.V6: ipaddress.ip_network("::/0"),
-}
+_SINCE_1_1 = ("mtu", "socketPath", "pciID", "advmss", "priority", "table", "scope")
+_SWALLOWED = (("not found", "absent"), ("no such file or directory", "it does not exist"))
+"""Runtimes take a failed DEL that says so for a success (go-cni's Remove, multus)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,14 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class PodAddress:
-    """An address of the pod, its gateway, and its link's position in the result's interfaces."""
+    """An address of the pod, its gateway, and its link's position in the result's interfaces.
+
+    ``interface`` is None where we are asked for addresses alone.
+    """
 
     address: HostAddress
-    gateway: Address
-    interface: int
+    gateway: Address | None
+    interface: int | None = None
 
     @property
     def family(self) -> Family:
@@ -49,28 +52,49 @@ class PodAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class PodRoute:
+    """A route inside the pod."""
+
+    dst: Subnet
+    via: Address | None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """What ADD did. Every address brings a default route by its gateway."""
+    """What ADD did, after what plugins before us did."""
 
     interfaces: tuple[Interface, ...]
     addresses: tuple[PodAddress, ...]
+    routes: tuple[PodRoute, ...] = ()
     dns: Mapping[str, Any] = field(default_factory=dict)
+    before: Previous = field(default_factory=Previous)
+    bare: bool = False
+    """True for an IPAM plugin's answer, which has no interfaces (specification, "Delegated plugins")."""
 
 
 def encode_result(result: Result, version: str) -> bytes:
-    """``result`` as JSON of CNI ``version``, one of protocol.VERSIONS."""
-    form = _before_0_3 if version in ("0.1.0", "0.2.0") else _since_0_3
-    return _line({"cniVersion": version, **form(result, version), "dns": dict(result.dns)})
+    """``result`` as JSON of CNI ``version``, one of netconf.VERSIONS."""
+    before, shift = result.before, len(result.before.interfaces)
+    interfaces = [*before.interfaces, *(_interface(item) for item in result.interfaces)]
+    ips = [*before.ips, *(_ip(item, shift) for item in result.addresses)]
+    routes = [*before.routes, *(_route(item) for item in result.routes)]
+    body: dict[str, Any] = {"cniVersion": version}
+    if version in ("0.1.0", "0.2.0"):
+        body |= _before_0_3(ips, routes)
+    else:
+        body |= {} if result.bare else {"interfaces": _aged(interfaces, version)}
+        body |= {"ips": [_dated(item, version) for item in ips], "routes": _aged(routes, version)}
+    return _line({**body, "dns": {**before.dns, **result.dns}})
 
 
-def encode_error(error: OverlayError, version: str, *, code: int | None = None) -> bytes:
-    """An error as JSON; runtimes show ``msg; details``, so the hint goes into the details.
-
-    ``code`` replaces the error's own where a verb has codes of its own.
-    """
-    number = error.cni_code if code is None else code
-    body = {"cniVersion": version, "code": number, "msg": str(error)}
-    return _line({**body, "details": error.hint} if error.hint else body)
+def encode_error(error: OverlayError, version: str, *, verb: str = "") -> bytes:
+    """An error as JSON; runtimes show ``msg; details``, so the hint goes into the details."""
+    body: dict[str, Any] = {"cniVersion": version, "code": error.cni_code, "msg": str(error)}
+    if error.hint:
+        body["details"] = error.hint
+    if verb == "DEL":
+        body |= {key: _outspoken(body[key]) for key in ("msg", "details") if key in body}
+    return _line(body)
 
 
 def encode_internal_error(error: Exception, version: str) -> bytes:
@@ -78,7 +102,12 @@ def encode_internal_error(error: Exception, version: str) -> bytes:
     text = f"{type(error).__name__}: {error}"
     details = "this is a fault of overlay; see: journalctl -u overlay-agent"
     return _line(
-        {"cniVersion": version, "code": INTERNAL_ERROR, "msg": text[:1000], "details": details}
+        {
+            "cniVersion": version,
+            "code": INTERNAL_ERROR,
+            "msg": _outspoken(text[:1000]),
+            "details": details,
+        }
     )
 
 
@@ -87,39 +116,57 @@ def encode_versions(version: str) -> bytes:
     return _line({"cniVersion": version, "supportedVersions": list(VERSIONS)})
 
 
-def _since_0_3(result: Result, version: str) -> dict[str, Any]:
-    return {
-        "interfaces": [_interface(item, version) for item in result.interfaces],
-        "ips": [_ip(item, version) for item in result.addresses],
-        "routes": [_route(item) for item in result.addresses],
-    }
+def _outspoken(text: str) -> str:
+    """The same without the words that make a runtime swallow an error."""
+    for words, ours in _SWALLOWED:
+        while (place := text.lower().find(words)) >= 0:
+            text = text[:place] + ours + text[place + len(words) :]
+    return text
 
 
-def _before_0_3(result: Result, _version: str) -> dict[str, Any]:
+def _before_0_3(
+    ips: Iterable[Mapping[str, Any]], routes: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
     """One address per family is all that these versions can say."""
     body: dict[str, Any] = {}
-    for item in result.addresses:
-        ip = {"ip": str(item.address), "gateway": str(item.gateway), "routes": [_route(item)]}
-        body.setdefault(f"ip{item.family.value}", ip)
+    for item in ips:
+        family = ipaddress.ip_interface(item["address"]).version
+        own = [route for route in routes if ipaddress.ip_network(route["dst"]).version == family]
+        ip = {"ip": item["address"], "gateway": item.get("gateway"), "routes": _aged(own, "0.2.0")}
+        stated = {key: value for key, value in ip.items() if value is not None}
+        body.setdefault(f"ip{family}", stated)
     return body
 
 
-def _interface(item: Interface, version: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"name": item.name, "mac": item.mac, "sandbox": item.sandbox}
-    return {**body, "mtu": item.mtu} if version == "1.1.0" else body
+def _interface(item: Interface) -> dict[str, Any]:
+    return {"name": item.name, "mac": item.mac, "mtu": item.mtu, "sandbox": item.sandbox}
 
 
-def _ip(item: PodAddress, version: str) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "address": str(item.address),
-        "gateway": str(item.gateway),
-        "interface": item.interface,
-    }
-    return {"version": str(item.family.value), **body} if version.startswith("0.") else body
+def _ip(item: PodAddress, shift: int) -> dict[str, Any]:
+    body: dict[str, Any] = {"address": str(item.address)}
+    if item.gateway is not None:
+        body["gateway"] = str(item.gateway)
+    if item.interface is not None:
+        body["interface"] = item.interface + shift
+    return body
 
 
-def _route(item: PodAddress) -> dict[str, str]:
-    return {"dst": str(_EVERYWHERE[item.family]), "gw": str(item.gateway)}
+def _route(item: PodRoute) -> dict[str, str]:
+    gateway = {} if item.via is None else {"gw": str(item.via)}
+    return {"dst": str(item.dst), **gateway}
+
+
+def _aged(items: Iterable[Mapping[str, Any]], version: str) -> list[Mapping[str, Any]]:
+    """Without what only 1.1.0 knows."""
+    if version == "1.1.0":
+        return list(items)
+    return [{key: item[key] for key in item if key not in _SINCE_1_1} for item in items]
+
+
+def _dated(item: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+    if not version.startswith("0."):
+        return item
+    return {"version": str(ipaddress.ip_interface(item["address"]).version), **item}
 
 
 def _line(body: Mapping[str, Any]) -> bytes:

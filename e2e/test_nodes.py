@@ -221,8 +221,12 @@ def test_a_node_whose_lease_was_taken_keeps_its_pods_and_refuses_new_ones(
 
     assert pod.ping(gateway).ok
     assert one.overlayctl("status").code == 1
-    with pytest.raises(FileNotFoundError):  # the runtime has no configuration for new pods
-        lab.add_pod(one)
+    refused = lab.bare_pod(one)
+    with pytest.raises(
+        CniFailed, match="somebody else"
+    ) as caught:  # the conflist stays, by default
+        one.runtime.add(refused)
+    assert caught.value.code == 11
 
     lab.etcd.ctl("del", f"{key}&fd00:1::-64")
     one.wait_ready(timeout_s=20)

@@ -6,9 +6,11 @@ OverlayError                 cni_code 100
 │   ├── Compacted            the watched revision is gone: list again, then diff whole values
 │   ├── KernelBusy           ENOBUFS, EBUSY, an interrupted dump
 │   └── NotReady             this node has no network config, lease or bridge yet; the text says which
+│       └── NotServing       cni_code 50 or 51: the answer to STATUS
 └── Fatal                    asking again changes nothing: somebody has to act
     ├── BadConfig            cni_code 7: a key, its value and its file are named
     ├── BadVersion           cni_code 1: a cniVersion we do not speak
+    ├── Unsupported          cni_code 2: a field that we cannot serve; key and value are named
     ├── BadEnvironment       cni_code 4: a CNI_* variable is missing or malformed
     ├── BadInput             cni_code 6: bytes that do not decode
     ├── BadRecord            a key or value in etcd that cannot be read (never means "empty")
@@ -16,7 +18,10 @@ OverlayError                 cni_code 100
     │   └── ForeignObject    somebody else's object stands in the way; the text has the command that shows it
     ├── LeaseLost            another node owns our subnet
     ├── OutOfSubnets         the network has no free subnet
-    └── OutOfAddresses       the node's subnet has no free address
+    ├── OutOfAddresses       the node's subnet has no free address
+    ├── AddressTaken         the very address that was asked for is somebody else's, or cannot be a pod's
+    ├── DelegateFailed       the IPAM plugin that the configuration names refused; its own code and words
+    └── Differs              cni_code 101: CHECK found the kernel or the allocation other than ADD left it
 
 The CNI codes are those of the CNI specification 1.1.0, section "Error"; 100 and above are our own.
 Always raise with the cause: ``raise KernelBusy(...) from error``.
@@ -59,6 +64,14 @@ class NotReady(Retryable):
     """This node cannot serve yet; the message says what it waits for."""
 
 
+class NotServing(NotReady):
+    """STATUS: no ADD can be served (50), or running pods may be affected as well (51)."""
+
+    def __init__(self, message: str, *, code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cni_code = code
+
+
 class Fatal(OverlayError):
     """Asking again changes nothing."""
 
@@ -73,6 +86,12 @@ class BadVersion(Fatal):
     """A cniVersion that we do not speak."""
 
     cni_code = 1
+
+
+class Unsupported(Fatal):
+    """A field of the configuration that we cannot serve."""
+
+    cni_code = 2
 
 
 class BadEnvironment(Fatal):
@@ -113,3 +132,21 @@ class OutOfSubnets(Fatal):
 
 class OutOfAddresses(Fatal):
     """The node's subnet has no free address."""
+
+
+class AddressTaken(Fatal):
+    """The very address that was asked for is held, or cannot be a pod's."""
+
+
+class DelegateFailed(Fatal):
+    """The IPAM plugin that the configuration names refused; ``cni_code`` is its own."""
+
+    def __init__(self, message: str, *, code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cni_code = code
+
+
+class Differs(Fatal):
+    """CHECK: the pod's network is not what ADD left."""
+
+    cni_code = 101

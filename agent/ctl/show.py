@@ -47,7 +47,7 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         "devices": ", ".join(answer["devices"]) or "none yet",
         "mtu": f"{answer['mtu']} ({answer['mtu_why']})" if answer["mtu"] else "not known yet",
         "peers": f"{peers['total']} known, {peers['failing']} failing, {peers['unreadable']} unreadable",
-        "pods": answer["attachments"],
+        "pods": _pods(answer["attachments"], answer["pods"]),
         "kernel": f"{answer['changes']} changes since start, {answer['mended']} mended after others",
     }
     if answer["waiting_for"]:
@@ -56,6 +56,12 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         out.print(Text(f"  {name:<12}{fact}"))
     for who, why in answer["trouble"].items():
         out.print(Text(f"  ! {who}: {why}", style="yellow"))
+
+
+def _pods(count: int, swept: Mapping[str, Any]) -> str:
+    ailing = f", {len(swept['faults'])} with faults" if swept["faults"] else ""
+    done = f"{swept['mended']} mended, {swept['collected']} left-overs taken away"
+    return f"{count} attached{ailing}; since start {done}"
 
 
 def _lease(lease: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
 NLM_F_CAPPED: Final = 0x100
 NLM_F_ACK_TLVS: Final = 0x200
 NLM_F_DUMP: Final = 0x300
@@ -38,6 +39,7 @@ RTM_GETROUTE: Final = 26
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
+RTM_GETNSID: Final = 90
 RTNLGRP_LINK: Final = 1
 RTNLGRP_NEIGH: Final = 3
 RTNLGRP_IPV4_IFADDR: Final = 5
@@ -111,3 +113,7 @@ NDA_VNI: Final = 7
 NDA_IFINDEX: Final = 8
 NUD_PERMANENT: Final = 0x80
 NTF_SELF: Final = 0x02
+
+# linux/net_namespace.h
+NETNSA_NSID: Final = 1
+NETNSA_FD: Final = 3

@@ -45,12 +45,14 @@ from overlay.netlink.constants import (
     IFLA_VXLAN_PORT,
     IFLA_VXLAN_TTL,
     IN6_ADDR_GEN_MODE_NONE,
+    NETNSA_FD,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
     RTEXT_FILTER_SKIP_STATS,
     RTM_DELLINK,
     RTM_GETLINK,
+    RTM_GETNSID,
     RTM_NEWLINK,
     RTM_SETLINK,
     VETH_INFO_PEER,
@@ -179,6 +181,11 @@ def link_dump() -> bytes:
     """Ask for all links, without their statistics."""
     mask = number32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
     return message(RTM_GETLINK, NLM_F_DUMP, _IFINFO.pack(0, 0, 0, 0, 0), mask)
+
+
+def namespace_number(descriptor: int) -> bytes:
+    """Ask for our own number of the network namespace behind an open descriptor."""
+    return message(RTM_GETNSID, 0, struct.pack("=Bxxx", 0), number32(NETNSA_FD, descriptor))
 
 
 def _which(link: int | str, up: bool | None) -> bytes:

@@ -14,6 +14,7 @@ from overlay.netlink.constants import (
     NDA_DST,
     NDA_IFINDEX,
     NDA_LLADDR,
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -120,6 +121,15 @@ def route_add(
     return message(RTM_NEWROUTE, flags, _route(dst, link, via, onlink=onlink, protocol=protocol))
 
 
+def route_append(
+    dst: Subnet, *, link: int, via: Address | None = None, protocol: int = ROUTE_PROTOCOL
+) -> bytes:
+    """Add a route behind those to ``dst`` that are there; EEXIST only for the very same one."""
+    flags = NLM_F_CREATE | NLM_F_APPEND
+    body = _route(dst, link, via, onlink=False, protocol=protocol)
+    return message(RTM_NEWROUTE, flags, body)
+
+
 def route_replace(
     dst: Subnet,
     *,
@@ -145,10 +155,12 @@ def route_delete(
     return message(RTM_DELROUTE, 0, body)
 
 
-def route_dump(family: Family, *, protocol: int = 0, link: int = 0) -> bytes:
-    """Ask for the main table's routes, filtered by the kernel (0: not filtered)."""
-    head = _RT.pack(family.af, 0, 0, 0, RT_TABLE_MAIN, protocol, 0, 0, 0)
-    filters = number32(RTA_TABLE, RT_TABLE_MAIN)
+def route_dump(
+    family: Family, *, protocol: int = 0, link: int = 0, table: int = RT_TABLE_MAIN
+) -> bytes:
+    """Ask for routes, filtered by the kernel (0: not filtered)."""
+    head = _RT.pack(family.af, 0, 0, 0, table, protocol, 0, 0, 0)
+    filters = number32(RTA_TABLE, table) if table else b""
     if link:
         filters += number32(RTA_OIF, link)
     return message(RTM_GETROUTE, NLM_F_DUMP, head, filters)

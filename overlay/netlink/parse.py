@@ -1,6 +1,7 @@
 """What the kernel answers, as frozen records. Pure; bytes that do not add up are a BadInput."""
 
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
@@ -41,7 +42,10 @@ class VxlanInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A link. ``master`` is the index of its bridge or 0, ``peer`` of a veth's other end."""
+    """A link. ``master`` is the index of its bridge or 0, ``peer`` of a veth's other end.
+
+    ``peer_namespace`` is our number of the namespace that the other end lies in, -1 for our own.
+    """
 
     index: int
     name: str
@@ -55,6 +59,7 @@ class LinkInfo:
     group: int
     peer: int
     vxlan: VxlanInfo | None
+    peer_namespace: int = -1
     deleted: bool = False
 
 
@@ -160,6 +165,7 @@ def parse_link(payload: bytes, deleted: bool = False) -> LinkInfo:
         group=_number(found, c.IFLA_GROUP),
         peer=_number(found, c.IFLA_LINK),
         vxlan=_vxlan(data) if data else None,
+        peer_namespace=_signed(found.get(c.IFLA_LINK_NETNSID)),
         deleted=deleted,
     )
 
@@ -213,6 +219,17 @@ def parse_neighbour(payload: bytes, deleted: bool = False) -> NeighbourInfo:
         plain=not found.keys() & {c.NDA_PORT, c.NDA_VNI, c.NDA_IFINDEX},
         deleted=deleted,
     )
+
+
+def parse_namespace_number(payload: bytes) -> int | None:
+    """An RTM_NEWNSID; None for a namespace that we have no number for."""
+    number = _signed(unpack_attributes(payload, 4).get(c.NETNSA_NSID))
+    return None if number < 0 else number
+
+
+def _signed(value: bytes | None) -> int:
+    """An s32, or -1 where there is none."""
+    return int.from_bytes(value, sys.byteorder, signed=True) if value and len(value) == 4 else -1
 
 
 def _head(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,26 @@ from typing import Any
 import pytest
 
 from agent.server import CNI_MAGIC, CTL_MAGIC, Server, split_cni
+from cni.steps import Steps
 from overlay.errors import BadInput, NotReady
 
+ANSWERED = threading.Event()
+"""Set once a request has been answered for being late."""
 
-def cni(environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
-    """Echo."""
+
+def cni(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, bytes]:
+    """Echo; or say "full", or hang until the deadline has passed."""
+    if stdin == b"full":
+        return -1, b""
+    if stdin == b"hang":
+        assert ANSWERED.wait(20)
     return 7, json.dumps([dict(environ), stdin.decode()]).encode()
+
+
+def late(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, bytes]:
+    """Name the step."""
+    ANSWERED.set()
+    return 1, f"late in {steps.current}".encode()
 
 
 def ctl(question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -31,7 +46,7 @@ def ctl(question: Mapping[str, Any]) -> Mapping[str, Any]:
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:
     """A listening server's socket."""
-    with contextlib.closing(Server(tmp_path / "s", cni=cni, ctl=ctl)):
+    with contextlib.closing(Server(tmp_path / "s", cni=cni, ctl=ctl, late=late, limit_s=0.2)):
         yield tmp_path / "s"
 
 
@@ -50,6 +65,16 @@ def test_a_cni_request_is_answered_by_code_and_stdout(path: Path) -> None:
     request = CNI_MAGIC + b"CNI_COMMAND=ADD\0SECRET=x\0TRACEPARENT=t\0\0{}\0"
 
     assert ask(path, request) == b'7\n[{"CNI_COMMAND": "ADD", "TRACEPARENT": "t"}, "{}\\u0000"]'
+
+
+def test_a_request_for_another_program_is_given_back(path: Path) -> None:
+    """The executable is to run the full program; the agent has touched nothing."""
+    assert ask(path, CNI_MAGIC + b"CNI_COMMAND=ADD\0\0full") == b"full\n"
+
+
+def test_a_request_that_hangs_is_answered_with_its_step(path: Path) -> None:
+    """Once; the thread that comes back late has nothing more to say."""
+    assert ask(path, CNI_MAGIC + b"CNI_COMMAND=ADD\0\0hang") == b"1\nlate in start"
 
 
 def test_a_request_without_variables_is_one_too() -> None:
@@ -88,7 +113,7 @@ def test_other_protocols_are_refused(path: Path) -> None:
 def test_the_socket_is_for_root_only_and_goes_with_the_server(tmp_path: Path) -> None:
     """Mode 0600 from the first moment; a stale socket of a killed agent is replaced."""
     (tmp_path / "s").touch()
-    server = Server(tmp_path / "s", cni=cni, ctl=ctl)
+    server = Server(tmp_path / "s", cni=cni, ctl=ctl, late=late)
 
     assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
     server.close()

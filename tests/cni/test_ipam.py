@@ -1,16 +1,18 @@
 """Addresses on tmpfs: nobody gets another's, nothing is lost, DEL needs no memory."""
 
 import multiprocessing
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cni.ipam import Attachment, Ipam
+from cni.ipam import Ipam
 from cni.owner import Owner
-from overlay.errors import KernelRefused, NotReady, OutOfAddresses
+from cni.record import Attachment
+from overlay.errors import AddressTaken, KernelRefused, NotReady, OutOfAddresses
 from overlay.model import HostAddress
 from overlay.nodefile import NodeFamily
 
@@ -35,7 +37,7 @@ def _journal(owner: Owner, *addresses: HostAddress) -> Attachment:
 
 def test_addresses_go_round_and_never_include_what_is_not_a_pods(tmp_path: Path) -> None:
     """Not the network's, the gateway's or the broadcast address; a freed one comes last."""
-    ipam = Ipam(tmp_path, "overlay")
+    ipam = Ipam(tmp_path)
     given_out = []
     for number in range(8):
         given_out.append(str(ipam.take(_owner(number), SMALL).ip))
@@ -45,7 +47,7 @@ def test_addresses_go_round_and_never_include_what_is_not_a_pods(tmp_path: Path)
 
 def test_ipv6_addresses_start_after_the_gateway(tmp_path: Path) -> None:
     """A /64 is not walked whole."""
-    ipam = Ipam(tmp_path, "overlay")
+    ipam = Ipam(tmp_path)
     assert [str(ipam.take(_owner(number), V6)) for number in range(2)] == [
         "fd00:5::2/64",
         "fd00:5::3/64",
@@ -54,7 +56,7 @@ def test_ipv6_addresses_start_after_the_gateway(tmp_path: Path) -> None:
 
 def test_a_full_subnet_names_itself_the_count_and_where_to_look(tmp_path: Path) -> None:
     """Addresses of the other family are not counted."""
-    ipam = Ipam(tmp_path, "overlay")
+    ipam = Ipam(tmp_path)
     ipam.take(_owner(99), V6)
     for number in range(5):
         ipam.take(_owner(number), SMALL)
@@ -67,16 +69,16 @@ def test_a_full_subnet_names_itself_the_count_and_where_to_look(tmp_path: Path) 
 def test_a_subnet_too_small_for_pods_is_full_from_the_start(gateway: str, tmp_path: Path) -> None:
     """No address is made up."""
     with pytest.raises(OutOfAddresses):
-        Ipam(tmp_path, "overlay").take(_owner(1), _family(gateway))
+        Ipam(tmp_path).take(_owner(1), _family(gateway))
 
 
 @pytest.mark.parametrize("journal", ["none", "torn", "lying"])
 def test_release_works_with_whatever_is_left_of_the_journal(journal: str, tmp_path: Path) -> None:
     """Missing or corrupt: the addresses themselves say whose they are. Twice is success."""
-    ipam, mine, others = Ipam(tmp_path, "overlay"), _owner(1), _owner(2)
+    ipam, mine, others = Ipam(tmp_path), _owner(1), _owner(2)
     address = ipam.take(mine, SMALL)
     kept = ipam.take(others, SMALL)
-    ipam.begin(mine, _journal(mine, address, kept))
+    ipam.write(_journal(mine, address, kept))
     path = tmp_path / "attachments" / "overlay" / f"{mine.name}.json"
     if journal == "none":
         path.unlink()
@@ -86,7 +88,7 @@ def test_release_works_with_whatever_is_left_of_the_journal(journal: str, tmp_pa
     ipam.release(mine)
     ipam.release(mine)
 
-    assert [item.name for item in (tmp_path / "ipam" / "overlay").glob("[0-9]*")] == [str(kept.ip)]
+    assert [item.name for item in (tmp_path / "ipam").glob("[0-9]*")] == [str(kept.ip)]
     assert not path.exists()
 
 
@@ -95,33 +97,28 @@ def test_release_works_with_whatever_is_left_of_the_journal(journal: str, tmp_pa
 def test_a_corrupt_journal_frees_nothing_foreign(name: str, tmp_path: Path) -> None:
     """Names in it are no way out of the directory."""
     (tmp_path / "victim").write_text("stays")
-    ipam, owner = Ipam(tmp_path, "overlay"), _owner(1)
+    ipam, owner = Ipam(tmp_path), _owner(1)
     ipam.take(owner, V6)
-    journal = _journal(owner)
-    ipam.update(
-        owner,
-        Attachment(
-            **{**{f: getattr(journal, f) for f in journal.__struct_fields__}, "addresses": (name,)}
-        ),
-    )
+    ipam.write(msgspec.structs.replace(_journal(owner), addresses=(name,)))
     ipam.release(owner)
     assert (tmp_path / "victim").read_text() == "stays"
 
 
 def test_a_second_begin_is_refused_and_one_per_interface_is_not(tmp_path: Path) -> None:
     """The key is container and interface."""
-    ipam = Ipam(tmp_path, "overlay")
-    ipam.begin(_owner(1), _journal(_owner(1)))
-    ipam.begin(_owner(1, "eth1"), _journal(_owner(1, "eth1")))
+    ipam = Ipam(tmp_path)
+    ipam.begin(_owner(1))
+    ipam.write(_journal(_owner(1)))
+    ipam.begin(_owner(1, "eth1"))
     with pytest.raises(KernelRefused, match="attached already"):
-        ipam.begin(_owner(1), _journal(_owner(1)))
+        ipam.begin(_owner(1))
 
 
 def test_names_of_any_length_are_served(tmp_path: Path) -> None:
     """Longer than a file name may be, for network and container."""
     owner = Owner("n" * 500, "c" * 2000, "eth0")
-    ipam = Ipam(tmp_path, owner.network)
-    ipam.begin(owner, _journal(owner, ipam.take(owner, SMALL)))
+    ipam = Ipam(tmp_path)
+    ipam.write(_journal(owner, ipam.take(owner, SMALL)))
     ipam.release(owner)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -130,7 +127,7 @@ def test_a_run_directory_that_cannot_be_written_may_be_retried(tmp_path: Path) -
     """Code 11 names the directory."""
     (tmp_path / "ipam").write_text("a file in the way")
     with pytest.raises(NotReady, match="ipam"):
-        Ipam(tmp_path, "overlay").take(_owner(1), SMALL)
+        Ipam(tmp_path).take(_owner(1), SMALL)
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,7 +136,7 @@ def test_held_is_what_was_taken_and_not_released(
     steps: list[tuple[int, bool]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Any order of takes and releases: one owner per address, refused only when full."""
-    ipam = Ipam(tmp_path_factory.mktemp("run"), "overlay")
+    ipam = Ipam(tmp_path_factory.mktemp("run"))
     held: dict[int, HostAddress] = {}
     for number, take in steps:
         if not take:
@@ -152,7 +149,7 @@ def test_held_is_what_was_taken_and_not_released(
 
 
 def _take_some(run_dir: Path, number: int) -> list[str]:
-    ipam = Ipam(run_dir, "overlay")
+    ipam = Ipam(run_dir)
     kept = [
         str(ipam.take(_owner(number * 100 + item), _family("10.5.1.1/24"))) for item in range(60)
     ]
@@ -166,6 +163,56 @@ def test_processes_at_once_never_share_an_address(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         answers = pool.starmap(_take_some, [(tmp_path, number) for number in range(4)])
     kept = [address for answer in answers for address in answer]
-    held = [path.name for path in (tmp_path / "ipam" / "overlay").glob("[0-9]*")]
+    held = [path.name for path in (tmp_path / "ipam").glob("[0-9]*")]
     assert len(kept) == len(set(kept)) == 120
     assert sorted(f"{name}/24" for name in held) == sorted(kept)
+
+
+def test_the_very_address_that_is_wanted_is_given_or_refused_with_its_holder(
+    tmp_path: Path,
+) -> None:
+    """And never the network's, the bridge's or the last one."""
+    ipam, wanted = Ipam(tmp_path), ip_address("10.5.1.4")
+    assert str(ipam.take(_owner(1), SMALL, wanted=wanted)) == "10.5.1.4/29"
+    with pytest.raises(AddressTaken, match="held by overlay/c1@eth0"):
+        ipam.take(_owner(2), SMALL, wanted=wanted)
+    for text in ("10.5.1.0", "10.5.1.1", "10.5.1.7", "10.5.1.8"):
+        with pytest.raises(AddressTaken, match="cannot be a pod's"):
+            ipam.take(_owner(2), SMALL, wanted=ip_address(text))
+
+
+def test_two_networks_of_one_node_never_share_an_address(tmp_path: Path) -> None:
+    """They draw from one subnet; only the attachment knows its network's name."""
+    ipam = Ipam(tmp_path)
+    one, other = Owner("blue", "c1", "eth0"), Owner("green", "c1", "eth0")
+    assert ipam.take(one, SMALL) != ipam.take(other, SMALL)
+    ipam.release(one)
+    assert list(ipam.held().values()) == ["green/c1@eth0"]
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "foreign"])
+def test_foreign_files_are_neither_given_out_nor_touched(kind: str, tmp_path: Path) -> None:
+    """A name that is in the way is passed over and counts as held; other names do not matter."""
+    (tmp_path / "ipam").mkdir()
+    path = tmp_path / "ipam" / ("lock" if kind == "foreign" else "10.5.1.2")
+    if kind == "directory":
+        path.mkdir()
+    else:
+        path.write_text("x")
+    ipam = Ipam(tmp_path)
+    assert str(ipam.take(_owner(1), SMALL).ip) == ("10.5.1.2" if kind == "foreign" else "10.5.1.3")
+    assert ipam.free(SMALL) == (4 if kind == "foreign" else 3)
+    ipam.release(_owner(1))
+    assert path.exists()
+
+
+def test_an_attachment_of_the_older_layout_is_freed(tmp_path: Path) -> None:
+    """Version 1 kept the addresses of each network in a directory of its own."""
+    old, owner = tmp_path / "ipam" / "overlay", _owner(1)
+    old.mkdir(parents=True)
+    (old / "10.5.1.2").symlink_to(owner.name)
+    ipam = Ipam(tmp_path)
+    ipam.write(msgspec.structs.replace(_journal(owner), version=1, addresses=("10.5.1.2/29",)))
+    ipam.release(owner)
+    assert list(old.iterdir()) == []
+    assert ipam.places() == []

@@ -149,7 +149,14 @@ def test_an_unknown_version_is_code_1(version: object) -> None:
         ("runDir", "run"),
         ("dns", []),
         ("dns", {"nameservers": "1.1.1.1"}),
-        ("prevResult", {"cniVersion": "1.0.0"}),
+        ("prevResult", []),
+        ("runtimeConfig", []),
+        ("args", "x"),
+        ("policy", {"type": "other"}),
+        ("kubernetes", "x"),
+        ("log_level", "loud"),
+        ("datastore_type", "kubernetes"),
+        ("etcd_endpoints", ["http://x:1"]),
     ],
 )
 def test_a_bad_key_is_code_7_by_name(key: str, value: object) -> None:

@@ -1,18 +1,20 @@
 """A result has the shape of the version it is asked in, and errors the shape of all."""
 
 import json
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 from cni.protocol import VERSIONS
-from cni.results import Interface, PodAddress, Result, encode_error, encode_result
+from cni.results import Interface, PodAddress, PodRoute, Result, encode_error, encode_result
 from overlay.errors import BadConfig
 
 OLDEST = ("0.1.0", "0.2.0")
 V4 = PodAddress(ip_interface("10.5.1.2/24"), ip_address("10.5.1.1"), interface=2)
 V6 = PodAddress(ip_interface("fd00:1::2/64"), ip_address("fd00:1::1"), interface=2)
+ROUTE_4 = PodRoute(ip_network("0.0.0.0/0"), ip_address("10.5.1.1"))
+ROUTE_6 = PodRoute(ip_network("::/0"), ip_address("fd00:1::1"))
 RESULT = Result(
     interfaces=(
         Interface("overlay0", "0a:58:0a:05:01:01", 1450),
@@ -20,6 +22,7 @@ RESULT = Result(
         Interface("eth0", "0a:58:0a:05:01:02", 1440, sandbox="/run/netns/x"),
     ),
     addresses=(V4, V6),
+    routes=(ROUTE_4, ROUTE_6),
     dns={"nameservers": ["10.96.0.10"]},
 )
 
@@ -70,7 +73,7 @@ def test_later_versions_have_interfaces_addresses_and_routes(version: str) -> No
 @pytest.mark.parametrize("version", VERSIONS)
 def test_one_family_alone_is_complete(version: str) -> None:
     """Nothing of the family that is off appears."""
-    body = encode_result(Result(RESULT.interfaces, (V6,)), version)
+    body = encode_result(Result(RESULT.interfaces, (V6,), (ROUTE_6,)), version)
     assert b"10.5.1" not in body
     assert b"fd00:1::2/64" in body
 

@@ -206,12 +206,3 @@ def test_twenty_pods_at_once_get_twenty_addresses_and_leave_nothing(node: Node) 
     assert len({json.dumps(result["ips"]) for result in results}) == 20
     assert difference(before, picture(node.space)) == []
     assert node.leftovers() == []
-
-
-def test_a_wish_for_an_address_is_refused_not_ignored(node: Node, pod: Path) -> None:
-    """Until static addresses are served, a pod that asked for one is told so."""
-    error = node.call("ADD", pod, runtimeConfig={"ips": ["10.5.1.77"]})
-
-    assert error["code"] == 7
-    assert "runtimeConfig.ips" in str(error["msg"])
-    assert node.leftovers() == []

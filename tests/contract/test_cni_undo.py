@@ -11,6 +11,7 @@ import pytest
 
 from cni import lock, main
 from cni.owner import Owner
+from cni.steps import Steps
 from overlay.netlink.namespace import run_inside
 from overlay.nodefile import NodeFamily, NodePage, write_pages
 from tests.contract import spaces
@@ -138,11 +139,12 @@ def test_an_add_whose_kernel_step_fails_leaves_nothing(node: Node, pod: Path, sp
     assert [link["ifname"] for link in _ip(pod, "link show")] == ["lo"]
 
 
-def test_a_step_inside_the_pod_that_fails_takes_the_link_back(node: Node, pod: Path) -> None:
-    """The last step fails: the pod has a default route of its own already."""
-    _ip(pod, "link add other type bridge")
-    _ip(pod, "link set other up")
-    _ip(pod, "route add default dev other")
+def test_a_step_inside_the_pod_that_fails_takes_the_link_back(
+    space: Path, pod: Path, tmp_path: Path
+) -> None:
+    """The last step fails: the pod has IPv6 switched off, the node gives an IPv6 address."""
+    node = Node(space, tmp_path, (V4, V6))
+    inside(pod, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
     before = _ip(pod, "link show")
 
     error = node.call("ADD", pod)
@@ -156,13 +158,13 @@ def test_a_step_inside_the_pod_that_fails_takes_the_link_back(node: Node, pod: P
 def test_a_del_that_overtakes_its_add_waits_and_leaves_nothing(node: Node, pod: Path) -> None:
     """A runtime that gave up sends a DEL while the agent is still at work on the ADD."""
     answers: list[dict[str, Any]] = []
-    with lock.held(node.run_dir, OWNER):  # stands for the ADD at work
+    with lock.held(node.run_dir, OWNER.place, Steps()):  # stands for the ADD at work
         late = threading.Thread(target=lambda: answers.append(node.call("DEL", pod)))
         late.start()
         late.join(0.1)
         assert late.is_alive()
-        (node.run_dir / "ipam" / "overlay").mkdir(parents=True)
-        (node.run_dir / "ipam" / "overlay" / "10.5.1.9").symlink_to(OWNER.name)
+        (node.run_dir / "ipam").mkdir(parents=True)
+        (node.run_dir / "ipam" / "10.5.1.9").symlink_to(OWNER.place)
     late.join(10)
 
     assert answers == [{}]

@@ -1,0 +1,253 @@
+"""What overlayctl says and does about pods' addresses, with or without an agent: gc, ipam show|check|release."""
+
+import argparse
+import ipaddress
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agent.config import Config
+from agent.ctl import show
+from cni import attach as links
+from cni import collect, delegate, lock, strays
+from cni.collect import Leftover
+from cni.ipam import Ipam, is_address
+from cni.owner import owner_at
+from cni.pods import Lives
+from cni.record import Attachment
+from cni.steps import Steps
+from cni.strays import Stray
+from overlay.errors import BadConfig, NotReady, OverlayError
+from overlay.nodefile import NodePage, read_page
+
+BETWEEN_LOOKS_S = 1.0
+"""What was gone twice is gone; a runtime that is just moving a namespace about is done by then."""
+
+
+def gc(flags: argparse.Namespace, settings: Config) -> int:
+    """Take away what dead pods left; 1 if something could not be taken away."""
+    found = _survey(settings.run_dir)
+    if not flags.dry_run and found:
+        time.sleep(BETWEEN_LOOKS_S)
+        again = _survey(settings.run_dir)
+        found = [item for item in found if item in again]
+    rows = [_row(item) for item in found]
+    failed = 0
+    if not flags.dry_run:
+        for row, item in zip(rows, found, strict=True):
+            row["done"], ok = _take_away(settings.run_dir, item)
+            failed += not ok
+    if flags.output == "json":
+        show.as_json(rows)
+        return int(failed > 0)
+    if not rows:
+        print("nothing is left over")
+        return 0
+    columns = ("attachment", "what", "why", "done")
+    show.table(
+        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
+    )
+    if flags.dry_run:
+        print(f"{len(rows)} left over; to take them away: overlayctl gc")
+    return int(failed > 0)
+
+
+def ipam(flags: argparse.Namespace, settings: Config) -> int:
+    """show, check or release."""
+    if flags.action == "show":
+        return _show(flags, settings)
+    if flags.action == "check":
+        return _check(flags, settings)
+    if not flags.target:
+        raise BadConfig(
+            "release needs an address or a container, such as: overlayctl ipam release 10.5.1.7"
+        )
+    return _release(flags, settings)
+
+
+# --- gc -----------------------------------------------------------------------------------------
+
+
+def _survey(run_dir: Path) -> list[Leftover | Stray]:
+    page = _page(run_dir)
+    dead = (
+        []
+        if page is None
+        else [one for one in strays.survey(run_dir, page.bridge) if not one.netns]
+    )
+    return [*collect.survey(run_dir), *dead]
+
+
+def _row(item: Leftover | Stray) -> dict[str, str]:
+    if isinstance(item, Stray):
+        return {
+            "attachment": item.place,
+            "what": f"link {item.link}",
+            "why": "no record, and nobody lives in its pod's namespace",
+            "done": "",
+        }
+    what = ", ".join(item.addresses) or item.host_link or "its record"
+    return {"attachment": item.place, "what": what, "why": item.why, "done": ""}
+
+
+def _take_away(run_dir: Path, item: Leftover | Stray) -> tuple[str, bool]:
+    try:
+        if isinstance(item, Stray):
+            strays.remove(item)
+            return "taken away", True
+        done = collect.take_away(run_dir, item, Steps())
+        return ("taken away", True) if done else ("left: a runtime is at work on it", True)
+    except OverlayError as error:
+        return f"failed: {error}", False
+
+
+# --- ipam ---------------------------------------------------------------------------------------
+
+
+def _show(flags: argparse.Namespace, settings: Config) -> int:
+    rows = list(_allocations(settings.run_dir))
+    if flags.output == "json":
+        show.as_json(rows)
+        return 0
+    columns = ("address", "pod", "container", "ifname", "network", "since", "state")
+    cells = [
+        [str(row[name])[:12] if name == "container" else row[name] for name in columns]
+        for row in rows
+    ]
+    show.table([name.upper() for name in columns], cells)
+    page = _page(settings.run_dir)
+    for family in page.families if page else ():
+        store = Ipam(settings.run_dir)
+        print(f"{family.subnet}: {store.count(family)} held, {store.free(family)} free")
+    return 0
+
+
+def _allocations(run_dir: Path) -> Iterator[dict[str, Any]]:
+    store, lives = Ipam(run_dir), Lives.look()
+    held = store.held()
+    for address in sorted(held, key=lambda text: (":" in text, ipaddress.ip_address(text))):
+        record = store.record_at(held[address])
+        owner = record.owner if record else owner_at(held[address])
+        yield {
+            "address": address,
+            "pod": (record.pod if record else "") or "-",
+            "container": owner.container if owner else held[address],
+            "ifname": owner.ifname if owner else "-",
+            "network": owner.network if owner else "-",
+            "since": _since(record),
+            "state": "no attachment" if record is None else _state(record, lives),
+        }
+
+
+def _since(record: Attachment | None) -> str:
+    if record is None or not record.created:
+        return "-"
+    return datetime.fromtimestamp(record.created, UTC).isoformat(sep=" ", timespec="seconds")
+
+
+def _state(record: Attachment, lives: Lives) -> str:
+    return "pod is gone" if lives.pod_is_gone(record) else "in use"
+
+
+def _check(flags: argparse.Namespace, settings: Config) -> int:
+    """1 if journals, allocations and subnet do not agree."""
+    faults = list(_faults(settings.run_dir))
+    if flags.output == "json":
+        show.as_json(faults)
+    else:
+        for fault in faults:
+            print(fault)
+        print(f"{len(faults)} faults" if faults else "journals and allocations agree")
+    return int(bool(faults))
+
+
+def _faults(run_dir: Path) -> Iterator[str]:
+    store, page = Ipam(run_dir), _page(run_dir)
+    held, places = store.held(), store.places()
+    for place in places:
+        record = store.record_at(place)
+        if record is None:
+            yield f"the record of {place} cannot be read; look: cat {store.records}/{place}.json"
+            continue
+        for text in record.addresses:
+            holder = held.get(text.partition("/")[0])
+            if holder != place:
+                yield f"{text} of {place} is {f'held by {holder}' if holder else 'not held by anybody'}"
+    for address, place in sorted(held.items()):
+        if place not in places:
+            yield f"{address} is held by {place}, which has no record; next: overlayctl gc"
+        inside = (
+            [one for one in page.families if ipaddress.ip_address(address) in one.subnet]
+            if page
+            else []
+        )
+        if page and not inside:
+            yield f"{address} of {place} is outside of this node's subnet"
+    yield from _foreign(store)
+    yield from (str(item) for item in collect.survey(run_dir) if item.place in places)
+
+
+def _foreign(store: Ipam) -> Iterator[str]:
+    if not store.addresses.is_dir():
+        return
+    held = store.held()
+    for path in sorted(store.addresses.iterdir()):
+        if is_address(path.name) and path.name not in held:
+            yield f"{path} is no allocation and keeps {path.name} from pods; look: ls -l {path}"
+
+
+def _release(flags: argparse.Namespace, settings: Config) -> int:
+    store, target = Ipam(settings.run_dir), flags.target
+    place = _place_of(store, target)
+    record, owner = store.record_at(place), owner_at(place)
+    alive = (
+        not Lives.look().pod_is_gone(record)
+        if record
+        else owner is not None and links.is_attached(owner)
+    )
+    if alive and not flags.force:
+        raise NotReady(
+            f"{target} is in use by {record.pod or place if record else place}, whose pod is alive",
+            hint="delete the pod; or take its network away under it: overlayctl ipam release --force …",
+        )
+    with lock.tried(settings.run_dir, place) as free:
+        if not free:
+            raise NotReady(f"a runtime is at work on {place}, try again")
+        if owner is not None and (record is None or record.host_link):
+            links.detach(owner)
+        if record is not None and record.delegate:
+            delegate.delete_recorded(record, Steps())
+        store.release_at(place, record)
+    result = {"released": place, "addresses": list(record.addresses) if record else [target]}
+    if flags.output == "json":
+        show.as_json(result)
+    else:
+        print(f"released {', '.join(result['addresses'])} of {place}")
+    return 0
+
+
+def _place_of(store: Ipam, target: str) -> str:
+    """The attachment that an address or (the beginning of) a container id means."""
+    if is_address(target):
+        place = store.held().get(target)
+        if place is None:
+            raise BadConfig(f"{target} is not held by anybody", hint="overlayctl ipam show")
+        return place
+    found = {
+        place
+        for place in [*store.places(), *store.held().values()]
+        if place.partition("/")[2].startswith(target)
+    }
+    if len(found) != 1:
+        several = f"{len(found)} attachments begin" if found else "no attachment begins"
+        raise BadConfig(f"{several} with {target!r}", hint="overlayctl ipam show")
+    return found.pop()
+
+
+def _page(run_dir: Path) -> NodePage | None:
+    try:
+        return read_page(run_dir)
+    except NotReady:
+        return None

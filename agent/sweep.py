@@ -1,0 +1,168 @@
+"""Looking after the attachments: what dead pods left is taken away, what others bent is put right.
+
+One thread, every sweep interval. Nothing is taken away that was not found gone in two sweeps in a row, each
+time with proof (`cni.pods`), never by age. What cannot be put right from outside of the pod is counted
+and said once.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+from agent.config import Config
+from agent.pages import rivals
+from cni import collect, health, lock, strays
+from cni.collect import Leftover
+from cni.health import Expected
+from cni.ipam import Ipam
+from cni.pods import Lives
+from cni.record import Attachment
+from cni.steps import Steps
+from cni.strays import Stray
+from overlay.errors import NotReady, OverlayError
+from overlay.model import Address
+from overlay.nodefile import NodePage, read_page
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Counters and the present faults are read by the socket's threads."""
+
+    def __init__(self, config: Config, keep_pages: Callable[[], str]) -> None:
+        self.collected = self.mended = self.taken_in = 0
+        self.faults: dict[str, tuple[str, ...]] = {}
+        self.rivals: list[str] = []
+        self._run_dir: Path = config.run_dir
+        self._conf_dir: Path = config.cni_conf_dir
+        self._interval_s = config.sweep_interval
+        self._keep_pages = keep_pages
+        self._before: set[Leftover | Stray] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the present sweep."""
+        self._stop.set()
+
+    def report(self) -> Mapping[str, Any]:
+        """For overlayctl."""
+        return {
+            "collected": self.collected,
+            "mended": self.mended,
+            "taken_in": self.taken_in,
+            "faults": {place: list(found) for place, found in sorted(self.faults.items())},
+            "rivals": list(self.rivals),
+        }
+
+    def once(self) -> None:
+        """One sweep."""
+        try:
+            page = read_page(self._run_dir)
+        except NotReady:
+            page = None  # no lease: the pods of before are still looked after
+        self._watch_conf_dir()
+        found: set[Leftover | Stray] = set(collect.survey(self._run_dir))
+        if page is not None:
+            found |= set(strays.survey(self._run_dir, page.bridge))
+        for item in found & self._before:
+            self._settle(item, page)
+        self._before = found
+        self._check_all(page)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s * random.uniform(0.8, 1.2)):
+            try:
+                self.once()
+            except (OverlayError, OSError) as error:
+                log.warning("attachments could not be looked after, trying again: %s", error)
+
+    def _watch_conf_dir(self) -> None:
+        if lost := self._keep_pages():
+            self.mended += 1
+            log.warning("somebody changed or took away %s, written again", lost)
+        now = rivals(self._conf_dir)
+        for sentence in now:
+            if sentence not in self.rivals:
+                log.warning("%s", sentence)
+        self.rivals = now
+
+    # --- what is left over --------------------------------------------------------------------------
+
+    def _settle(self, item: Leftover | Stray, page: NodePage | None) -> None:
+        try:
+            if isinstance(item, Stray):
+                self._settle_stray(item, page)
+            elif collect.take_away(self._run_dir, item, Steps()):
+                self.collected += 1
+                log.warning("taken away: %s", item)
+        except OverlayError as error:
+            log.warning("%s could not be taken away, trying again: %s", item.place, error)
+
+    def _settle_stray(self, item: Stray, page: NodePage | None) -> None:
+        with lock.tried(self._run_dir, item.place) as free:
+            if not free or page is None:
+                return
+            if not item.netns:
+                strays.remove(item)
+                self.collected += 1
+                log.warning(
+                    "taken away: host end %s of %s, whose pod is gone", item.link, item.place
+                )
+            elif item.owner is not None:
+                got = strays.take_in(self._run_dir, item, page.families, bridge=page.bridge)
+                self.taken_in += 1
+                log.warning("the record of %s was lost, written again with %s", item.place, got)
+
+    # --- what others bent ---------------------------------------------------------------------------
+
+    def _check_all(self, page: NodePage | None) -> None:
+        ipam, lives = Ipam(self._run_dir), Lives.look()
+        present: dict[str, tuple[str, ...]] = {}
+        for place in ipam.places():
+            record = ipam.record_at(place)
+            if self._stop.is_set():
+                return
+            if record is None or not record.host_link or lives.pod_is_gone(record):
+                continue
+            faults = self._check(place, record, page)
+            if faults:
+                present[place] = faults
+        for place, faults in present.items():
+            if self.faults.get(place) != faults:
+                log.warning("pod %s: %s", place, "; ".join(faults))
+        self.faults = present
+
+    def _check(self, place: str, record: Attachment, page: NodePage | None) -> tuple[str, ...]:
+        """The faults that stay after the host's side has been put right."""
+        with lock.tried(self._run_dir, place) as free:
+            if not free:
+                return ()
+            try:
+                faults = health.look(record, _expected(record), _gateways(page))
+                if not faults.host:
+                    return faults.pod
+                health.mend(record)
+                self.mended += 1
+                log.warning("pod %s: mended: %s", place, "; ".join(faults.host))
+                return health.look(record, _expected(record), _gateways(page)).all
+            except OverlayError as error:
+                return (str(error),)
+
+
+def _expected(record: Attachment) -> Expected:
+    """By the journal alone: plugins chained after us may have given the pod another MAC."""
+    addresses = tuple(ip_interface(text) for text in record.addresses)
+    return Expected(record.ifname, "", record.mtu, addresses, frozenset())
+
+
+def _gateways(page: NodePage | None) -> tuple[Address, ...]:
+    return tuple(family.gateway.ip for family in page.families) if page else ()

@@ -1,0 +1,154 @@
+"""What is left over of pods that are gone: finding it, with proof, and taking it away.
+
+Used by the GC verb, by the agent's own sweep and by ``overlayctl gc``. Left over are: an attachment whose
+namespace is gone, an allocation without an attachment, and a host end in our bridge without an
+attachment whose pod's namespace nobody lives in.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cni import attach, delegate, lock
+from cni.ipam import Ipam
+from cni.owner import Owner, bounded, owner_at
+from cni.pods import Lives
+from cni.protocol import Request
+from cni.record import Attachment
+from cni.steps import Steps
+from overlay.errors import KernelRefused, OverlayError
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something of a pod that is gone. Equal in two looks means: seen twice.
+
+    ``place`` is the attachment's; ``made`` tells an attachment from a later one of the same name.
+    """
+
+    place: str
+    why: str
+    addresses: tuple[str, ...] = ()
+    made: float = 0.0
+    host_link: str = ""
+
+    def __str__(self) -> str:
+        what = ", ".join(self.addresses) or self.host_link or "a record"
+        return f"{what} of {self.place}: {self.why}"
+
+
+def survey(run_dir: Path) -> list[Leftover]:
+    """All that is left over now, by the journals and the allocations; nothing is changed.
+
+    What a digest stands for instead of names cannot be proven gone without its journal, and stays.
+    """
+    ipam, lives = Ipam(run_dir), Lives.look()
+    held: dict[str, list[str]] = {}
+    for address, place in ipam.held().items():
+        held.setdefault(place, []).append(address)
+    found = []
+    for place in ipam.places():
+        record = ipam.record_at(place)
+        addresses = tuple(sorted(held.pop(place, [])))
+        if record is None:
+            if (owner := owner_at(place)) is not None and not attach.is_attached(owner):
+                found.append(
+                    Leftover(place, "its record cannot be read and it has no link", addresses)
+                )
+        elif lives.pod_is_gone(record):
+            found.append(
+                Leftover(
+                    place,
+                    f"its namespace {record.netns} is gone",
+                    addresses or record.addresses,
+                    record.created,
+                    record.host_link,
+                )
+            )
+    for place, addresses_left in sorted(held.items()):
+        owner = owner_at(place)
+        if owner is not None and not attach.is_attached(owner):
+            found.append(Leftover(place, "no attachment has it", tuple(sorted(addresses_left))))
+    return found
+
+
+def take_away(run_dir: Path, item: Leftover, steps: Steps) -> bool:
+    """Take one leftover away, unless a verb is at work on it or it is another one by now.
+
+    Raises:
+        OverlayError: something of it could not be taken away; it will be found again.
+    """
+    ipam = Ipam(run_dir)
+    with lock.tried(run_dir, item.place) as free:
+        if not free:
+            return False
+        record = ipam.record_at(item.place)
+        if record is not None and record.created != item.made:
+            return False
+        _remove(ipam, item.place, record, steps)
+    return True
+
+
+def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
+    """The GC verb: this network's attachments that the runtime does not call valid.
+
+    Where the runtime did not say (no list), nothing is ours to judge. An empty list, which a runtime that has lost
+    its memory sends as well, takes away only what is proven gone. One failure stops nothing.
+
+    Raises:
+        OverlayError: some could not be removed; the first reason, and how many.
+    """
+    valid = request.config.valid
+    if valid is not None:
+        failures = list(_collect(request, run_dir, valid, steps))
+        if failures:
+            raise KernelRefused(
+                f"{len(failures)} leftovers stay: {failures[0]}",
+                errno=16,
+                hint=failures[0].hint or "overlayctl gc --dry-run",
+            )
+    if request.config.ipam.foreign and not request.config.is_ipam:
+        delegate.call("GC", request.config.given, delegate.environ_of(request), steps)
+
+
+def needs_process(request: Request, run_dir: Path) -> bool:
+    """Whether a record of the network names another IPAM plugin."""
+    ipam = Ipam(run_dir)
+    records = (ipam.record_at(place) for place in _places_of(request.config.name, ipam))
+    return any(record is not None and record.delegate for record in records)
+
+
+def _collect(
+    request: Request, run_dir: Path, valid: frozenset[tuple[str, str]], steps: Steps
+) -> Iterator[OverlayError]:
+    ipam, lives = Ipam(run_dir), Lives.look()
+    spared = {Owner(request.config.name, *pair).place for pair in valid}
+    for place in _places_of(request.config.name, ipam):
+        record = ipam.record_at(place)
+        proven = record is None or lives.pod_is_gone(record)
+        if place in spared or not (proven or valid):
+            continue
+        try:
+            with lock.held(run_dir, place, steps):
+                _remove(ipam, place, record, steps)
+        except OverlayError as error:
+            yield error
+    network = bounded(request.config.name)
+    known = {*ipam.places(), *spared}
+    for place in {one for one in ipam.held().values() if one.startswith(f"{network}/")} - known:
+        ipam.release_at(place)
+
+
+def _places_of(name: str, ipam: Ipam) -> list[str]:
+    network = bounded(name)
+    return [place for place in ipam.places() if place.startswith(f"{network}/")]
+
+
+def _remove(ipam: Ipam, place: str, record: Attachment | None, steps: Steps) -> None:
+    """Link, then the other plugin's addresses, then ours."""
+    owner = record.owner if record else owner_at(place)
+    if owner is not None and (record is None or record.host_link):
+        attach.detach(owner, netns="", mac="")
+    if record is not None and record.delegate:
+        delegate.delete_recorded(record, steps)
+    ipam.release_at(place, record)

@@ -1,0 +1,93 @@
+"""Is a pod still there? The proof is its network namespace, never its age.
+
+A pod is alive while the path that the runtime named leads to the namespace that the ADD found there, or,
+should the runtime have taken that path away, while any process lives in that namespace. An inode
+number that comes again keeps something that is dead; it never takes away something that lives.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cni.record import Attachment
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PREFIX, _SUFFIX = "net:[", "]"
+
+
+def boot_id() -> str:
+    """The kernel's name for the time since it started; empty where it does not say."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def inode_at(path: str) -> int:
+    """The namespace that a path leads to, or 0."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return 0
+    return found.st_ino if found.st_dev == _device() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """One look at the machine: the boot, and the namespaces that processes live in."""
+
+    boot: str
+    inhabited: frozenset[int]
+
+    @classmethod
+    def look(cls) -> "Lives":
+        """Read /proc once."""
+        return cls(boot_id(), frozenset(_inhabited()))
+
+    def pod_is_gone(self, record: Attachment) -> bool:
+        """True only with proof."""
+        if record.boot and self.boot and record.boot != self.boot:
+            return True
+        there = inode_at(record.netns)
+        if not record.netns_inode:  # a record of before inodes were kept
+            return there == 0
+        return there != record.netns_inode and record.netns_inode not in self.inhabited
+
+
+def ways_in() -> Mapping[int, str]:
+    """A path into every namespace that a process lives in or a mount holds; mounts, which last, win."""
+    return {**_inhabited(), **_mounted()}
+
+
+def _inhabited() -> dict[int, str]:
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                path = f"/proc/{name}/ns/net"
+                found.setdefault(_number(os.readlink(path)), path)
+    return found
+
+
+def _mounted() -> dict[int, str]:
+    """From mountinfo (proc(5)): id, parent, device, root, mount point, …; for nsfs root is net:[inode]."""
+    found: dict[int, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            fields = line.split(" ")
+            if len(fields) > 4 and fields[3].startswith(_PREFIX):
+                with contextlib.suppress(ValueError):
+                    found[_number(fields[3])] = fields[4]
+    return found
+
+
+def _number(name: str) -> int:
+    """4026532008 of ``net:[4026532008]``."""
+    return int(name.removeprefix(_PREFIX).removesuffix(_SUFFIX))
+
+
+def _device() -> int:
+    """All namespaces lie on one device, that of our own."""
+    return os.stat("/proc/thread-self/ns/net").st_dev

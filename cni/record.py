@@ -1,0 +1,60 @@
+"""The journal of one attachment: what a DEL, a CHECK and the agent's own sweep need to know. Pure bytes.
+
+Written by rename before the first kernel step, below ``<run>/attachments/<network>/``, so that whatever a
+killed ADD has left is found again. Records of an older version are read; keys of a newer one are ignored.
+"""
+
+from typing import Any
+
+import msgspec
+
+from cni.owner import Owner
+
+RECORD_VERSION = 2
+BEFORE_FLAT = 1
+"""Version 1 kept its addresses in a directory per network."""
+MOST_BYTES = 1 << 20
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """One attachment.
+
+    ``netns`` is the runtime's path, ``netns_inode`` what it led to, ``boot`` the kernel's boot id then;
+    ``host_link`` is empty where another plugin made the interface; ``delegate`` is the configuration to
+    hand to the IPAM plugin that gave the addresses, found along ``path``; ``created`` is Unix seconds.
+    """
+
+    network: str
+    container: str
+    ifname: str
+    netns: str
+    host_link: str
+    addresses: tuple[str, ...] = ()
+    mac: str = ""
+    pod: str = ""
+    created: float = 0.0
+    version: int = BEFORE_FLAT  # what a record without the key is
+    netns_inode: int = 0
+    boot: str = ""
+    mtu: int = 0
+    bridge: str = ""
+    delegate: dict[str, Any] = {}
+    path: str = ""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return Owner(self.network, self.container, self.ifname)
+
+
+def encode(attachment: Attachment) -> bytes:
+    """As JSON."""
+    return msgspec.json.encode(attachment)
+
+
+def decode(data: bytes) -> Attachment | None:
+    """The reverse, or None for bytes that are no record."""
+    try:
+        return msgspec.json.decode(data, type=Attachment)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
