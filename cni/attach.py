@@ -7,7 +7,7 @@ here waits for anybody else's pod.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -115,11 +115,7 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
         steps.at("veth")
         _make(host, link, netns, bridge.index)
         undo.callback(_take_back, link.owner)
-        host.request(
-            link_messages.link_set(
-                link.owner.host_link, alias=link.owner.alias, no_link_local=True, up=True
-            )
-        )
+        _all_or_nothing(host, _host_end(link.owner))
         steps.at("pod")
         _configure(pod, link)
         steps.at("end")  # a runtime that was told of a failure must not get a pod after all
@@ -209,15 +205,28 @@ def _make(host: Netlink, link: PodLink, netns: int, bridge: int) -> None:
     )
 
 
+def _host_end(owner: Owner) -> list[bytes]:
+    """Marked, UP, and in hairpin mode.
+
+    That is for a pod that calls its own host port or service: where iptables sees bridged frames (as
+    kubernetes wants it), the answer is a frame that leaves by the port it came in by.
+    """
+    name = owner.host_link
+    return [
+        link_messages.link_set(name, alias=owner.alias, no_link_local=True, up=True),
+        link_messages.bridge_port_set(name, hairpin=True),
+    ]
+
+
 def _configure(pod: Netlink, link: PodLink) -> None:
-    """Inside the pod: loopback, addresses, up, default routes; in one batch, failing as a whole."""
-    eth, loopback = find(pod, link.owner.ifname), find(pod, "lo")
-    if eth is None or loopback is None:
+    """Inside the pod: loopback, addresses, up, routes; in one batch, failing as a whole."""
+    eth = find(pod, link.owner.ifname)
+    if eth is None:
         raise KernelRefused(
             f"{link.owner.ifname} vanished while it was configured", errno=errno.ENODEV
         )
     requests = [
-        link_messages.link_set(loopback.index, up=True),
+        link_messages.link_set("lo", up=True),
         *(messages.address_add(eth.index, address) for address in link.addresses),
         link_messages.link_set(eth.index, up=True),
         *(
@@ -226,6 +235,10 @@ def _configure(pod: Netlink, link: PodLink) -> None:
             for route in link.routes
         ),
     ]
-    for error in pod.batch(requests):
+    _all_or_nothing(pod, requests)
+
+
+def _all_or_nothing(netlink: Netlink, requests: Sequence[bytes]) -> None:
+    for error in netlink.batch(requests):
         if error is not None:
             raise error

@@ -53,6 +53,8 @@ def run(
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         return 1, results.encode_internal_error(error, _speakable(stdin))
+    finally:
+        steps.done()
 
 
 def too_late(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, bytes]:

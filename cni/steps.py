@@ -26,6 +26,7 @@ class Steps:
         self._clock = clock
         self._began = self._since = clock()
         self._spent: dict[str, float] = {}
+        self._over = False
 
     def at(self, name: str) -> None:
         """The next part begins.
@@ -52,6 +53,11 @@ class Steps:
         """The sentence for a request that has hung."""
         return f"not done after {self._limit_s:g} s: it hung in step {self.current!r}"
 
+    def done(self) -> None:
+        """The last part ends here."""
+        self._close()
+        self._over = True
+
     def sentence(self) -> str:
         """``pod=web total=3.1ms lock=0.1 veth=0.9 trace=00-…`` for the log."""
         self._close()
@@ -62,6 +68,8 @@ class Steps:
         return " ".join(parts + ([f"trace={self.trace}"] if self.trace else []))
 
     def _close(self) -> None:
+        if self._over:
+            return
         now = self._clock()
         self._spent[self.current] = self._spent.get(self.current, 0.0) + now - self._since
         self._since = now

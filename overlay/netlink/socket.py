@@ -18,7 +18,7 @@ from typing import Protocol, Self
 from overlay.errors import BadInput, KernelBusy, KernelRefused, OverlayError
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import FLAGS_AT, HEADER, SEQUENCE_AT
-from overlay.netlink.namespace import run_inside
+from overlay.netlink.namespace import open_inside
 from overlay.netlink.parse import error_of, frames
 
 BATCH_MESSAGES = 64
@@ -67,9 +67,9 @@ class Netlink:
     def in_namespace(cls, namespace: Path | str | int) -> Self:
         """Open a socket inside a network namespace, given its path or an open descriptor of it.
 
-        The socket stays there; the caller's thread never leaves its own namespace.
+        The socket stays there; the caller's thread is back in its own namespace.
         """
-        return cls(run_inside(namespace, open_socket))
+        return cls(open_inside(namespace, open_socket))
 
     def __enter__(self) -> Self:
         return self
