@@ -10,8 +10,10 @@ from cni.previous import Previous
 from cni.protocol import Request
 from cni.record import Attachment
 from cni.steps import Steps
+from overlay import rules
 from overlay.errors import BadConfig, BadVersion, Differs
 from overlay.model import HostAddress
+from overlay.nft import Nft
 from overlay.nodefile import NodePage
 
 _BEFORE_CHECK = ("0.1.0", "0.2.0", "0.3.0", "0.3.1")
@@ -68,13 +70,23 @@ def _faults(request: Request, answered: Previous, page: NodePage, ipam: Ipam) ->
         destinations=_promised_routes(answered, ours),
     )
     gateways = tuple(family.gateway.ip for family in page.families)
-    return [*faults, *health.look(record, expected, gateways).all]
+    return [*faults, *health.look(record, expected, gateways).all, *_rules()]
 
 
 def _promised_routes(answered: Previous, ours: list[HostAddress]) -> frozenset[str]:
     """Only our own default routes are ours to answer for."""
     defaults = {"0.0.0.0/0" if item.version == 4 else "::/0" for item in ours}
     return answered.destinations & defaults
+
+
+def _rules() -> list[str]:
+    """Without our nft table a pod's packets to the outside keep an address that nobody answers to."""
+    nft = Nft()
+    try:
+        there = nft.has_table(rules.TABLE)
+    finally:
+        nft.close()
+    return [] if there else [f"nft table {rules.TABLE} is gone"]
 
 
 def _allocation(record: Attachment, ipam: Ipam) -> list[str]:

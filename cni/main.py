@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from cni import check, collect, commands, delegate, netconf, protocol, results
+from cni import check, collect, commands, delegate, log, netconf, protocol, results
 from cni.ipam import Ipam
 from cni.protocol import Request, Verb
 from cni.standing import NO_AGENT, NO_NEW_PODS, Standing
@@ -82,6 +82,9 @@ def main() -> int:
     threading.Thread(target=_end_when_late, args=(stdin, steps), daemon=True).start()
     standing = _ask_agent(run_dir) if verb == "STATUS" else NO_AGENT
     code, stdout = run(os.environ, stdin, run_dir, standing=standing, steps=steps)
+    if verb in ("ADD", "DEL", "CHECK", "GC"):
+        said = stdout.decode(errors="replace") if code else ""
+        log.append(run_dir, f"{verb} {'refused' if code else 'done'} {steps.sentence()} {said}")
     _write(stdout)
     return code
 

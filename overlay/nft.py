@@ -68,5 +68,8 @@ class Nft:
 
     def list_table(self, table: str) -> str | None:
         """A table as nft prints it, without counters; None if there is none."""
-        names = self.run("list tables").splitlines()
-        return self.run(f"list table {table}") if f"table {table}" in names else None
+        return self.run(f"list table {table}") if self.has_table(table) else None
+
+    def has_table(self, table: str) -> bool:
+        """Whether a table is there."""
+        return f"table {table}" in self.run("list tables").splitlines()
