@@ -39,8 +39,11 @@ def run(
         return 1, results.encode_internal_error(error, _speakable(stdin))
 
 
-def main() -> int:
-    """``python -m cni``: environment and stdin as a runtime gives them."""
+def main(installed: str = nodefile.DEFAULT_RUN_DIR) -> int:
+    """``python -m cni``: environment and stdin as a runtime gives them.
+
+    ``installed`` is the run directory where neither of them names one.
+    """
     try:
         stdin = _read(0)
     except OSError as error:
@@ -48,7 +51,7 @@ def main() -> int:
         _write(results.encode_error(reason, protocol.NEWEST, code=STDIN_FAILED))
         return 1
     stated = os.environ.get("OVERLAY_RUN_DIR") or protocol.stated_run_dir(stdin)
-    code, stdout = run(os.environ, stdin, Path(stated or nodefile.DEFAULT_RUN_DIR))
+    code, stdout = run(os.environ, stdin, Path(stated or installed))
     _write(stdout)
     return code
 
