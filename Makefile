@@ -6,18 +6,20 @@ SECONDS ?= 60
 PEERS ?= 2000
 DESTDIR ?=
 
+FRONT := cni/front-$(shell uname -m)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-CODE := overlay agent cni e2e tests conftest.py
+CODE := overlay agent cni e2e tests conftest.py hatch_build.py
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench build install
+.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench front build install
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: packages $(STAMP) ## Debian packages (as root) and the virtual environment
+setup: packages $(STAMP) ## Debian packages (as root), the virtual environment, the compiled front
+	@$(MAKE) -s front
 
 packages:
 	@tools/install-packages
@@ -52,7 +54,7 @@ test-unit: $(STAMP) ## pure rooms and fakes; no root
 test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
 	$(PYTEST) tests -m contract
 
-test-e2e: $(STAMP) ## whole nodes, and the demo; root
+test-e2e: $(STAMP) front ## whole nodes, and the demo; root
 	$(PYTEST) e2e
 
 check: lint test-unit ## what to run before every commit; no root
@@ -69,6 +71,11 @@ soak: setup ## nodes killed, joining, leaving for SECONDS=60; ends with RESULT
 bench: setup ## PEERS=2000 programmed from cold against prebuilt messages; ends with RESULT
 	$(BIN)/python -m e2e.bench_peers --peers $(PEERS)
 
+front: $(FRONT) ## compile the CNI executable; says so where there is no compiler
+
+$(FRONT): cni/front.c tools/build-front
+	@tools/build-front $@
+
 build: $(STAMP) ## wheel and sdist into dist/
 	$(BIN)/python -m hatchling build
 
@@ -79,6 +86,6 @@ install: ## onto this node: /opt/overlay, the unit, the CNI executables
 	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt .
 	install -d $(DESTDIR)/usr/local/bin
 	ln -sf /opt/overlay/bin/overlayctl $(DESTDIR)/usr/local/bin/overlayctl
-	$(DESTDIR)/opt/overlay/bin/python -m cni.install --bin-dir $(DESTDIR)/opt/cni/bin
+	$(DESTDIR)/opt/overlay/bin/python -I -m cni.install --bin-dir $(DESTDIR)/opt/cni/bin
 	install -D -m 0644 systemd/overlay-agent.service $(DESTDIR)/etc/systemd/system/overlay-agent.service
 	@echo "next: write /etc/overlay/agent.toml, then: systemctl daemon-reload && systemctl enable --now overlay-agent"

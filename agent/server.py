@@ -2,8 +2,8 @@
 
 One request per connection, ended by the client's shutdown of its sending half:
 
-* ``overlay-cni/1\\0`` ``KEY=VALUE\\0`` … ``\\0`` stdin; answered by the exit code in decimal, a newline, stdout,
-  or by ``full`` and a newline
+* ``overlay-cni/1\\0`` ``KEY=VALUE\\0`` … ``\\0`` stdin; answered by the exit code in decimal, a newline, stdout;
+  or by ``full`` and a newline: nothing has been touched, the executable is to become the full program
 * ``overlay-ctl/1\\0`` a JSON object with ``verb``; answered by a JSON object
 
 The socket is 0600: whoever can speak here is root already. Requests are still bounded in size and time.

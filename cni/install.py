@@ -1,46 +1,98 @@
-"""``python -m cni.install --bin-dir DIR``: put the executable where runtimes look, atomically."""
+"""``python -m cni.install --bin-dir DIR``: put the executable where runtimes look, atomically.
+
+There are two that do the same, compiled (``front.c``) and in Python (``front.py``).
+"""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cni
-from cni import front
+from cni import compiled, front
 from overlay.errors import BadConfig
 from overlay.nodefile import DEFAULT_RUN_DIR, write_atomic
 
 NAME = "overlay"
+FRONTS = ("auto", "compiled", "python")
 LONGEST_SHEBANG = 127
 """Linux before 5.1 cut the first line there (BINPRM_BUF_SIZE)."""
 _FLAGS = " -ISE"
+_PLAIN = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')
 
 
-def install(bin_dir: Path, *, run_dir: str = DEFAULT_RUN_DIR) -> Path:
-    """Write the executable (mode 0755, never setuid) by rename; returns its path.
+def install(
+    bin_dir: Path,
+    *,
+    run_dir: str = DEFAULT_RUN_DIR,
+    kind: str = "auto",
+    program: Path = compiled.PATH,
+) -> tuple[Path, str]:
+    """Write the executable (mode 0755, never setuid) by rename; returns its path and which it is.
+
+    ``kind`` is one of FRONTS, auto being compiled where ``program`` has been built.
 
     Raises:
-        BadConfig: this Python's path cannot stand in a shebang line, or ``run_dir`` is not absolute.
+        BadConfig: it cannot be made: no compiled program, or a path that cannot be written into it.
         OSError: the directory cannot be written.
     """
-    python = sys.executable
-    if len(f"#!{python}{_FLAGS}") > LONGEST_SHEBANG or any(char.isspace() for char in python):
+    return write(bin_dir, settings(run_dir), kind=kind, program=program)
+
+
+def write(
+    bin_dir: Path, wanted: front.Settings, *, kind: str = "auto", program: Path = compiled.PATH
+) -> tuple[Path, str]:
+    """The same, given all the settings."""
+    if kind == "auto":
+        kind = "compiled" if program.exists() else "python"
+    data = _compiled(program, wanted) if kind == "compiled" else _script(wanted)
+    path = bin_dir / NAME
+    write_atomic(path, data, mode=0o755)
+    return path, kind
+
+
+def settings(run_dir: str) -> front.Settings:
+    """What an executable for this installation has to know.
+
+    Raises:
+        BadConfig: ``run_dir`` is not an absolute path, or this Python's path would break a message.
+    """
+    if not run_dir.startswith("/") or "\0" in run_dir:
+        raise BadConfig(f"run-dir is {run_dir!r}, it must be an absolute path")
+    if not _PLAIN.fullmatch(sys.executable):
         raise BadConfig(
-            f"{python} cannot start an executable: its path has blanks or over {LONGEST_SHEBANG} bytes",
+            f"{sys.executable!r} cannot start an executable: its path has blanks, quotes or backslashes",
+            hint="make the virtual environment at a plainer path",
+        )
+    return front.Settings(run_dir, (sys.executable, "-I", "-c", _start(run_dir)))
+
+
+def _compiled(program: Path, wanted: front.Settings) -> bytes:
+    try:
+        return compiled.patch(program.read_bytes(), wanted)
+    except FileNotFoundError as error:
+        raise BadConfig(f"there is no compiled front at {program}", hint=compiled.BUILD) from error
+
+
+def _script(wanted: front.Settings) -> bytes:
+    python = sys.executable
+    if len(f"#!{python}{_FLAGS}") > LONGEST_SHEBANG:
+        raise BadConfig(
+            f"{python} cannot start an executable: its path has over {LONGEST_SHEBANG} bytes",
             hint="make the virtual environment at a shorter path",
         )
-    if not run_dir.startswith("/"):
-        raise BadConfig(f"run-dir is {run_dir!r}, it must be an absolute path")
-    path = bin_dir / NAME
-    text = front.render(python=python, run_dir=run_dir, full=[python, "-I", "-c", _start()])
-    write_atomic(path, text.encode(), mode=0o755)
-    return path
+    return os.fsencode(front.render(wanted, python=python))
 
 
-def _start() -> str:
+def _start(run_dir: str) -> str:
     """What the full program runs; the path makes it work from a checkout as well."""
     root = str(Path(cni.__file__).resolve().parent.parent)
-    return f"import sys; sys.path.insert(0, {root!r}); from cni.main import main; sys.exit(main())"
+    return (
+        f"import sys; sys.path.insert(0, {root!r}); from cni.main import main; "
+        f"sys.exit(main({run_dir!r}))"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,15 +104,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--run-dir", default=DEFAULT_RUN_DIR, help=f"the agent's run directory [{DEFAULT_RUN_DIR}]"
     )
+    parser.add_argument(
+        "--front", choices=FRONTS, default="auto", help="auto: compiled if it has been built [auto]"
+    )
     flags = parser.parse_args(argv)
     try:
-        print(f"installed {install(flags.bin_dir, run_dir=flags.run_dir)}")
+        path, kind = install(flags.bin_dir, run_dir=flags.run_dir, kind=flags.front)
     except OSError as error:
         print(f"cni.install: {flags.bin_dir} cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except BadConfig as error:
-        print(f"cni.install: {error} {error.hint}".rstrip(), file=sys.stderr)
+        print(f"cni.install: {error}; {error.hint}".rstrip("; "), file=sys.stderr)
         return 1
+    print(f"installed {path} ({kind} front)")
     return 0
 
 

@@ -64,8 +64,11 @@ def too_late(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[in
     return 1, _refusal(error, environ, stdin)
 
 
-def main() -> int:
-    """``python -m cni``: environment and stdin as a runtime gives them."""
+def main(installed: str = nodefile.DEFAULT_RUN_DIR) -> int:
+    """``python -m cni``: environment and stdin as a runtime gives them.
+
+    ``installed`` is the run directory where neither of them names one.
+    """
     try:
         stdin = _read(0)
     except OSError as error:
@@ -73,11 +76,7 @@ def main() -> int:
         reason.cni_code = STDIN_FAILED
         _write(results.encode_error(reason, netconf.NEWEST))
         return 1
-    run_dir = Path(
-        os.environ.get("OVERLAY_RUN_DIR")
-        or protocol.stated_run_dir(stdin)
-        or nodefile.DEFAULT_RUN_DIR
-    )
+    run_dir = Path(os.environ.get("OVERLAY_RUN_DIR") or protocol.stated_run_dir(stdin) or installed)
     steps, verb = Steps(), os.environ.get("CNI_COMMAND", "")
     threading.Thread(target=_end_when_late, args=(stdin, steps), daemon=True).start()
     standing = _ask_agent(run_dir) if verb == "STATUS" else NO_AGENT

@@ -1,86 +1,85 @@
-"""The executable: it forwards to the agent, becomes the full program without one, and is light."""
+"""Both executables: they forward to the agent, relay what it says, and become the full program without one."""
 
 import json
 import os
 import socket
 import subprocess
-import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cni import front, install
-from overlay.errors import BadConfig
+from tests.cni import fake_agent
+from tests.cni.calls import CONF, SHOW, call, refusal
+from tests.cni.conftest import InstallFront
+from tests.cni.fake_agent import Agent
 
-CONF = b'{"cniVersion":"1.0.0","name":"overlay","type":"overlay"}'
-
-
-class Agent:
-    """A fake agent: answers one request with fixed bytes, and keeps what it was sent."""
-
-    def __init__(self, path: Path, answer: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.asked = b""
-        self._answer = answer
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(1)
-        self._listener.settimeout(20)
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with self._listener, self._listener.accept()[0] as client:
-            while part := client.recv(65536):
-                self.asked += part
-            client.sendall(self._answer)
-
-    def close(self) -> None:
-        """Wait for the one request."""
-        self._thread.join(20)
-
-
-@pytest.fixture
-def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory whose path is short enough for a socket."""
-    return tmp_path_factory.mktemp("r")
-
-
-@pytest.fixture
-def program(tmp_path: Path, run_dir: Path) -> Path:
-    """The installed executable, its baked run directory being ``run_dir``."""
-    return install.install(tmp_path / "bin", run_dir=str(run_dir))
-
-
-def _call(program: Path, stdin: bytes, **environ: str) -> tuple[int, bytes, bytes]:
-    done = subprocess.run([program], input=stdin, capture_output=True, env=environ, timeout=30)
-    return done.returncode, done.stdout, done.stderr
+MOST = 4 << 20
 
 
 def test_the_agent_gets_variables_and_stdin_and_its_answer_is_relayed(
     program: Path, run_dir: Path
 ) -> None:
     """Only CNI's and the trace's variables travel; exit code and stdout come back as they are."""
-    agent = Agent(run_dir / "cni.sock", b'1\n{"code":11}\n')
-
-    answer = _call(
-        program, CONF, CNI_COMMAND="ADD", CNI_NETNS="", TRACEPARENT="00-1", SECRET="x", HOME="/"
-    )
-    agent.close()
+    environ = {"CNI_COMMAND": "ADD", "CNI_NETNS": "", "TRACEPARENT": "00-1", "BAGGAGE": "a=b"}
+    with Agent(run_dir / "cni.sock", b'1\n{"code":11}\n') as agent:
+        answer = call(program, CONF, **environ, SECRET="x", HOME="/", XCNI_A="no")
 
     head, _, stdin = agent.asked.partition(b"\0\0")
     magic, *pairs = head.split(b"\0")
     assert magic == b"overlay-cni/1"
-    assert set(pairs) == {b"CNI_COMMAND=ADD", b"CNI_NETNS=", b"TRACEPARENT=00-1"}
+    assert sorted(pairs) == sorted(f"{key}={value}".encode() for key, value in environ.items())
     assert stdin == CONF
     assert answer == (1, b'{"code":11}\n', b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"0\n", (0, b"", b"")),
+        (b"99\n{}", (99, b"{}", b"")),
+        (b"255\nfull\n", (255, b"full\n", b"")),
+        (b"0\n" + b"\0\xff\n" * 300_000, (0, b"\0\xff\n" * 300_000, b"")),
+    ],
+    ids=["empty", "99", "255", "long"],
+)
+def test_any_code_and_any_bytes_come_back(
+    program: Path, run_dir: Path, answer: bytes, expected: tuple[int, bytes, bytes]
+) -> None:
+    """Nothing is understood of them, and nothing is lost."""
+    with Agent(run_dir / "cni.sock", answer):
+        assert call(program, b"", CNI_COMMAND="ADD") == expected
+
+
+MALFORMED = [
+    b"",
+    b"garbage",
+    b"1",
+    b"\n{}",
+    b"-1\n",
+    b"+1\n",
+    b" 1\n",
+    b"1 \n",
+    b"256\n",
+    b"0000\n",
+]
+MALFORMED += [b"full", b"full\n{}", b"0x1\n", b"\xb2\n", b"0\n" + b"x" * MOST]
+
+
+@pytest.mark.parametrize("answer", MALFORMED, ids=lambda answer: repr(answer[:9]))
+def test_an_agent_that_breaks_off_may_be_asked_again(
+    program: Path, run_dir: Path, answer: bytes
+) -> None:
+    """Code 11, never silence: the agent may have been at work already."""
+    with Agent(run_dir / "cni.sock", answer):
+        code, why = refusal(call(program, CONF, CNI_COMMAND="ADD"))
+    assert (code, why) == (11, "overlay-agent stopped before it had answered; try again")
 
 
 def test_without_an_agent_it_serves_the_request_itself(program: Path) -> None:
     """Large input included: it is handed on through a file in memory."""
     stdin = CONF[:-1] + b',"pad":"' + b"x" * 300_000 + b'"}'
-    code, stdout, stderr = _call(program, stdin, CNI_COMMAND="STATUS")
+    code, stdout, stderr = call(program, stdin, CNI_COMMAND="STATUS")
     assert (code, json.loads(stdout)["code"], stderr) == (1, 50, b"")
 
 
@@ -88,76 +87,101 @@ def test_a_stale_socket_is_as_good_as_none(program: Path, run_dir: Path) -> None
     """An agent that was killed leaves one behind."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(run_dir / "cni.sock"))
-    code, stdout, _ = _call(program, b"", CNI_COMMAND="VERSION")
+    code, stdout, _ = call(program, b"", CNI_COMMAND="VERSION")
     assert (code, "supportedVersions" in json.loads(stdout)) == (0, True)
 
 
-@pytest.mark.parametrize("answer", [b"", b"garbage"])
-def test_an_agent_that_breaks_off_may_be_asked_again(
-    program: Path, run_dir: Path, answer: bytes
+def test_an_agent_may_hand_the_request_back(install_front: InstallFront, run_dir: Path) -> None:
+    """``full`` says that nothing was touched: the full program gets the same stdin and run directory."""
+    program = install_front(full=SHOW)
+    stdin = CONF + b"\0\xff" * 100_000
+    with Agent(run_dir / "cni.sock", b"full\n") as agent:
+        answer = call(program, stdin, CNI_COMMAND="ADD")
+    assert agent.asked.endswith(stdin)
+    assert answer == (0, os.fsencode(run_dir) + b"|" + stdin, b"")
+
+
+HANGS = "overlay-agent has not answered %s s; see: systemctl status overlay-agent"
+
+
+@pytest.mark.parametrize("behave", [fake_agent.say_nothing, fake_agent.dawdle])
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [("ADD", (11, HANGS % "for 0.1")), ("STATUS", (50, HANGS % "within 0.05"))],
+    ids=["ADD", "STATUS"],
+)
+def test_patience_ends(
+    install_front: InstallFront,
+    run_dir: Path,
+    behave: fake_agent.Behaviour,
+    verb: str,
+    expected: tuple[int, str],
 ) -> None:
-    """Code 11, never silence: the agent may have been at work already."""
-    agent = Agent(run_dir / "cni.sock", answer)
-    code, stdout, stderr = _call(program, CONF, CNI_COMMAND="ADD")
-    agent.close()
-    assert (code, json.loads(stdout)["code"], stderr) == (1, 11, b"")
+    """With an agent that hangs, and with one that never comes to the end; STATUS has less of it."""
+    program = install_front(answer_s=0.1, status_s=0.05)
+    with Agent(run_dir / "cni.sock", behave=behave):
+        assert refusal(call(program, b"x" * (1 << 20), CNI_COMMAND=verb)) == expected
 
 
-def test_environment_goes_before_configuration_before_what_was_installed(
-    program: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory
+def test_an_answer_before_the_end_of_the_question_counts(program: Path, run_dir: Path) -> None:
+    """An agent that refuses early closes with input unread, and sending fails."""
+    with Agent(run_dir / "cni.sock", b"7\nenough", fake_agent.answer_unasked):
+        assert call(program, b"x" * (1 << 20), CNI_COMMAND="ADD") == (7, b"enough", b"")
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20, MOST, MOST + 1, MOST + 100_000])
+def test_stdin_travels_up_to_what_shows_that_it_is_too_long(
+    program: Path, run_dir: Path, size: int
 ) -> None:
-    """Three places may name the run directory."""
-    other = tmp_path_factory.mktemp("o")
-    conf = json.dumps({"name": "overlay", "cniVersion": "1.0.0", "runDir": str(other)}).encode()
-    for environ, place in ({}, other), ({"OVERLAY_RUN_DIR": str(run_dir)}, run_dir):
-        agent = Agent(place / "cni.sock", b"0\n")
-        assert _call(program, conf, CNI_COMMAND="DEL", **environ) == (0, b"", b"")
-        agent.close()
-        (place / "cni.sock").unlink()
+    """4 MiB, and one byte more for the server to see."""
+    with Agent(run_dir / "cni.sock", b"0\n") as agent:
+        assert call(program, b"x" * size, CNI_COMMAND="ADD") == (0, b"", b"")
+    assert agent.asked.partition(b"\0\0")[2] == b"x" * min(size, MOST + 1)
 
 
-def test_a_pods_annotations_cannot_move_the_run_directory(program: Path, run_dir: Path) -> None:
-    """Only the configuration's own key counts, not one further down."""
-    body = {"name": "overlay", "runtimeConfig": {"annotations": {"runDir": "/nowhere"}}}
-    agent = Agent(run_dir / "cni.sock", b"0\n")
-    assert _call(program, json.dumps(body).encode(), CNI_COMMAND="DEL")[0] == 0
-    agent.close()
+def _close_stdin() -> None:
+    os.close(0)
 
 
-def test_the_front_imports_next_to_nothing(run_dir: Path) -> None:
-    """Its start is most of an ADD's time: everything loaded is builtin or what Python itself needs."""
-    text = front.render(python=sys.executable, run_dir=str(run_dir), full=["/bin/false"])
-    assert _loaded(text.replace('"__main__"', '"never"'), "-ISE") <= 30
+def _only_write_it() -> None:
+    os.dup2(os.open("/dev/null", os.O_WRONLY), 0)
 
 
-def test_the_full_program_leaves_the_heavy_modules_out() -> None:
-    """VERSION and bad input must not pay for what they do not use."""
-    names = _modules("import cni.main", "-I", f"import sys; sys.path.insert(0, {os.getcwd()!r});")
-    assert not names & {"pyroute2", "asyncio", "argparse", "http", "logging", "grpc", "subprocess"}
-
-
-def test_a_relative_run_directory_is_refused(tmp_path: Path) -> None:
-    """A plugin may be started anywhere."""
-    with pytest.raises(BadConfig, match="run-dir is 'run'"):
-        install.install(tmp_path, run_dir="run")
-
-
-def test_the_executable_is_nobody_elses_to_write(program: Path) -> None:
-    """Mode 0755, no setuid bit, nothing else in the directory."""
-    assert program.stat().st_mode & 0o7777 == 0o755
-    assert [path.name for path in program.parent.iterdir()] == ["overlay"]
-
-
-def _loaded(code: str, flags: str) -> int:
-    return len(_modules(code, flags))
-
-
-def _modules(code: str, flags: str, before: str = "") -> set[str]:
-    tail = "\nimport sys\nprint(*sys.modules)"
+@pytest.mark.parametrize("spoil", [_close_stdin, _only_write_it])
+def test_stdin_that_cannot_be_read_is_code_5(program: Path, spoil: Callable[[], None]) -> None:
+    """The specification's code for it."""
     done = subprocess.run(
-        [sys.executable, flags, "-c", f"{before}\n{code}{tail}"],
-        capture_output=True,
-        text=True,
-        check=True,
+        [program], capture_output=True, env={"CNI_COMMAND": "ADD"}, timeout=30, preexec_fn=spoil
     )
-    return set(done.stdout.split())
+    code, why = refusal((done.returncode, done.stdout, done.stderr))
+    assert (code, why.rstrip("0123456789")) == (5, "stdin cannot be read: errno ")
+
+
+def test_a_full_program_that_is_gone_is_named(install_front: InstallFront) -> None:
+    """A removed virtual environment must not make a DEL look done."""
+    program = install_front(full=("/nowhere/python", "-I"))
+    code, why = refusal(call(program, CONF, CNI_COMMAND="DEL"))
+    assert (code, why) == (11, "the full program /nowhere/python cannot be started: errno 2")
+
+
+def test_an_answer_that_nobody_takes_is_a_failure(program: Path, run_dir: Path) -> None:
+    """Not a signal and not success."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Agent(run_dir / "cni.sock", b"0\n{}"):
+        done = subprocess.run(
+            [program], input=b"", stdout=writer, stderr=subprocess.PIPE, env={}, timeout=30
+        )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_stdout_that_does_not_block_gets_everything(program: Path, run_dir: Path) -> None:
+    """More than a pipe holds, while nobody has begun to read."""
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    with Agent(run_dir / "cni.sock", b"0\n" + b"x" * 300_000), os.fdopen(reader, "rb") as file:
+        process = subprocess.Popen([program], stdin=subprocess.DEVNULL, stdout=writer, env={})
+        os.close(writer)
+        assert file.read() == b"x" * 300_000
+        assert process.wait(30) == 0
