@@ -4,6 +4,7 @@ Called by the agent for what comes through its socket, and by ``python -m cni`` 
 answers, or where it answers that the request means to start another program.
 """
 
+import dataclasses
 import os
 import socket
 import sys
@@ -174,7 +175,8 @@ def _ask_agent(run_dir: Path) -> Standing:
             answer = b"".join(iter(lambda: door.recv(1 << 16), b""))
         return msgspec.json.decode(answer, type=Standing)
     except (OSError, ValueError):
-        return NO_AGENT
+        hint = f"{NO_AGENT.hint}; its socket would be {run_dir}/cni.sock"
+        return dataclasses.replace(NO_AGENT, hint=hint)
 
 
 def _read(descriptor: int) -> bytes:
