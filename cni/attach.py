@@ -115,6 +115,9 @@ def attach(link: PodLink, netns: int) -> LinkInfo:
                 link.owner.host_link, alias=link.owner.alias, no_link_local=True, up=True
             )
         )
+        # A pod that calls its own host port or service: where iptables sees bridged frames (as
+        # kubernetes wants it), the answer is a frame that leaves by the port it came in by.
+        host.request(link_messages.bridge_port_set(link.owner.host_link, hairpin=True))
         _configure(pod, link)
         undo.pop_all()
         return bridge
