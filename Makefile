@@ -12,7 +12,7 @@ CODE := overlay agent cni e2e tests conftest.py
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench build install
+.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench bench-cni build install
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ soak: setup ## nodes killed, joining, leaving for SECONDS=60; ends with RESULT
 
 bench: setup ## PEERS=2000 programmed from cold against prebuilt messages; ends with RESULT
 	$(BIN)/python -m e2e.bench_peers --peers $(PEERS)
+
+bench-cni: setup ## the CNI plugin, exec to exit, against bridge + host-local; ends with RESULT
+	$(BIN)/python -m e2e.bench_cni
 
 build: $(STAMP) ## wheel and sdist into dist/
 	$(BIN)/python -m hatchling build

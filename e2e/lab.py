@@ -29,6 +29,8 @@ from e2e.process import kill, start_time
 FABRIC_ADDRESS = "192.168.50.254"
 UNDERLAY_MTU = 1500
 WORK_GLOB = "overlay-lab-*"
+MEMORY = Path("/dev/shm")
+"""A tmpfs, as a real node's /run is: where a lab lives that measures time."""
 
 
 class Client(Protocol):
@@ -43,12 +45,12 @@ class Client(Protocol):
 
 
 class Lab:
-    """See the module. ``keep`` leaves it standing when the with block ends well."""
+    """See the module. ``keep`` leaves it standing when the with block ends well; ``root`` holds its files."""
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool = False, root: Path | None = None) -> None:
         self.id = secrets.token_hex(3)
         self.keep = keep
-        self.work = Path(tempfile.gettempdir()) / f"overlay-lab-{self.id}"
+        self.work = (root or Path(tempfile.gettempdir())) / f"overlay-lab-{self.id}"
         self.work.mkdir(mode=0o755)
         self.nodes: dict[str, Node] = {}
         self.pods: list[Pod] = []
@@ -140,6 +142,12 @@ class Lab:
         for pod in leaving:
             self.remove_pod(pod)
         return len(leaving)
+
+    def add_space(self, name: str) -> Namespace:
+        """A network namespace that is neither node nor pod, taken down with the lab."""
+        namespace = self._namespace(name)
+        namespace.create()
+        return namespace
 
     # --- the end ----------------------------------------------------------------------------------
 
