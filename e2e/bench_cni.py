@@ -9,6 +9,7 @@ an address was given twice or anything was left behind; never because of a ratio
 import argparse
 import json
 import math
+import signal
 import statistics
 import sys
 import time
@@ -223,14 +224,14 @@ def close(bench: Bench, flags: argparse.Namespace, hostile: Hostile) -> None:
         f"del_p50_ms={percentile(times.delete, 0.5) * 1e3:.2f};"
         for name, times in bench.times.items()
     )
-    python = f" add_p50_ratio_python={by_front['python']['add_p50_ratio']:.2f}"
+    python = f" add_p50_ratio_python={by_front['python']['add_p50_ratio']:.3f}"
     print(f"{medians} hostile_inputs={hostile.fed}{python if 'python' in by_front else ''}")
-    print("RESULT bench-cni " + " ".join(f"{key}={value:.2f}" for key, value in first.items()))
+    print("RESULT bench-cni " + " ".join(f"{key}={value:.3f}" for key, value in first.items()))
 
 
 def say(text: str) -> None:
     """A line of progress, with the time since the start."""
-    OUT.print(f"{time.monotonic() - BEGUN:6.1f} s  {text}", markup=False)
+    OUT.print(f"{time.monotonic() - BEGUN:6.1f} s  {text}", markup=False, soft_wrap=True)
 
 
 BEGUN = time.monotonic()
@@ -241,7 +242,7 @@ def survive(hostile: Hostile, count: int) -> bool:
     try:
         hostile.run(count)
     except Fault as error:
-        OUT.print(f"failed: {error}", style="red", markup=False)
+        OUT.print(f"failed: {error}", style="red", markup=False, soft_wrap=True)
         return True
     say(f"{hostile.fed} hostile inputs survived (seed {hostile.seed})")
     return False
@@ -263,13 +264,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write all times there")
     flags = parser.parse_args()
     flags.fronts = flags.fronts or installable()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab is taken down then, too
     try:
         with Lab(root=MEMORY) as lab:
             bench = run_bench(lab, flags)
             hostile = Hostile(lab, seed=flags.seed, say=say)
             fault = survive(hostile, flags.hostile)
     except (Broken, CniFailed, CommandFailed, CriFailed) as error:
-        OUT.print(f"failed: {error}", style="red", markup=False)
+        OUT.print(f"failed: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     close(bench, flags, hostile)
     return 1 if fault else 0
