@@ -13,7 +13,7 @@ CODE := overlay agent cni e2e tests conftest.py hatch_build.py
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench front build install
+.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench bench-cni front build install
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ front: $(FRONT) ## compile the CNI executable; says so where there is no compile
 
 $(FRONT): cni/front.c tools/build-front
 	@tools/build-front $@
+
+bench-cni: setup ## the CNI plugin, exec to exit, against bridge + host-local; ends with RESULT
+	$(BIN)/python -m e2e.bench_cni
 
 build: $(STAMP) ## wheel and sdist into dist/
 	$(BIN)/python -m hatchling build

@@ -5,13 +5,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from e2e.lab import WORK_GLOB, take_down
+from e2e.lab import MEMORY, WORK_GLOB, take_down
 from e2e.process import start_time
 
 
 def main() -> int:
     """Returns 0."""
-    found = sorted(Path(tempfile.gettempdir()).glob(WORK_GLOB))
+    roots = {Path(tempfile.gettempdir()), MEMORY}
+    found = sorted(work for root in roots for work in root.glob(WORK_GLOB))
     for work in found:
         if owner := _owner(work):
             print(f"{work.name}: in use by process {owner}, left alone")

@@ -17,8 +17,9 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
-from e2e import netns
+from e2e import leftovers, netns
 from e2e.etcdserver import EtcdServer
 from e2e.netns import Namespace, cable
 from e2e.node import Node
@@ -28,18 +29,33 @@ from e2e.process import kill, start_time
 FABRIC_ADDRESS = "192.168.50.254"
 UNDERLAY_MTU = 1500
 WORK_GLOB = "overlay-lab-*"
+MEMORY = Path("/dev/shm")
+"""A tmpfs, as a real node's /run is: where a lab lives that measures time."""
+
+
+class Client(Protocol):
+    """A container runtime of a node that has a process of its own."""
+
+    @property
+    def pid(self) -> int | None:
+        """While it runs."""
+
+    def close(self) -> None:
+        """End its pods and itself, as well as it goes."""
 
 
 class Lab:
-    """See the module. ``keep`` leaves it standing when the with block ends well."""
+    """See the module. ``keep`` leaves it standing when the with block ends well; ``root`` holds its files."""
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool = False, root: Path | None = None) -> None:
         self.id = secrets.token_hex(3)
         self.keep = keep
-        self.work = Path(tempfile.gettempdir()) / f"overlay-lab-{self.id}"
+        self.work = (root or Path(tempfile.gettempdir())) / f"overlay-lab-{self.id}"
         self.work.mkdir(mode=0o755)
         self.nodes: dict[str, Node] = {}
         self.pods: list[Pod] = []
+        self.clients: list[Client] = []
+        self.cgroup = leftovers.cgroup_of(self.work)
         self._namespaces: list[str] = []
         self._pod_count = 0
         self.fabric = Namespace(f"ovl-{self.id}-fabric")
@@ -127,16 +143,23 @@ class Lab:
             self.remove_pod(pod)
         return len(leaving)
 
+    def add_space(self, name: str) -> Namespace:
+        """A network namespace that is neither node nor pod, taken down with the lab."""
+        namespace = self._namespace(name)
+        namespace.create()
+        return namespace
+
     # --- the end ----------------------------------------------------------------------------------
 
     def record(self, *, owned: bool = True) -> None:
         """Write down what there is, so that it can be taken down without us."""
-        pids = [pid for pid in (self.etcd.pid, *(node.pid for node in self.nodes.values())) if pid]
+        pids = [self.etcd.pid, *(client.pid for client in self.clients)]
+        pids += [node.pid for node in self.nodes.values()]
         owner = [os.getpid(), start_time(os.getpid())] if owned else [0, ""]
         page = {
             "owner": owner,
             "namespaces": self._namespaces,
-            "processes": [[pid, start_time(pid)] for pid in pids],
+            "processes": [[pid, start_time(pid)] for pid in pids if pid],
         }
         temporary = self.work / "lab.json.tmp"
         temporary.write_text(json.dumps(page))
@@ -145,6 +168,8 @@ class Lab:
     def close(self) -> None:
         """Take all of it down; can be called at any moment, and again."""
         self.record()
+        for client in self.clients:
+            client.close()
         for node in self.nodes.values():
             node.kill_agent()
         self.etcd.kill()
@@ -158,11 +183,12 @@ class Lab:
 
 
 def take_down(work: Path) -> None:
-    """What lab.json names: processes by id, then namespaces, then the directory."""
+    """What lab.json names and what its runtimes left: processes, mounts, namespaces, the directory."""
     page = json.loads((work / "lab.json").read_text()) if (work / "lab.json").exists() else {}
     for pid, started in page.get("processes", []):
         if started and start_time(pid) == started:
             kill(pid)
+    leftovers.clear(work)
     for name in reversed(page.get("namespaces", [])):
         netns.remove(name)
     shutil.rmtree(work, ignore_errors=True)

@@ -100,6 +100,14 @@ def test_a_pod_comes_pings_and_goes_without_a_trace(node: Node, pod: Path) -> No
     assert node.leftovers() == []
 
 
+def test_a_pods_bridge_port_sends_back_where_it_came_from(node: Node, pod: Path) -> None:
+    """A pod reaches itself through its own host port or service address."""
+    node.call("ADD", pod)
+
+    links = json.loads(ip(node.space, "-j", "-d", "link", "show", "master", "overlay0"))
+    assert [link["linkinfo"]["info_slave_data"]["hairpin"] for link in links] == [True]
+
+
 def test_del_succeeds_with_nothing_left_to_do(node: Node, pod: Path) -> None:
     """Twice, without an ADD, with an empty and with a vanished space."""
     node.call("ADD", pod)

@@ -1,0 +1,123 @@
+"""What container runtimes of a lab leave on the machine when nobody stopped them, and its removal.
+
+Everything is recognised as the lab's own: processes by the work directory in their arguments or by the
+lab's cgroup, mounts by lying below the work directory, result caches by naming it.
+"""
+
+import base64
+import binascii
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from e2e.netns import NETNS_DIR
+from e2e.process import kill, run
+
+CGROUPS = Path("/sys/fs/cgroup")
+RESULT_CACHE = Path("/var/lib/cni/results")
+"""libcni's, hard-coded in containerd and podman: shared by all that runs on the machine."""
+_RUNTIMES = frozenset({"containerd", "containerd-shim-runc-v2", "runc", "conmon", "podman"})
+_END_S = 10
+
+
+def cgroup_of(work: Path) -> str:
+    """The parent of every cgroup of a lab, as runtimes spell it."""
+    return f"/ovl-{work.name.rpartition('-')[2]}"
+
+
+def clear(work: Path) -> None:
+    """Processes, then mounts, cgroups and caches; nothing there is fine."""
+    cgroup = cgroup_of(work)
+    netns = _end_processes(work, cgroup)
+    _unlink_shim_sockets(work)
+    for path in (*_mounts(work), *netns):
+        if run(["umount", path]).code != 0:
+            run(["umount", "--lazy", path])
+    for path in netns:
+        path.unlink(missing_ok=True)
+    for path in _cgroup_directories(cgroup):
+        with suppress(OSError):
+            path.rmdir()
+    for path in cached_results(work):
+        path.unlink(missing_ok=True)
+
+
+def cached_results(work: Path) -> list[Path]:
+    """Entries of libcni's cache that came from configurations of this lab."""
+    return [path for path in sorted(RESULT_CACHE.glob("*")) if _names(path, f"{work}/")]
+
+
+def mounts(below: Path) -> list[Path]:
+    """What is mounted below a directory, innermost first."""
+    return _mounts(below)
+
+
+def cgroups(work: Path) -> list[Path]:
+    """The cgroup directories of a lab that exist."""
+    return _cgroup_directories(cgroup_of(work))
+
+
+def _names(path: Path, text: str) -> bool:
+    try:
+        entry = json.loads(path.read_text())
+        config = base64.b64decode(entry["config"]).decode()
+    except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+        return False
+    return text in config or text in json.dumps(entry.get("result"))
+
+
+def _end_processes(work: Path, cgroup: str) -> list[Path]:
+    """Kill until none is left; returns the namespaces in /run/netns (podman's) they lived in."""
+    deadline, inodes = time.monotonic() + _END_S, set[int]()
+    while (pids := {*_runtimes(work), *_members(cgroup)}) and time.monotonic() < deadline:
+        for pid in pids:
+            with suppress(OSError):
+                inodes.add(Path(f"/proc/{pid}/ns/net").stat().st_ino)
+            kill(pid)
+        time.sleep(0.02)
+    return [path for path in NETNS_DIR.glob("netns-*") if path.stat().st_ino in inodes]
+
+
+def _runtimes(work: Path) -> Iterator[int]:
+    """Runtime processes with a path of the lab among their arguments."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if Path(words[0]).name in _RUNTIMES and any(f"{work}/" in word for word in words):
+                yield int(entry.name)
+
+
+def _members(cgroup: str) -> Iterator[int]:
+    for directory in _cgroup_directories(cgroup):
+        with suppress(OSError):
+            yield from map(int, (directory / "cgroup.procs").read_text().split())
+
+
+def _cgroup_directories(cgroup: str) -> list[Path]:
+    """In every hierarchy (v1, v2 or both), innermost first."""
+    name = cgroup.lstrip("/")
+    tops = [CGROUPS / name, *CGROUPS.glob(f"*/{name}")]
+    found = [
+        Path(directory)
+        for top in tops
+        if not top.parent.is_symlink()
+        for directory, _, _ in os.walk(top)
+    ]
+    return sorted(found, key=lambda path: len(path.parts), reverse=True)
+
+
+def _unlink_shim_sockets(work: Path) -> None:
+    """They lie in /run/containerd/s whatever the state directory; each bundle notes its own."""
+    for note in work.glob("*/*/state/io.containerd.runtime.v2.task/*/*/address"):
+        with suppress(OSError):
+            Path(note.read_text().removeprefix("unix://")).unlink(missing_ok=True)
+
+
+def _mounts(below: Path) -> list[Path]:
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [Path(point) for point in reversed(points) if point.startswith(f"{below}/")]
