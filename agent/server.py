@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 CNI_MAGIC, CTL_MAGIC = b"overlay-cni/1\0", b"overlay-ctl/1\0"
 MOST_BYTES = 8 << 20
 MOST_AT_ONCE = 256
+MOST_IDLE = 16
 READ_TIMEOUT_S = 10.0
 WANTED_VARIABLES = ("CNI_", "TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
@@ -39,6 +40,43 @@ FULL = b"full\n"
 
 CniHandler = Callable[[Mapping[str, str], bytes, Steps], tuple[int, bytes]]
 CtlHandler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Workers:
+    """Threads that each wait for a connection, so that none has to be made between accept and answer.
+
+    There is always one that waits, up to MOST_AT_ONCE in all; more than MOST_IDLE do not stay.
+    """
+
+    def __init__(self, body: Callable[[], None]) -> None:
+        self._body = body
+        self._lock = threading.Lock()
+        self._idle = self._all = 0
+
+    def begin(self) -> None:
+        """Start the first one."""
+        with self._lock:
+            self._add()
+
+    def taken(self) -> None:
+        """A worker has a connection."""
+        with self._lock:
+            self._idle -= 1
+            if not self._idle and self._all < MOST_AT_ONCE:
+                self._add()
+
+    def stay(self) -> bool:
+        """A worker is done; True if it is to wait for the next connection."""
+        with self._lock:
+            staying = self._idle < MOST_IDLE
+            self._idle += staying
+            self._all -= not staying
+        return staying
+
+    def _add(self) -> None:
+        self._idle += 1
+        self._all += 1
+        threading.Thread(target=self._body, name="request", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +117,7 @@ class UnderWay:
 
 
 class Server:
-    """Listens on ``path`` until closed; one short-lived thread per request.
+    """Listens on ``path`` until closed; each request has a thread to itself.
 
     ``late`` says what to answer for a CNI request whose time is up; the thread that hangs on it is left
     to end when it can, and finds by its steps that it must undo what it made.
@@ -99,10 +137,9 @@ class Server:
         self._limit_s = limit_s
         self._under_way = UnderWay()
         self._closed = threading.Event()
-        self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._workers = Workers(self._accept)
         self._listener = _listen(path)
-        self._thread = threading.Thread(target=self._accept, name="socket", daemon=True)
-        self._thread.start()
+        self._workers.begin()
         threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
 
     def close(self) -> None:
@@ -119,10 +156,10 @@ class Server:
                 client, _ = self._listener.accept()
             except OSError:
                 return  # closed
-            self._slots.acquire()
-            threading.Thread(
-                target=self._serve, args=(client,), name="request", daemon=True
-            ).start()
+            self._workers.taken()
+            self._serve(client)
+            if not self._workers.stay():
+                return
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -133,10 +170,8 @@ class Server:
                     self._serve_cni(client, request)
                 else:
                     client.sendall(self._answer(request))
-        except OSError as error:
+        except (OSError, BadInput) as error:
             log.debug("a client went away: %s", error)
-        finally:
-            self._slots.release()
 
     def _serve_cni(self, client: socket.socket, request: bytes) -> None:
         environ, stdin = split_cni(request)

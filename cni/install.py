@@ -83,7 +83,7 @@ def _script(wanted: front.Settings) -> bytes:
             f"{python} cannot start an executable: its path has over {LONGEST_SHEBANG} bytes",
             hint="make the virtual environment at a shorter path",
         )
-    return os.fsencode(front.render(wanted, python=python))
+    return os.fsencode(front.pack(front.render(wanted, python=python)))
 
 
 def _start(run_dir: str) -> str:

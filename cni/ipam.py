@@ -23,7 +23,7 @@ from cni.owner import Owner, bounded
 from cni.record import Attachment
 from overlay.errors import AddressTaken, KernelRefused, NotReady, OutOfAddresses
 from overlay.model import Address, Family, HostAddress
-from overlay.nodefile import NodeFamily, write_atomic
+from overlay.nodefile import NodeFamily
 
 HINT_NAME = ".last-"
 MOST_CANDIDATES = 1 << 16
@@ -38,6 +38,7 @@ class Ipam:
     def __init__(self, run_dir: Path) -> None:
         self.addresses = run_dir / "ipam"
         self.records = run_dir / "attachments"
+        self._base = str(self.addresses)  # pathlib would be half of what an ADD costs here
 
     # --- the journal --------------------------------------------------------------------------------
 
@@ -48,7 +49,7 @@ class Ipam:
     def record_at(self, place: str) -> Attachment | None:
         """The same by place."""
         try:
-            with self._record(place).open("rb") as file:
+            with open(self._record(place), "rb", buffering=0) as file:
                 return record.decode(file.read(record.MOST_BYTES))
         except OSError:
             return None
@@ -73,7 +74,7 @@ class Ipam:
         Raises:
             KernelRefused: there is a journal; a second ADD would lose the first one's address.
         """
-        if self._record(owner.place).exists():
+        if os.path.lexists(self._record(owner.place)):
             raise KernelRefused(
                 f"{owner} is attached already",
                 errno=errno.EEXIST,
@@ -81,10 +82,10 @@ class Ipam:
             )
 
     def write(self, attachment: Attachment) -> None:
-        """Write or replace the journal. Not synced: it need not outlive the machine's memory."""
+        """Write or replace the journal, by rename. Not synced: it need not outlive the machine's memory."""
+        path = self._record(attachment.owner.place)
         with _writable(self.records):
-            path = self._record(attachment.owner.place)
-            write_atomic(path, record.encode(attachment), mode=0o600, sync=False)
+            _replace(path, record.encode(attachment))
 
     # --- addresses ----------------------------------------------------------------------------------
 
@@ -99,13 +100,13 @@ class Ipam:
         """
         prefix = family.subnet.prefixlen
         with _writable(self.addresses):
-            self.addresses.mkdir(parents=True, exist_ok=True)
+            _make_directory(self._base)
             if wanted is not None:
                 self._take_this(owner, family, wanted)
                 return ip_interface(f"{wanted}/{prefix}")
             for address in self._candidates(family):
                 with contextlib.suppress(FileExistsError):
-                    os.symlink(owner.place, self.addresses / str(address))
+                    os.symlink(owner.place, f"{self._base}/{address}")
                     self._remember(address)
                     return ip_interface(f"{address}/{prefix}")
         raise OutOfAddresses(
@@ -121,7 +122,7 @@ class Ipam:
                 f"the bridge's ({family.gateway.ip}) and the last one are not given out"
             )
         try:
-            os.symlink(owner.place, self.addresses / str(wanted))
+            os.symlink(owner.place, f"{self._base}/{wanted}")
         except FileExistsError as error:
             holder = self.held().get(str(wanted), "a file that is no allocation")
             raise AddressTaken(
@@ -133,13 +134,13 @@ class Ipam:
         """Address → the place of its owner."""
         found: dict[str, str] = {}
         try:
-            names = os.listdir(self.addresses)
+            names = os.listdir(self._base)
         except OSError:
             return {}
         for name in names:
             if is_address(name):
                 with contextlib.suppress(OSError):
-                    found[name] = os.readlink(self.addresses / name)
+                    found[name] = os.readlink(f"{self._base}/{name}")
         return found
 
     def count(self, family: NodeFamily) -> int:
@@ -160,9 +161,9 @@ class Ipam:
         """Free every address of the owner and forget its journal; nothing there is success."""
         known = self.record(owner)
         if known and known.version == record.BEFORE_FLAT and known.network == owner.network:
-            old = self.addresses / bounded(owner.network)
+            old = f"{self._base}/{bounded(owner.network)}"
             for name in known.addresses:
-                with _writable(old):
+                with _writable(self.addresses):
                     _free(old, name.partition("/")[0], owner.name)
         self.release_at(owner.place, known)
 
@@ -171,8 +172,8 @@ class Ipam:
         names = known.addresses if known and known.addresses else self._all_names()
         with _writable(self.addresses):
             for name in names:
-                _free(self.addresses, name.partition("/")[0], place)
-            self._record(place).unlink(missing_ok=True)
+                _free(self._base, name.partition("/")[0], place)
+            _unlink(self._record(place))
 
     def _all_names(self) -> list[str]:
         try:
@@ -180,8 +181,8 @@ class Ipam:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def _record(self, place: str) -> Path:
-        return self.records / f"{place}.json"
+    def _record(self, place: str) -> str:
+        return f"{self.records}/{place}.json"
 
     def _candidates(self, family: NodeFamily) -> Iterator[Address]:
         """Every usable address once, from after the one given last: none is reused at once."""
@@ -198,18 +199,16 @@ class Ipam:
     def _last(self, family: Family, low: int, count: int) -> int:
         """The place after the last one given; any place will do, so a bad hint is no error."""
         try:
-            return (
-                int(os.readlink(self.addresses / f"{HINT_NAME}{family.name}")) - low + 1
-            ) % count
+            return (int(os.readlink(f"{self._base}/{HINT_NAME}{family.name}")) - low + 1) % count
         except (OSError, ValueError, ZeroDivisionError):
             return 0
 
     def _remember(self, address: Address) -> None:
-        hint = self.addresses / f"{HINT_NAME}{Family.of(address).name}"
-        fresh = hint.with_name(f"{hint.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        hint = f"{self._base}/{HINT_NAME}{Family.of(address).name}"
+        fresh = _fresh(hint)
         with contextlib.suppress(OSError):
             os.symlink(str(int(address)), fresh)
-            fresh.replace(hint)
+            os.rename(fresh, hint)
 
 
 def usable(family: NodeFamily) -> tuple[int, int]:
@@ -235,16 +234,52 @@ def _belongs(name: str, family: NodeFamily) -> bool:
     return address.version == family.subnet.version and address in family.subnet
 
 
-def _free(directory: Path, name: str, target: str) -> None:
-    path = directory / name
+def _free(directory: str, name: str, target: str) -> None:
+    path = f"{directory}/{name}"
     try:
-        if os.readlink(path) == target:  # never another owner's
-            path.unlink(missing_ok=True)
+        if "/" not in name and os.readlink(path) == target:  # never another owner's
+            _unlink(path)
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
     except ValueError:  # a NUL in a corrupt record
         return
+
+
+def _replace(path: str, data: bytes) -> None:
+    fresh = _fresh(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(fresh, flags, 0o600)
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(path))
+        descriptor = os.open(fresh, flags, 0o600)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.rename(fresh, path)
+    except BaseException:
+        _unlink(fresh)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _fresh(path: str) -> str:
+    """A name beside ``path`` that nobody reads: hidden, and no longer than a file name may be."""
+    directory, _, name = path.rpartition("/")
+    return f"{directory}/.tmp-{name[:100]}-{os.urandom(6).hex()}"
+
+
+def _make_directory(path: str) -> None:
+    if not os.path.isdir(path):
+        os.makedirs(path, mode=0o755, exist_ok=True)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ section 1) and must not vary; node.json is ours and carries a version.
 """
 
 import contextlib
+import functools
 import ipaddress
 import os
 import re
@@ -165,16 +166,23 @@ def read_page(run_dir: Path) -> NodePage:
     Raises:
         NotReady: there is none, or none that can be read; the agent writes it at its start.
     """
-    path = run_dir / PAGE_NAME
+    path = f"{run_dir}/{PAGE_NAME}"
     hint = "see: systemctl status overlay-agent"
     try:
-        with path.open("rb") as file:
-            return parse_page(file.read(MOST_PAGE_BYTES))
+        found = os.stat(path)
+        return _page_at(path, found.st_ino, found.st_mtime_ns)
     except FileNotFoundError as error:
         reason = f"no node page at {path}: overlay-agent has not got a subnet yet"
         raise NotReady(reason, hint=hint) from error
     except (OSError, BadInput) as error:
         raise NotReady(f"node page {path} is of no use: {error}", hint=hint) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _page_at(path: str, _inode: int, _mtime_ns: int) -> NodePage:
+    """Parsed once for each time it is written, which is always by rename."""
+    with open(path, "rb") as file:
+        return parse_page(file.read(MOST_PAGE_BYTES))
 
 
 def subnet_env(page: NodePage) -> str:
@@ -210,12 +218,12 @@ def conflist(page: NodePage, *, plugins: Collection[str] = ("portmap",)) -> byte
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, sync: bool = True) -> None:
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data``: readers see the old bytes or the new ones.
 
     The temporary file lies in the same directory, since containerd notices only a rename within it,
-    and ends in ``.tmp``, since runtimes read every .conf, .conflist and .json there. ``sync`` makes it
-    outlast a power cut.
+    and ends in ``.tmp``, since runtimes read every .conf, .conflist and .json there. It
+    outlasts a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
@@ -225,8 +233,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, sync: bool = Tru
             os.fchmod(descriptor, mode)  # whatever the umask says
             file.write(data)
             file.flush()
-            if sync:
-                os.fsync(descriptor)
+            os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

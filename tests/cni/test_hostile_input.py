@@ -116,9 +116,9 @@ def test_without_a_node_page_each_verb_says_why(verb: str, code: int, tmp_path: 
 def test_what_nobody_foresaw_is_code_999_and_its_traceback_stays_off_stdout(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A run directory of the wrong type stands in for a fault of ours."""
-    wrong: Path = 5  # type: ignore[assignment]
-    code, stdout = main.run(ADD, b'{"name":"overlay"}', wrong)
+    """A standing of the wrong type stands in for a fault of ours."""
+    wrong: Standing = 5  # type: ignore[assignment]
+    code, stdout = main.run(ADD, b'{"name":"overlay"}', tmp_path, standing=wrong)
 
     assert (code, json.loads(stdout)["code"]) == (1, 999)
     assert b"Traceback" not in stdout
