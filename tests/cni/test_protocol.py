@@ -1,6 +1,7 @@
 """Environment and stdin become a request, or one error with the specification's code."""
 
 import json
+import os
 from collections.abc import Mapping
 
 import pytest
@@ -211,3 +212,15 @@ def test_names_of_an_owner_fit_the_kernel_and_the_file_system(
     assert len(owner.name) <= 215
     assert len(owner.host_link) == 15
     assert len(owner.alias) <= LONGEST_ALIAS
+
+
+@pytest.mark.parametrize("name", ["CNI_ARGS", "CNI_PATH", "CNI_NETNS"])
+def test_bytes_that_are_no_text_are_code_4_by_name(name: str) -> None:
+    """They come out of the environment as lone surrogates, which no JSON and no journal can hold."""
+    assert _error("ADD", **{name: os.fsdecode(b"/\xff=1")})[0] == 4
+
+
+def test_bytes_that_are_no_text_never_stop_a_del() -> None:
+    """Only what names the attachment counts."""
+    environ = {**ENVIRON, "CNI_ARGS": os.fsdecode(b"\xff"), "CNI_PATH": os.fsdecode(b"/\xff")}
+    assert _parse("DEL", environ).container == "c-1"
