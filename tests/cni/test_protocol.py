@@ -217,7 +217,10 @@ def test_names_of_an_owner_fit_the_kernel_and_the_file_system(
 @pytest.mark.parametrize("name", ["CNI_ARGS", "CNI_PATH", "CNI_NETNS"])
 def test_bytes_that_are_no_text_are_code_4_by_name(name: str) -> None:
     """They come out of the environment as lone surrogates, which no JSON and no journal can hold."""
-    assert _error("ADD", **{name: os.fsdecode(b"/\xff=1")})[0] == 4
+    environ = {**ENVIRON, "CNI_COMMAND": "ADD", name: os.fsdecode(b"/\xff=1")}
+    with pytest.raises(OverlayError, match=name) as caught:
+        protocol.parse(environ, json.dumps(CONF).encode())
+    assert caught.value.cni_code == 4
 
 
 def test_bytes_that_are_no_text_never_stop_a_del() -> None:
