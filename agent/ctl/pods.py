@@ -19,7 +19,7 @@ from cni.pods import Lives
 from cni.record import Attachment
 from cni.steps import Steps
 from cni.strays import Stray
-from overlay.errors import BadConfig, NotReady, OverlayError
+from overlay.errors import AddressTaken, BadConfig, NotReady, OverlayError
 from overlay.nodefile import NodePage, read_page
 
 BETWEEN_LOOKS_S = 1.0
@@ -50,7 +50,7 @@ def gc(flags: argparse.Namespace, settings: Config) -> int:
         [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
     )
     if flags.dry_run:
-        print(f"{len(rows)} left over; to take them away: overlayctl gc")
+        print(f"left over: {len(rows)}; to take it away: overlayctl gc")
     return int(failed > 0)
 
 
@@ -159,7 +159,7 @@ def _check(flags: argparse.Namespace, settings: Config) -> int:
     else:
         for fault in faults:
             print(fault)
-        print(f"{len(faults)} faults" if faults else "journals and allocations agree")
+        print(f"faults: {len(faults)}" if faults else "journals and allocations agree")
     return int(bool(faults))
 
 
@@ -208,7 +208,7 @@ def _release(flags: argparse.Namespace, settings: Config) -> int:
         else owner is not None and links.is_attached(owner)
     )
     if alive and not flags.force:
-        raise NotReady(
+        raise AddressTaken(
             f"{target} is in use by {record.pod or place if record else place}, whose pod is alive",
             hint="delete the pod; or take its network away under it: overlayctl ipam release --force …",
         )
