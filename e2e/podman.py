@@ -103,10 +103,9 @@ class Podman:
         """`podman run -d` of a web server that says its name; ``networks`` as ``--network`` takes them."""
         wanted = [word for network in networks for word in ("--network", network)]
         serve = f"echo {name} >/www/index.html; exec httpd -f -p {HTTP_PORT} -h /www"
-        self.must(
-            *("run", "-d", "--name", name, "--cgroup-parent", self.cgroup, "--tmpfs", "/www"),
-            *(*wanted, *options, "--rootfs", self.rootfs, "/bin/sh", "-c", serve),
-        )
+        place = ["--name", name, "--cgroup-parent", self.cgroup, "--tmpfs", "/www"]
+        command = ["--rootfs", str(self.rootfs), "/bin/sh", "-c", serve]
+        self.must("run", "-d", *place, *wanted, *options, *command)
         return PodmanContainer(self, name)
 
     def close(self) -> None:
