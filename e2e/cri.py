@@ -15,13 +15,15 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 
+from e2e.process import CommandFailed
+
 PACKAGE = "runtime.v1"
 _GZIP = b"\x1f\x8b\x08"
 _MOST_PACKED_BYTES = 1 << 19
 _SERVICES = ("RuntimeService", "ImageService")
 
 
-class CriFailed(Exception):
+class CriFailed(CommandFailed):
     """A call was refused; ``details`` is the text that kubelet would log."""
 
     def __init__(self, method: str, code: str, details: str) -> None:

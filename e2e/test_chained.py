@@ -209,7 +209,8 @@ def test_del_without_the_namespace_undoes_the_whole_chain(site: Site) -> None:
 @pytest.mark.parametrize("chain", CHAINS)
 def test_check_passes_while_nothing_has_changed(site: Site, chain: str) -> None:
     """Ours looks at what the last plugin's result says, such as the MAC that tuning set."""
-    attached = site.attach(chain, **(SHAPING if chain == "bandwidth" else {}))
+    # bandwidth 1.1.1 crashes in CHECK of a pod without limits: upstream's.
+    attached = site.attach(chain, **(SHAPING if BANDWIDTH in CHAINS[chain] else {}))
 
     attached.check()
     attached.check()
