@@ -59,6 +59,7 @@ test-e2e: $(STAMP) ## whole nodes, and the demo; root
 check: lint test-unit ## what to run before every commit; no root
 
 demo: setup ## three nodes talk, live; KEEP=1 leaves them running, RUNTIME=containerd runs real containers
+	$(if $(filter-out containerd,$(RUNTIME)),$(error RUNTIME is $(RUNTIME), it may be containerd or nothing))
 	@$(BIN)/python -m e2e.demo$(RUNTIME:%=_%) $(if $(KEEP),--keep)
 
 demo-down: $(STAMP) ## take down kept or crashed labs
