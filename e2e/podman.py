@@ -83,6 +83,7 @@ class Podman:
         options: list[str | Path] = [
             *("--root", self.work / "root", "--runroot", self.work / "run"),
             *("--storage-driver", "vfs", "--tmpdir", self.work / "run" / "libpod"),
+            *("--runtime-flag", f"root={self.work / 'runc'}"),  # else /run/runc
         ]
         environ = {
             "CONTAINERS_CONF": str(self.work / "containers.conf"),
