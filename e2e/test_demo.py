@@ -75,8 +75,12 @@ def test_ctrl_c_takes_everything_down(module: str) -> None:
         said += line
         if line.startswith(("   pod1 on n1", "7.")):
             break
-    demo.send_signal(signal.SIGINT)
-
-    rest = demo.communicate(timeout=60)[0]
-    assert demo.returncode == 130, said + rest
-    assert _left(_work(said)) == []
+    work = _work(said)
+    try:
+        demo.send_signal(signal.SIGINT)
+        rest = demo.communicate(timeout=60)[0]
+        assert demo.returncode == 130, said + rest
+        assert _left(work) == []
+    finally:
+        demo.kill()
+        take_down(work)
