@@ -38,9 +38,7 @@ def clear(work: Path) -> None:
             run(["umount", "--lazy", path])
     for path in netns:
         path.unlink(missing_ok=True)
-    for path in _cgroup_directories(cgroup):
-        with suppress(OSError):
-            path.rmdir()
+    _remove_cgroups(cgroup)
     for path in cached_results(work):
         path.unlink(missing_ok=True)
 
@@ -109,6 +107,18 @@ def _cgroup_directories(cgroup: str) -> list[Path]:
         for directory, _, _ in os.walk(top)
     ]
     return sorted(found, key=lambda path: len(path.parts), reverse=True)
+
+
+def _remove_cgroups(cgroup: str) -> None:
+    """The kernel refuses while a process that was killed is still on its way out."""
+    deadline = time.monotonic() + _END_S
+    while directories := _cgroup_directories(cgroup):
+        for path in directories:
+            with suppress(OSError):
+                path.rmdir()
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
 
 
 def _unlink_shim_sockets(work: Path) -> None:
