@@ -82,9 +82,8 @@ def _left(work: Path) -> list[Path]:
 def test_a_killed_labs_containerd_pods_go() -> None:
     """Shims and containers outlive everything else; so do mounts, cgroups, sockets, cached results."""
     with _killed(_CONTAINERD) as work:
-        notes = list(work.glob("*/*/state/io.containerd.runtime.v2.task/*/*/address"))
-        sockets = [Path(note.read_text().removeprefix("unix://")) for note in notes]
-        assert [path for path in sockets if path.exists()]
+        sockets = leftovers.shim_sockets(work)
+        assert sockets
         assert leftovers.mounts(work)
         assert leftovers.cgroups(work)
         assert leftovers.cached_results(work)
