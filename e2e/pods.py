@@ -69,6 +69,12 @@ class Pod:
     mtu: int = 0
     result: dict[str, Any] = field(default_factory=dict)
 
+    def take(self, result: dict[str, Any]) -> None:
+        """Remember what an ADD has answered, and look at what it has done."""
+        self.result = result
+        self.address = IPv4Address(ip_interface(result["ips"][0]["address"]).ip)
+        self.mtu = int(self.namespace.query("link", "show", "eth0")[0]["mtu"])
+
     def ping(
         self, target: object, *, payload: int = 56, whole: bool = False, count: int = 1
     ) -> Ping:
@@ -101,9 +107,7 @@ class Runtime:
 
     def add(self, pod: Pod, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
         """ADD; ``overrides`` are further keys of the plugin's config. CniFailed if refused."""
-        pod.result = self.call("ADD", pod, stdin=self._config(self.conflist(), overrides))
-        pod.address = IPv4Address(ip_interface(pod.result["ips"][0]["address"]).ip)
-        pod.mtu = int(pod.namespace.query("link", "show", "eth0")[0]["mtu"])
+        pod.take(self.call("ADD", pod, stdin=self._config(self.conflist(), overrides)))
         return pod.result
 
     def delete(self, pod: Pod) -> None:
