@@ -49,13 +49,6 @@ SHAPING = {
     }
 }
 
-# These need CHECK of our own plugin.
-NEEDS_CHECK = (
-    "test_check_passes_while_nothing_has_changed",
-    "test_check_tells_what_was_taken_away",
-    "test_if_check_fails_with_host_ports_it_is_portmaps_own_fault",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Site:

@@ -20,16 +20,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 HOST_PORT = 18088
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
 
-# These need chosen addresses and MACs (CNI_ARGS IP= and MAC=, runtimeConfig.ips) and one pool of
-# addresses per node, whatever the network's name.
-NEEDS_STATIC = (
-    "test_a_chosen_address_is_given",
-    "test_a_chosen_mac_is_given",
-    "test_an_address_that_is_taken_is_refused_and_nothing_leaks",
-    "test_two_networks_at_once",
-    "test_reload_gives_the_same_address_again",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
