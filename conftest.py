@@ -14,7 +14,7 @@ import pytest
 _NEEDS_ROOT = ("contract", "e2e")
 _COMMANDS = (
     *("ip", "bridge", "tc", "nft", "iptables", "etcd", "etcdctl", "ping", "nsenter"),
-    *("containerd", "ctr", "runc", "podman", "conmon", "busybox", "gcc", "go"),
+    *("containerd", "ctr", "runc", "podman", "conmon", "busybox", "gcc", "go", "strace"),
 )
 _FILES = (
     "/usr/lib/cni/portmap",
