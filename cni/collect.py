@@ -108,7 +108,9 @@ def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
                 hint=failures[0].hint or "overlayctl gc --dry-run",
             )
     if request.config.ipam.foreign and not request.config.is_ipam:
-        delegate.call("GC", request.config.given, delegate.environ_of(request), steps)
+        config = delegate.config_without_journal(request, run_dir)
+        if config is not None:
+            delegate.call("GC", config, delegate.environ_of(request), steps)
 
 
 def needs_process(request: Request, run_dir: Path) -> bool:

@@ -65,7 +65,7 @@ def delete(request: Request, run_dir: Path, *, steps: Steps) -> None:
         if not request.config.is_ipam:
             steps.at("veth")
             attach.detach(owner, netns=request.netns, mac=record.mac if record else "")
-            _delete_delegated(request, record, steps)
+            _delete_delegated(request, record, run_dir, steps)
         steps.at("address")
         ipam.release(owner)
 
@@ -179,18 +179,20 @@ def _joined(before: Previous, own: Previous) -> Previous:
     return dataclasses.replace(before, routes=(*before.routes, *own.routes))
 
 
-def _delete_delegated(request: Request, record: Attachment | None, steps: Steps) -> None:
+def _delete_delegated(
+    request: Request, record: Attachment | None, run_dir: Path, steps: Steps
+) -> None:
     """The plugin that gave the addresses is told: the journal's, or without one the configuration's."""
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | None = None
+    environ = delegate.environ_of(request)
     if record and record.delegate:
-        config, environ = record.delegate, delegate.environ_of(request)
+        config = record.delegate
         if not request.path:
             environ = {**environ, "CNI_PATH": record.path}
     elif not record and request.config.ipam.foreign:
-        config, environ = request.config.given, delegate.environ_of(request)
-    else:
-        return
-    delegate.call("DEL", config, environ, steps)
+        config = delegate.config_without_journal(request, run_dir)
+    if config is not None:
+        delegate.call("DEL", config, environ, steps)
 
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:

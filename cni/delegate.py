@@ -18,7 +18,7 @@ from cni.record import Attachment
 from cni.steps import Steps
 from overlay.errors import BadConfig, DelegateFailed, NotReady
 from overlay.model import Family
-from overlay.nodefile import NodePage
+from overlay.nodefile import NodePage, read_page
 
 LONGEST_S = 30.0
 MOST_CONFIG_BYTES = 1 << 18
@@ -47,6 +47,20 @@ def config_for(request: Request, page: NodePage) -> dict[str, Any]:
     if len(msgspec.json.encode(found["ipam"])) > MOST_CONFIG_BYTES:
         raise BadConfig(f"ipam is longer than {MOST_CONFIG_BYTES} bytes")
     return found
+
+
+def config_without_journal(request: Request, run_dir: Path) -> dict[str, Any] | None:
+    """What to tell the IPAM plugin where no journal names its configuration; None: nothing at all.
+
+    The node's subnet may be unknown by now. Since the journal is written before the plugin is asked for
+    anything, nothing is lost if it is not told then; told of a subnet ``usePodCidr`` it would refuse, and
+    with it every further DEL of the pod.
+    """
+    try:
+        return config_for(request, read_page(run_dir))
+    except (NotReady, BadConfig):
+        given = request.config.given
+    return None if _says(given.get("ipam"), frozenset(_POD_CIDR)) else dict(given)
 
 
 def kept(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,6 +156,13 @@ def _failure(kind: str, code: int, answer: Mapping[str, Any] | None) -> Delegate
     return DelegateFailed(
         f"ipam plugin {kind}: {words}", code=number, hint=str(answer.get("details") or "")[:1000]
     )
+
+
+def _says(value: Any, words: frozenset[str]) -> bool:  # noqa: ANN401 - any JSON
+    """Whether one of ``words`` stands somewhere as a subnet."""
+    if isinstance(value, dict):
+        return value.get("subnet") in words or any(_says(item, words) for item in value.values())
+    return isinstance(value, list) and any(_says(item, words) for item in value)
 
 
 def _with_subnets(value: Any, subnets: Mapping[str, str]) -> Any:  # noqa: ANN401 - any JSON
