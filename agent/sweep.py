@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.config import Config
 from agent.pages import rivals
-from cni import collect, health, lock, strays
+from cni import collect, health, lock, strays, unfinished
 from cni.collect import Leftover
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -23,6 +23,7 @@ from cni.pods import Lives
 from cni.record import Attachment
 from cni.steps import Steps
 from cni.strays import Stray
+from cni.unfinished import Unfinished
 from overlay.errors import NotReady, OverlayError
 from overlay.model import Address
 from overlay.nodefile import NodePage, read_page
@@ -41,7 +42,7 @@ class Sweep:
         self._conf_dir: Path = config.cni_conf_dir
         self._interval_s = config.sweep_interval
         self._keep_pages = keep_pages
-        self._before: set[Leftover | Stray] = set()
+        self._before: set[Leftover | Stray | Unfinished] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -70,7 +71,10 @@ class Sweep:
         except NotReady:
             page = None  # no lease: the pods of before are still looked after
         self._watch_conf_dir()
-        found: set[Leftover | Stray] = set(collect.survey(self._run_dir))
+        found: set[Leftover | Stray | Unfinished] = {
+            *collect.survey(self._run_dir),
+            *unfinished.survey(self._run_dir),
+        }
         if page is not None:
             found |= set(strays.survey(self._run_dir, page.bridge))
         for item in found & self._before:
@@ -84,6 +88,8 @@ class Sweep:
                 self.once()
             except (OverlayError, OSError) as error:
                 log.warning("attachments could not be looked after, trying again: %s", error)
+            except Exception:  # a thread that ended here would be missed by nobody for weeks
+                log.exception("attachments could not be looked after, trying again")
 
     def _watch_conf_dir(self) -> None:
         if lost := self._keep_pages():
@@ -97,15 +103,18 @@ class Sweep:
 
     # --- what is left over --------------------------------------------------------------------------
 
-    def _settle(self, item: Leftover | Stray, page: NodePage | None) -> None:
+    def _settle(self, item: Leftover | Stray | Unfinished, page: NodePage | None) -> None:
         try:
             if isinstance(item, Stray):
                 self._settle_stray(item, page)
+            elif isinstance(item, Unfinished):
+                unfinished.remove(item)
+                log.info("taken away: %s", item)
             elif collect.take_away(self._run_dir, item, Steps()):
                 self.collected += 1
                 log.warning("taken away: %s", item)
-        except OverlayError as error:
-            log.warning("%s could not be taken away, trying again: %s", item.place, error)
+        except (OverlayError, OSError) as error:
+            log.warning("%s could not be taken away, trying again: %s", item, error)
 
     def _settle_stray(self, item: Stray, page: NodePage | None) -> None:
         with lock.tried(self._run_dir, item.place) as free:

@@ -11,7 +11,7 @@ from typing import Any
 from agent.config import Config
 from agent.ctl import show
 from cni import attach as links
-from cni import collect, delegate, lock, strays
+from cni import collect, delegate, lock, strays, unfinished
 from cni.collect import Leftover
 from cni.ipam import Ipam, is_address
 from cni.owner import owner_at
@@ -19,6 +19,7 @@ from cni.pods import Lives
 from cni.record import Attachment
 from cni.steps import Steps
 from cni.strays import Stray
+from cni.unfinished import Unfinished
 from overlay.errors import AddressTaken, BadConfig, NotReady, OverlayError
 from overlay.nodefile import NodePage, read_page
 
@@ -70,17 +71,24 @@ def ipam(flags: argparse.Namespace, settings: Config) -> int:
 # --- gc -----------------------------------------------------------------------------------------
 
 
-def _survey(run_dir: Path) -> list[Leftover | Stray]:
+def _survey(run_dir: Path) -> list[Leftover | Stray | Unfinished]:
     page = _page(run_dir)
     dead = (
         []
         if page is None
         else [one for one in strays.survey(run_dir, page.bridge) if not one.netns]
     )
-    return [*collect.survey(run_dir), *dead]
+    return [*collect.survey(run_dir), *dead, *unfinished.survey(run_dir)]
 
 
-def _row(item: Leftover | Stray) -> dict[str, str]:
+def _row(item: Leftover | Stray | Unfinished) -> dict[str, str]:
+    if isinstance(item, Unfinished):
+        return {
+            "attachment": "-",
+            "what": str(item.path),
+            "why": "its writer was killed",
+            "done": "",
+        }
     if isinstance(item, Stray):
         return {
             "attachment": item.place,
@@ -92,14 +100,17 @@ def _row(item: Leftover | Stray) -> dict[str, str]:
     return {"attachment": item.place, "what": what, "why": item.why, "done": ""}
 
 
-def _take_away(run_dir: Path, item: Leftover | Stray) -> tuple[str, bool]:
+def _take_away(run_dir: Path, item: Leftover | Stray | Unfinished) -> tuple[str, bool]:
     try:
+        if isinstance(item, Unfinished):
+            unfinished.remove(item)
+            return "taken away", True
         if isinstance(item, Stray):
             strays.remove(item)
             return "taken away", True
         done = collect.take_away(run_dir, item, Steps())
         return ("taken away", True) if done else ("left: a runtime is at work on it", True)
-    except OverlayError as error:
+    except (OverlayError, OSError) as error:
         return f"failed: {error}", False
 
 
