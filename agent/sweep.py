@@ -137,7 +137,7 @@ class Sweep:
         ipam, lives = Ipam(self._run_dir), Lives.look()
         present: dict[str, tuple[str, ...]] = {}
         for place in ipam.places():
-            record = ipam.record_at(place)
+            record = collect.record_of(ipam, place)
             if self._stop.is_set():
                 return
             if record is None or not record.host_link or lives.pod_is_gone(record):

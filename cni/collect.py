@@ -48,7 +48,7 @@ def survey(run_dir: Path) -> list[Leftover]:
         held.setdefault(place, []).append(address)
     found = []
     for place in ipam.places():
-        record = ipam.record_at(place)
+        record = record_of(ipam, place)
         addresses = tuple(sorted(held.pop(place, [])))
         if record is None:
             if (owner := owner_at(place)) is not None and not attach.is_attached(owner):
@@ -72,6 +72,12 @@ def survey(run_dir: Path) -> list[Leftover]:
     return found
 
 
+def record_of(ipam: Ipam, place: str) -> Attachment | None:
+    """The journal of a place, unless it cannot be read or is another attachment's, whose link it would cost."""
+    record = ipam.record_at(place)
+    return record if record is not None and record.owner.place == place else None
+
+
 def take_away(run_dir: Path, item: Leftover, steps: Steps) -> bool:
     """Take one leftover away, unless a verb is at work on it or it is another one by now.
 
@@ -82,7 +88,7 @@ def take_away(run_dir: Path, item: Leftover, steps: Steps) -> bool:
     with lock.tried(run_dir, item.place) as free:
         if not free:
             return False
-        record = ipam.record_at(item.place)
+        record = record_of(ipam, item.place)
         if record is not None and record.created != item.made:
             return False
         _remove(ipam, item.place, record, steps)
@@ -116,7 +122,7 @@ def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
 def needs_process(request: Request, run_dir: Path) -> bool:
     """Whether a record of the network names another IPAM plugin."""
     ipam = Ipam(run_dir)
-    records = (ipam.record_at(place) for place in _places_of(request.config.name, ipam))
+    records = (record_of(ipam, place) for place in _places_of(request.config.name, ipam))
     return any(record is not None and record.delegate for record in records)
 
 
@@ -126,7 +132,7 @@ def _collect(
     ipam, lives = Ipam(run_dir), Lives.look()
     spared = {Owner(request.config.name, *pair).place for pair in valid}
     for place in _places_of(request.config.name, ipam):
-        record = ipam.record_at(place)
+        record = record_of(ipam, place)
         proven = record is None or lives.pod_is_gone(record)
         if place in spared or not (proven or valid):
             continue
@@ -135,10 +141,22 @@ def _collect(
                 _remove(ipam, place, record, steps)
         except OverlayError as error:
             yield error
-    network = bounded(request.config.name)
-    known = {*ipam.places(), *spared}
-    for place in {one for one in ipam.held().values() if one.startswith(f"{network}/")} - known:
-        ipam.release_at(place)
+    yield from _release_unrecorded(request, run_dir, spared)
+
+
+def _release_unrecorded(
+    request: Request, run_dir: Path, spared: set[str]
+) -> Iterator[OverlayError]:
+    """Allocations without an attachment, unless an ADD is just about to write its journal."""
+    ipam, network = Ipam(run_dir), bounded(request.config.name)
+    held = {place for place in ipam.held().values() if place.startswith(f"{network}/")}
+    for place in sorted(held - spared):
+        try:
+            with lock.tried(run_dir, place) as free:
+                if free and place not in ipam.places():
+                    ipam.release_at(place)
+        except OverlayError as error:
+            yield error
 
 
 def _places_of(name: str, ipam: Ipam) -> list[str]:

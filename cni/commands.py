@@ -197,6 +197,6 @@ def _delete_delegated(
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:
     """Free what a failed ADD took, unless its link is still there: then a DEL must find it all."""
-    with suppress(OverlayError):
+    with suppress(OverlayError, OSError):  # the first error is the one to tell
         if not attach.is_attached(owner):
             ipam.release(owner)

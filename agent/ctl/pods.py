@@ -139,7 +139,7 @@ def _allocations(run_dir: Path) -> Iterator[dict[str, Any]]:
     store, lives = Ipam(run_dir), Lives.look()
     held = store.held()
     for address in sorted(held, key=lambda text: (":" in text, ipaddress.ip_address(text))):
-        record = store.record_at(held[address])
+        record = collect.record_of(store, held[address])
         owner = record.owner if record else owner_at(held[address])
         yield {
             "address": address,
@@ -178,7 +178,7 @@ def _faults(run_dir: Path) -> Iterator[str]:
     store, page = Ipam(run_dir), _page(run_dir)
     held, places = store.held(), store.places()
     for place in places:
-        record = store.record_at(place)
+        record = collect.record_of(store, place)
         if record is None:
             yield f"the record of {place} cannot be read; look: cat {store.records}/{place}.json"
             continue
@@ -212,7 +212,7 @@ def _foreign(store: Ipam) -> Iterator[str]:
 def _release(flags: argparse.Namespace, settings: Config) -> int:
     store, target = Ipam(settings.run_dir), flags.target
     place = _place_of(store, target)
-    record, owner = store.record_at(place), owner_at(place)
+    record, owner = collect.record_of(store, place), owner_at(place)
     alive = (
         not Lives.look().pod_is_gone(record)
         if record

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,14 @@ class Faulty:
             for path in (self.node.run_dir / room).rglob("*")
             if (path.is_symlink() or not path.is_dir()) and path.name not in HINTS
         )
+
+    def wait_for_links(self, count: int) -> None:
+        """The kernel ends a namespace, and the links in it, a moment after its last user is gone."""
+        for _ in range(500):
+            if len(self.links()) == count:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"wanted {count}: {self.links()}")
 
     def links(self) -> list[str]:
         """Host ends of pods."""

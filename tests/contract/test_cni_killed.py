@@ -125,6 +125,7 @@ def test_without_a_del_the_agent_or_an_operator_clears_what_killed_calls_left(
             for _ in points(attempt, least=SURE[verb].get(call, 0)):
                 living.add()
         living.check(*dead)
+    faulty.wait_for_links(len(living.pods))
     if cleaner == "sweep":
         swept = faulty.sweep()
         assert swept.faults == {}
