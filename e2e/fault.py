@@ -1,4 +1,4 @@
-"""A daemon of a lab that is killed at the N-th of its system calls of one kind, by strace(1) from outside."""
+"""A daemon of a lab whose N-th system call of one kind is tampered with, by strace(1) from outside."""
 
 import os
 import signal
@@ -12,14 +12,15 @@ from e2e.node import wait_for
 
 
 @contextmanager
-def killed_at(pid: int, call: str, number: int) -> Iterator[None]:
-    """Within the block each of the process's threads may make ``number - 1`` such calls, none more.
+def tampered(pid: int, fault: str) -> Iterator[None]:
+    """Within the block a fault such as ``rename:signal=KILL:when=2`` or ``sendto:delay_enter=500000``.
 
     The counts are each thread's own: a request that is served by a thread of its own starts at nothing.
     """
+    call = fault.partition(":")[0]
     with tempfile.NamedTemporaryFile(prefix="overlay-strace-") as log:
         words = ["strace", "-f", "-qq", "-o", log.name, "-e", f"trace={call}"]
-        words += ["-e", f"inject={call}:signal=KILL:when={number}", "-p", str(pid)]
+        words += ["-e", f"inject={fault}", "-p", str(pid)]
         strace = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

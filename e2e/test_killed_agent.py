@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from e2e import netns
-from e2e.fault import killed_at
+from e2e.fault import tampered
 from e2e.lab import Lab
 from e2e.netns import difference, picture
 from e2e.node import Node, wait_for
@@ -66,7 +66,7 @@ def _points(
             act = node.runtime.delete
         agent = node.pid
         assert agent is not None
-        with killed_at(agent, call, number):
+        with tampered(agent, f"{call}:signal=KILL:when={number}"):
             failed = _refusal(act, pod)
         if failed is None:
             assert number > SURE[verb][call], f"only {number - 1} points"
