@@ -13,8 +13,8 @@ from pathlib import Path
 
 _PAGE = re.compile(r"\..{1,100}\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Of `overlay.nodefile.write_atomic`."""
-_HINT = re.compile(r"\.last-V[46]\.[0-9]+\.[0-9a-f]{8}")
-"""Of `cni.ipam`, for the address given last."""
+_FRESH = re.compile(r"\.tmp-.{1,100}-[0-9a-f]{12}", re.DOTALL)
+"""Of `cni.ipam`, for a journal and for the address given last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ def survey(run_dir: Path) -> list[Unfinished]:
     records = run_dir / "attachments"
     found = [
         *_named(run_dir, _PAGE),
-        *_named(run_dir / "ipam", _HINT),
-        *(path for name in _names(records) for path in _named(records / name, _PAGE)),
+        *_named(run_dir / "ipam", _FRESH),
+        *(path for name in _names(records) for path in _named(records / name, _FRESH)),
     ]
     return [Unfinished(path) for path in found]
 

@@ -50,7 +50,7 @@ def test_the_executable_is_answered_while_its_request_still_hangs(
     run_dir, space = faulty.node.run_dir, faulty.node.space
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    program = install.install(bin_dir, run_dir=str(run_dir))
+    program, _ = install.install(bin_dir, run_dir=str(run_dir))
     server = Server(
         run_dir / "cni.sock",
         cni=lambda environ, stdin, steps: run_inside(

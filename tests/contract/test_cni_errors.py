@@ -36,7 +36,6 @@ def faulty(space: Path, tmp_path: Path) -> Faulty:
         ("mkdir", "EROFS", {AGAIN}, FROM_THEN_ON),
         ("symlink", "ENOSPC", {AGAIN}, FROM_THEN_ON),
         ("rename", "ENOSPC", {AGAIN}, FROM_THEN_ON),
-        ("fchmod", "EIO", {AGAIN}, FROM_THEN_ON),
         ("sendto", "ENOBUFS", {AGAIN}, ""),
         ("sendto", "EPERM", {AGAIN, 100}, ""),
     ],
