@@ -21,9 +21,9 @@ from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-WITH_AGENT, WITHOUT = 110, 30
+WITH_AGENT, WITHOUT = 110, 20
 """As many as kubelet lets a node have; fewer where each is a Python start of its own."""
-MUTATIONS, MUTATIONS_ALONE = 300, 30
+MUTATIONS, MUTATIONS_ALONE = 250, 20
 SEED = 20240229
 
 
