@@ -31,6 +31,8 @@ CNI_MAGIC, CTL_MAGIC = b"overlay-cni/1\0", b"overlay-ctl/1\0"
 MOST_BYTES = 8 << 20
 MOST_AT_ONCE = 256
 MOST_IDLE = 16
+NO_DESCRIPTORS_S = 0.1
+"""Pause after an accept(2) that failed for want of descriptors or memory."""
 READ_TIMEOUT_S = 10.0
 WANTED_VARIABLES = ("CNI_", "TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
@@ -154,8 +156,11 @@ class Server:
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
-                return  # closed
+            except OSError as error:
+                if self._closed.wait(NO_DESCRIPTORS_S):
+                    return
+                log.warning("no connection can be taken, trying again: %s", error)
+                continue
             self._workers.taken()
             self._serve(client)
             if not self._workers.stay():

@@ -17,6 +17,7 @@ from cni.steps import Steps
 from overlay.errors import (
     BadEnvironment,
     ForeignObject,
+    KernelBusy,
     KernelRefused,
     NotReady,
     OverlayError,
@@ -113,7 +114,11 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
                 f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
             )
         steps.at("veth")
-        _make(host, link, netns, bridge.index)
+        try:
+            _make(host, link, netns, bridge.index)
+        except KernelBusy:  # its answer may have been lost, and the pair be there
+            _take_back(link.owner)
+            raise
         undo.callback(_take_back, link.owner)
         _all_or_nothing(host, _host_end(link.owner))
         steps.at("pod")

@@ -28,6 +28,7 @@ from overlay.nodefile import NodeFamily
 HINT_NAME = ".last-"
 MOST_CANDIDATES = 1 << 16
 """An IPv6 subnet is never walked whole."""
+_LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR)
 """What readlink(2) says of a name that is no allocation: absent, no link, or a corrupt record's."""
 
@@ -49,10 +50,12 @@ class Ipam:
     def record_at(self, place: str) -> Attachment | None:
         """The same by place."""
         try:
-            with open(self._record(place), "rb", buffering=0) as file:
-                return record.decode(file.read(record.MOST_BYTES))
+            descriptor = os.open(self._record(place), _LOOK)  # a pipe of that name must not hold us
+            with open(descriptor, "rb", buffering=0) as file:
+                found = record.decode(file.read(record.MOST_BYTES) or b"")
         except OSError:
             return None
+        return found if found is None or found.owner.place == place else None
 
     def places(self) -> list[str]:
         """The place of every journal, readable or not."""
@@ -60,6 +63,8 @@ class Ipam:
         with contextlib.suppress(OSError):
             for network in sorted(os.listdir(self.records)):
                 with contextlib.suppress(OSError):
+                    if (self.records / network).is_symlink():
+                        continue  # what is behind it is not ours
                     names = sorted(os.listdir(self.records / network))
                     found += [
                         f"{network}/{name.removesuffix('.json')}"
@@ -169,8 +174,8 @@ class Ipam:
 
     def release_at(self, place: str, known: Attachment | None = None) -> None:
         """The same by place."""
-        names = known.addresses if known and known.addresses else self._all_names()
         with _writable(self.addresses):
+            names = known.addresses if known and known.addresses else self._all_names()
             for name in names:
                 _free(self._base, name.partition("/")[0], place)
             _unlink(self._record(place))
@@ -208,7 +213,10 @@ class Ipam:
         fresh = _fresh(hint)
         with contextlib.suppress(OSError):
             os.symlink(str(int(address)), fresh)
-            os.rename(fresh, hint)
+            try:
+                os.rename(fresh, hint)
+            except OSError:
+                _unlink(fresh)
 
 
 def usable(family: NodeFamily) -> tuple[int, int]:

@@ -193,9 +193,12 @@ class Netlink:
 
 def open_socket(groups: Sequence[int] = ()) -> socket.socket:
     """A NETLINK_ROUTE socket in the calling thread's namespace, subscribed to ``groups``."""
-    sock = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-    )
+    try:
+        sock = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+    except OSError as error:  # EMFILE, ENFILE, ENOMEM
+        raise KernelBusy(f"no netlink socket can be opened: {error.strerror}") from error
     try:
         try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)

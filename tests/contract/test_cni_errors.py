@@ -37,6 +37,8 @@ def faulty(space: Path, tmp_path: Path) -> Faulty:
         ("symlink", "ENOSPC", {AGAIN}, FROM_THEN_ON),
         ("rename", "ENOSPC", {AGAIN}, FROM_THEN_ON),
         ("sendto", "ENOBUFS", {AGAIN}, ""),
+        ("socket", "EMFILE", {AGAIN}, ""),
+        ("recvfrom", "ENOBUFS", {AGAIN}, ""),
     ],
 )
 def test_an_add_that_is_refused_something_leaves_nothing(
@@ -81,6 +83,7 @@ def test_an_add_that_is_refused_something_leaves_nothing(
         ("unlink", "EROFS", FROM_THEN_ON),
         ("unlink", "EIO", ""),
         ("readlink", "EIO", FROM_THEN_ON),
+        ("socket", "EMFILE", FROM_THEN_ON),
         ("sendto", "ENOBUFS", ""),
         ("recvfrom", "ENOBUFS", ""),
     ],

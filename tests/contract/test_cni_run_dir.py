@@ -80,6 +80,7 @@ SPOILED_RECORDS: dict[str, Callable[[Path], None]] = {
     "2 MiB": _bytes(_record("c1", pod="x" * (2 << 20))),
     "deep": _bytes(b"[" * 100_000),
     "a directory": _directory,
+    "a pipe": os.mkfifo,
     "dangling": _link_to("nowhere"),
     "a loop": _link_to("c1@eth0.json"),
     "another's": _bytes(_record("living")),
@@ -224,7 +225,6 @@ def test_foreign_things_among_the_addresses_are_kept_and_passed_over(
         (room, kind)
         for room in ("ipam", "attachments", "attachments/overlay", "attachments.lock")
         for kind in ("a file", "a directory", "dangling", "a loop")
-        if (room, kind) != ("ipam", "a loop")
     ],
 )
 def test_a_room_that_is_something_else_is_named(
@@ -249,3 +249,25 @@ def test_a_room_that_is_something_else_is_named(
     assert gone.get("code", 0) in (0, 11)
     assert not faulty.attached("c1")
     _everything(faulty, pod)
+
+
+def test_a_network_that_is_a_link_is_not_followed(faulty: Faulty, tmp_path: Path) -> None:
+    """What is behind it is not ours, and stays."""
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/x@eth0.json").write_text("keep me")
+    (faulty.node.run_dir / "attachments").mkdir()
+    (faulty.node.run_dir / "attachments/evil").symlink_to(tmp_path / "foreign")
+
+    faulty.sweep()
+
+    assert (tmp_path / "foreign/x@eth0.json").exists()
+
+
+def test_a_hint_that_cannot_be_replaced_leaves_no_litter(faulty: Faulty, pod: Path) -> None:
+    """A directory stands where the address given last is noted: addresses are given all the same."""
+    (faulty.node.run_dir / "ipam/.last-V4").mkdir(parents=True)
+
+    assert "ips" in faulty.call("ADD", pod, "c1")
+    assert faulty.call("DEL", pod, "c1") == {}
+
+    assert os.listdir(faulty.node.run_dir / "ipam") == [".last-V4"]
