@@ -38,7 +38,7 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: S
     wanted = wishes.read(request, page.families)
     if wanted.left:
         steps.notes["left_to_chained_plugins"] = ",".join(wanted.left)
-    before = previous.read(request.config.previous or {})
+    before = _before(request)
     if before.interface(request.ifname, request.netns) is not None:
         raise KernelRefused(
             f"prevResult already has an interface {request.ifname} in the pod", errno=errno.EEXIST
@@ -51,7 +51,8 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: S
             agreement.check(request.config, page, run_dir)
             result = _attach(draft, request, page, ipam, wanted, undo=undo, steps=steps)
         undo.pop_all()
-    return dataclasses.replace(result, dns=wanted.dns, before=_joined(before, result.before))
+    dns = {**result.dns, **wanted.dns}
+    return dataclasses.replace(result, dns=dns, before=_joined(before, result.before))
 
 
 def delete(request: Request, run_dir: Path, *, steps: Steps) -> None:
@@ -76,8 +77,7 @@ def needs_process(request: Request, run_dir: Path) -> bool:
         return False
     ipam = Ipam(run_dir)
     if request.verb is Verb.DEL:
-        record = ipam.record(request.owner)
-        return bool(record.delegate) if record else request.config.ipam.foreign
+        return _delegate_of(request, ipam.record(request.owner)) is not None
     return request.config.ipam.foreign
 
 
@@ -133,6 +133,7 @@ def _attach(
         ),
         addresses=tuple(dataclasses.replace(item, interface=2) for item in given.addresses),
         routes=given.routes,
+        dns=given.dns,
     )
 
 
@@ -175,22 +176,33 @@ def _draft(request: Request, now: float) -> Attachment:
     )
 
 
+def _before(request: Request) -> Previous:
+    """What plugins before us did. Asked for addresses alone, it is the asking plugin's to pass on."""
+    if request.config.is_ipam or request.config.previous is None:
+        return Previous()
+    return previous.read(request.config.previous, unstated=request.config.version)
+
+
 def _joined(before: Previous, own: Previous) -> Previous:
     return dataclasses.replace(before, routes=(*before.routes, *own.routes))
 
 
 def _delete_delegated(request: Request, record: Attachment | None, steps: Steps) -> None:
-    """The plugin that gave the addresses is told: the journal's, or without one the configuration's."""
-    config: Mapping[str, Any]
-    if record and record.delegate:
-        config, environ = record.delegate, delegate.environ_of(request)
-        if not request.path:
-            environ = {**environ, "CNI_PATH": record.path}
-    elif not record and request.config.ipam.foreign:
-        config, environ = request.config.given, delegate.environ_of(request)
-    else:
+    """The plugin that gave the addresses is told."""
+    config, environ = _delegate_of(request, record), delegate.environ_of(request)
+    if config is None:
         return
+    if record is not None and not request.path:
+        environ = {**environ, "CNI_PATH": record.path}
     delegate.call("DEL", config, environ, steps)
+
+
+def _delegate_of(request: Request, record: Attachment | None) -> Mapping[str, Any] | None:
+    """By the journal. Where that is lost, or was written again without knowing, by the configuration."""
+    if record is not None and record.delegate:
+        return record.delegate
+    unknown = record is None or not record.created
+    return request.config.given if unknown and request.config.ipam.foreign else None
 
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:

@@ -21,6 +21,8 @@ from overlay.model import Family
 from overlay.nodefile import NodePage
 
 LONGEST_S = 30.0
+LONGEST_STATUS_S = 5.0
+"""Runtimes ask for STATUS every few seconds, and hold a lock meanwhile."""
 MOST_CONFIG_BYTES = 1 << 18
 """What of it goes into the journal; an IPAM configuration of 256 KiB is none."""
 _POD_CIDR = {"usePodCidr": Family.V4, "usePodCidrIPv6": Family.V6}
@@ -44,14 +46,20 @@ def config_for(request: Request, page: NodePage) -> dict[str, Any]:
         **given,
         "ipam": _with_subnets(given.get("ipam", {}), subnets),
     }
-    if len(msgspec.json.encode(found["ipam"])) > MOST_CONFIG_BYTES:
+    if len(msgspec.json.encode(kept(found))) > MOST_CONFIG_BYTES:
         raise BadConfig(f"ipam is longer than {MOST_CONFIG_BYTES} bytes")
     return found
 
 
 def kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of it a DEL needs; pods' annotations stay out of the journal."""
-    return {key: config[key] for key in ("cniVersion", "name", "type", "ipam") if key in config}
+    """What of it a DEL needs; pods' annotations stay out of the journal.
+
+    host-local refuses a DEL without ranges, and those may have come with runtimeConfig.
+    """
+    found = {key: config[key] for key in ("cniVersion", "name", "type", "ipam") if key in config}
+    runtime = config.get("runtimeConfig") or {}
+    ranges = {key: value for key, value in runtime.items() if key.lower() == "ipranges"}
+    return {**found, "runtimeConfig": ranges} if ranges else found
 
 
 def environ_of(request: Request) -> Mapping[str, str]:
@@ -97,8 +105,8 @@ def call(
             [program],
             input=json.dumps(config).encode(),
             stdout=subprocess.PIPE,
-            env={"PATH": os.environ.get("PATH", os.defpath), **environ, "CNI_COMMAND": verb},
-            timeout=min(LONGEST_S, max(steps.left_s, 0.1)),
+            env={**_surroundings(), **environ, "CNI_COMMAND": verb},
+            timeout=min(_most_s(verb), max(steps.left_s, 0.1)),
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -111,6 +119,16 @@ def call(
     if done.returncode == 0 and answer is not None:
         return answer
     raise _failure(kind, done.returncode, answer)
+
+
+def _surroundings() -> Mapping[str, str]:
+    """The environment that we were started in, without our own settings: an agent's may hold a password."""
+    given = {key: value for key, value in os.environ.items() if not key.startswith("OVERLAY_")}
+    return {"PATH": os.defpath, **given}
+
+
+def _most_s(verb: str) -> float:
+    return LONGEST_STATUS_S if verb == "STATUS" else LONGEST_S
 
 
 def _look_up(kind: str, path: str) -> Path:
