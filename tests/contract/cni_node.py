@@ -1,6 +1,7 @@
 """A node as the agent leaves it, in a namespace of its own, and CNI calls into it as a runtime makes them."""
 
 import json
+import time
 from collections.abc import Mapping
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -12,7 +13,7 @@ from cni.standing import READY, Standing
 from cni.steps import Steps
 from overlay.netlink.namespace import run_inside
 from overlay.nodefile import NodeFamily, NodePage, write_pages
-from tests.contract.spaces import ip
+from tests.contract.spaces import inside, ip
 
 V4 = NodeFamily(ip_interface("10.5.1.1/24"), ip_network("10.5.0.0/16"))
 V6 = NodeFamily(ip_interface("fd00:5:0:1::1/64"), ip_network("fd00:5::/48"))
@@ -42,6 +43,7 @@ class Node:
         for family in families:
             nodad = ["nodad"] if family.gateway.version == 6 else []
             ip(space, "address", "add", str(family.gateway), "dev", "overlay0", *nodad)
+        inside(space, "nft", "add table inet overlay")
         # A bridge's first carrier brings a kernel route of its own: have it before the test.
         ip(space, "link", "add", "w0", "type", "veth", "peer", "name", "w1")
         ip(space, "link", "set", "w1", "up")
@@ -110,6 +112,14 @@ class Node:
         """Host ends of pods."""
         names = [link["ifname"] for link in shown(self.space, "link show")]
         return [name for name in names if name.startswith("ovl") and name != "overlay0"]
+
+    def settle(self, ends: int) -> None:
+        """Wait until that many host ends are left: the kernel takes a dead namespace's away by and by."""
+        for _ in range(500):
+            if len(self.links()) == ends:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"there are {self.links()}, not {ends} host ends")
 
     def left(self) -> tuple[list[str], list[str]]:
         """Host ends of pods; allocations and journals."""
