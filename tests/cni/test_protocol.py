@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni import protocol
-from cni.owner import LONGEST_ALIAS, Owner
+from cni import netconf, protocol
+from cni.owner import LONGEST_ALIAS, Owner, owner_at
 from cni.protocol import VERSIONS, Verb
 from overlay.errors import OverlayError
 
@@ -222,3 +222,19 @@ def test_names_of_an_owner_fit_the_kernel_and_the_file_system(
     assert len(owner.name) <= 215
     assert len(owner.host_link) == 15
     assert len(owner.alias) <= LONGEST_ALIAS
+
+
+@pytest.mark.row("38")
+@given(
+    st.from_regex(netconf.NAME, fullmatch=True),
+    st.from_regex(netconf.NAME, fullmatch=True),
+    st.from_regex(netconf.IFNAME, fullmatch=True),
+)
+def test_an_owner_is_read_from_its_place_or_not_at_all(
+    network: str, container: str, ifname: str
+) -> None:
+    """Never as somebody else, whatever the interface is called: the sweep proves by it who has no link."""
+    owner = Owner(network, container, ifname)
+    assert owner_at(owner.place) in (owner, None)
+    if "sha256-" not in owner.place:
+        assert owner_at(owner.place) == owner
