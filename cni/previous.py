@@ -70,7 +70,7 @@ def read(
     ips = tuple(_ip(item, len(interfaces), whose) for item in _objects(given, "ips", whose))
     routes = _objects(given, "routes", whose)
     for item in routes:
-        _check_destination(item.get("dst"), whose)
+        _check_route(item, whose)
     return Previous(interfaces, ips, routes, dns, _more(given))
 
 
@@ -88,7 +88,7 @@ def _of_the_oldest(given: Mapping[str, Any], dns: Mapping[str, Any], whose: str)
             )
             routes += _objects(item, "routes", f"{whose}.{key}")
     for route in routes:
-        _check_destination(route.get("dst"), whose)
+        _check_route(route, whose)
     return Previous((), tuple(ips), tuple(routes), dns, _more(given))
 
 
@@ -106,10 +106,10 @@ def _objects(given: Mapping[str, Any], key: str, whose: str) -> tuple[Mapping[st
 
 def _ip(item: Mapping[str, Any], interfaces: int, whose: str) -> Mapping[str, Any]:
     try:
-        ipaddress.ip_interface(item["address"])
+        ipaddress.ip_interface(_text(item.get("address")))
         if item.get("gateway") is not None:
-            ipaddress.ip_address(item["gateway"])
-    except (KeyError, ValueError, TypeError) as error:
+            ipaddress.ip_address(_text(item["gateway"]))
+    except ValueError as error:
         raise BadConfig(f"{whose}.ips has {show(item)}, which is no address") from error
     place = item.get("interface")
     if place is not None and not (type(place) is int and 0 <= place < interfaces):
@@ -117,8 +117,21 @@ def _ip(item: Mapping[str, Any], interfaces: int, whose: str) -> Mapping[str, An
     return {key: value for key, value in item.items() if key != "version" and value is not None}
 
 
-def _check_destination(dst: object, whose: str) -> None:
+def _check_route(route: Mapping[str, Any], whose: str) -> None:
+    dst, gateway = route.get("dst"), route.get("gw")
     try:
-        ipaddress.ip_network(str(dst), strict=False)
+        ipaddress.ip_network(_text(dst), strict=False)
     except ValueError as error:
         raise BadConfig(f"{whose}.routes has dst {show(dst)}, which is no network") from error
+    try:
+        if gateway is not None:
+            ipaddress.ip_address(_text(gateway))
+    except ValueError as error:
+        raise BadConfig(f"{whose}.routes has gw {show(gateway)}, which is no address") from error
+
+
+def _text(value: object) -> str:
+    """A number would be an address, too, for Python."""
+    if not isinstance(value, str):
+        raise ValueError("not text")
+    return value

@@ -87,10 +87,10 @@ def test_ranges_of_the_runtime_are_there_at_a_del_by_the_journal(
     node: Node, tmp_path: Path
 ) -> None:
     """The configuration has changed, the namespace and the interface are gone, CNI_PATH is empty."""
-    ranges = [[{"subnet": "10.5.1.0/24"}]]
+    ranges = [[{"subnet": "10.5.1.0/24", "rangeStart": "10.5.1.100"}]]
     with spaces.namespace() as pod:
         node.add(pod, cniVersion=V, ipam=_host_local(tmp_path), runtimeConfig={"ipRanges": ranges})
-    assert _theirs(tmp_path) == ["10.5.1.2"]
+    assert _theirs(tmp_path) == ["10.5.1.100"]
     node.settle(0)
     assert node.call("DEL", "", environ={"CNI_PATH": ""}) == {}
     assert (node.left(), _theirs(tmp_path)) == (NOTHING, [])
