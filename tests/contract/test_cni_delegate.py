@@ -108,25 +108,29 @@ def test_without_a_record_the_configuration_says_whom_to_tell(
     assert (node.left(), _theirs(tmp_path)) == (NOTHING, [])
 
 
+USELESS: dict[str, tuple[object, int, str]] = {
+    "elsewhere": (
+        {**GOOD, "ips": [{"address": "10.9.0.7/24"}]},
+        7,
+        "which no other node could reach",
+    ),
+    "none": ({**GOOD, "ips": []}, 7, "gave no address"),
+    "gateway": ({**GOOD, "ips": [{"address": "10.5.1.1/24"}]}, 100, "10.5.1.1 cannot be a pod's"),
+    "no list": ({**GOOD, "ips": 5}, 7, "ipam plugin odd.ips is 5"),
+    "version": ({**GOOD, "cniVersion": "8"}, 7, "ipam plugin odd.cniVersion"),
+    "text": ("no JSON", 100, "printed what is no JSON object"),
+    "array": ("[1]", 100, "printed what is no JSON object"),
+    "silence": ("", 7, "gave no address"),
+}
+
+
 @pytest.mark.row("29", "67")
-@pytest.mark.parametrize(
-    ("answer", "code", "words"),
-    [
-        ({**GOOD, "ips": [{"address": "10.9.0.7/24"}]}, 7, "which no other node could reach"),
-        ({**GOOD, "ips": []}, 7, "gave no address"),
-        ({**GOOD, "ips": [{"address": "10.5.1.1/24"}]}, 100, "10.5.1.1 cannot be a pod's"),
-        ({**GOOD, "ips": 5}, 7, "ipam plugin odd.ips is 5"),
-        ({**GOOD, "cniVersion": "8"}, 7, "ipam plugin odd.cniVersion"),
-        ("no JSON", 100, "printed what is no JSON object"),
-        ("[1]", 100, "printed what is no JSON object"),
-        ("", 7, "gave no address"),
-    ],
-    ids=["elsewhere", "none", "gateway", "no list", "version", "text", "array", "silence"],
-)
+@pytest.mark.parametrize("case", USELESS)
 def test_an_answer_of_no_use_is_given_back(
-    node: Node, pod: Path, tmp_path: Path, answer: object, code: int, words: str
+    node: Node, pod: Path, tmp_path: Path, case: str
 ) -> None:
     """Refused with the reason, the plugin is told by a DEL, and nothing of ours is left."""
+    answer, code, words = USELESS[case]
     odd = plugin(tmp_path / "bin", "odd", answer=answer)
     error = node.call(
         "ADD", pod, cniVersion=V, ipam={"type": "odd"}, environ=_path(odd.parent, PLUGINS)

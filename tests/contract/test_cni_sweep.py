@@ -217,24 +217,17 @@ def test_a_host_end_whose_pod_is_gone_goes_and_others_links_stay(
 
 
 @pytest.mark.row("R17", "R13")
-@pytest.mark.parametrize(
-    ("bend", "words"),
-    [
-        ("link set {host} down", "is down"),
-        ("link set {host} nomaster", "is not in bridge overlay0"),
-        ("link set {host} nomaster down", "is not in bridge overlay0"),
-    ],
-)
+@pytest.mark.parametrize("bend", ["down", "nomaster", "nomaster down"])
 def test_the_hosts_side_is_put_right(
-    node: Node, pod: Path, sweep: Sweeper, caplog: pytest.LogCaptureFixture, bend: str, words: str
+    node: Node, pod: Path, sweep: Sweeper, caplog: pytest.LogCaptureFixture, bend: str
 ) -> None:
     """At the first look, and said once."""
     node.add(pod)
-    ip(node.space, *bend.format(host=OWNER.host_link).split())
+    ip(node.space, "link", "set", OWNER.host_link, *bend.split())
     for _ in range(2):
         sweep[1]()
     assert (sweep[0].mended, sweep[0].faults) == (1, {})
-    assert caplog.text.count(words) == 1
+    assert caplog.text.count("is down" if bend == "down" else "is not in bridge overlay0") == 1
     inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
 
 
