@@ -103,7 +103,8 @@ def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
         failures += _collect(request, run_dir, valid, steps)
     if request.config.ipam.foreign and not request.config.is_ipam:
         try:
-            delegate.call("GC", request.config.given, delegate.environ_of(request), steps)
+            config = delegate.config_to_undo(request, run_dir)
+            delegate.call("GC", config, delegate.environ_of(request), steps)
         except OverlayError as error:
             if not failures:
                 raise

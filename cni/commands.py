@@ -7,10 +7,9 @@ that follow from the request alone and the allocations that point to it.
 
 import dataclasses
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,7 @@ from cni.record import RECORD_VERSION, Attachment
 from cni.results import Interface, Result
 from cni.steps import Steps
 from cni.wishes import Wishes
-from overlay.errors import KernelRefused, OverlayError
+from overlay.errors import BadConfig, KernelRefused, OverlayError
 from overlay.nodefile import NodePage
 
 
@@ -66,7 +65,7 @@ def delete(request: Request, run_dir: Path, *, steps: Steps) -> None:
         if not request.config.is_ipam:
             steps.at("veth")
             attach.detach(owner, netns=request.netns, mac=record.mac if record else "")
-            _delete_delegated(request, record, steps)
+            _delete_delegated(request, record, run_dir, steps)
         steps.at("address")
         ipam.release(owner)
 
@@ -77,7 +76,7 @@ def needs_process(request: Request, run_dir: Path) -> bool:
         return False
     ipam = Ipam(run_dir)
     if request.verb is Verb.DEL:
-        return _delegate_of(request, ipam.record(request.owner)) is not None
+        return _is_delegated(request, ipam.record(request.owner))
     return request.config.ipam.foreign
 
 
@@ -112,6 +111,7 @@ def _attach(
         )
         if request.config.ipam.foreign:
             given = addresses.delegated(request, page, ipam, draft, undo=undo, steps=steps)
+            _see_that_wishes_are_met(wanted, given)
             draft = ipam.record(request.owner) or draft
         else:
             given = addresses.own(request.owner, page, ipam, wanted, steps)
@@ -187,22 +187,35 @@ def _joined(before: Previous, own: Previous) -> Previous:
     return dataclasses.replace(before, routes=(*before.routes, *own.routes))
 
 
-def _delete_delegated(request: Request, record: Attachment | None, steps: Steps) -> None:
-    """The plugin that gave the addresses is told."""
-    config, environ = _delegate_of(request, record), delegate.environ_of(request)
-    if config is None:
+def _delete_delegated(
+    request: Request, record: Attachment | None, run_dir: Path, steps: Steps
+) -> None:
+    """The plugin that gave the addresses is told: the journal's, or the configuration's."""
+    if not _is_delegated(request, record):
         return
+    environ = delegate.environ_of(request)
     if record is not None and not request.path:
         environ = {**environ, "CNI_PATH": record.path}
-    delegate.call("DEL", config, environ, steps)
+    known = record.delegate if record is not None else {}
+    delegate.call("DEL", known or delegate.config_to_undo(request, run_dir), environ, steps)
 
 
-def _delegate_of(request: Request, record: Attachment | None) -> Mapping[str, Any] | None:
+def _is_delegated(request: Request, record: Attachment | None) -> bool:
     """By the journal. Where that is lost, or was written again without knowing, by the configuration."""
     if record is not None and record.delegate:
-        return record.delegate
-    unknown = record is None or not record.created
-    return request.config.given if unknown and request.config.ipam.foreign else None
+        return True
+    return (record is None or not record.created) and request.config.ipam.foreign
+
+
+def _see_that_wishes_are_met(wanted: Wishes, given: Given) -> None:
+    """Our own allocator gives what is asked for or refuses; another plugin may not even have looked.
+
+    Raises:
+        BadConfig: it gave something else.
+    """
+    got = {item.address.ip for item in given.addresses}
+    if missed := [str(item) for item in wanted.addresses.values() if item not in got]:
+        raise BadConfig(f"the pod asks for {', '.join(missed)}, the ipam plugin gave {given}")
 
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:

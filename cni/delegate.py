@@ -18,7 +18,7 @@ from cni.record import Attachment
 from cni.steps import Steps
 from overlay.errors import BadConfig, DelegateFailed, NotReady
 from overlay.model import Family
-from overlay.nodefile import NodePage
+from overlay.nodefile import NodePage, read_page
 
 LONGEST_S = 30.0
 LONGEST_STATUS_S = 5.0
@@ -27,6 +27,8 @@ MOST_CONFIG_BYTES = 1 << 18
 """What of it goes into the journal; an IPAM configuration of 256 KiB is none."""
 _POD_CIDR = {"usePodCidr": Family.V4, "usePodCidrIPv6": Family.V6}
 """Calico's words for "this node's subnet" in a host-local configuration."""
+_ANY_SUBNET = {"usePodCidr": "192.0.2.0/24", "usePodCidrIPv6": "2001:db8::/64"}
+"""Ranges for documentation (RFC 5737, RFC 3849), where the node's own is not known."""
 
 
 def config_for(request: Request, page: NodePage) -> dict[str, Any]:
@@ -35,20 +37,33 @@ def config_for(request: Request, page: NodePage) -> dict[str, Any]:
     Raises:
         BadConfig: it is too large to be kept for the DEL.
     """
-    subnets = {
-        word: str(item.subnet)
-        for word, family in _POD_CIDR.items()
-        for item in page.families
-        if item.family is family
-    }
-    given = {key: value for key, value in request.config.given.items() if key != "prevResult"}
-    found: dict[str, Any] = {
-        **given,
-        "ipam": _with_subnets(given.get("ipam", {}), subnets),
-    }
+    found = _replaced(request, page)
     if len(msgspec.json.encode(kept(found))) > MOST_CONFIG_BYTES:
         raise BadConfig(f"ipam is longer than {MOST_CONFIG_BYTES} bytes")
     return found
+
+
+def config_to_undo(request: Request, run_dir: Path) -> dict[str, Any]:
+    """The same for a DEL or GC that no journal helps, with or without a node page.
+
+    Both go by container ids; host-local only refuses to begin without a subnet that it can read.
+    """
+    try:
+        return _replaced(request, read_page(run_dir))
+    except NotReady:
+        return _replaced(request, None)
+
+
+def _replaced(request: Request, page: NodePage | None) -> dict[str, Any]:
+    subnets = {
+        word: str(item.subnet)
+        for word, family in _POD_CIDR.items()
+        for item in (page.families if page else ())
+        if item.family is family
+    }
+    given = {key: value for key, value in request.config.given.items() if key != "prevResult"}
+    words = subnets if page else _ANY_SUBNET
+    return {**given, "ipam": _with_subnets(given.get("ipam", {}), words)}
 
 
 def kept(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Written by rename before the first kernel step, below ``<run>/attachments/<netwo
 killed ADD has left is found again. Records of an older version are read; keys of a newer one are ignored.
 """
 
+from ipaddress import ip_interface
 from typing import Any
 
 import msgspec
@@ -53,8 +54,11 @@ def encode(attachment: Attachment) -> bytes:
 
 
 def decode(data: bytes) -> Attachment | None:
-    """The reverse, or None for bytes that are no record."""
+    """The reverse, or None for bytes that are no record: whoever reads one can rely on its addresses."""
     try:
-        return msgspec.json.decode(data, type=Attachment)
+        found = msgspec.json.decode(data, type=Attachment)
+        for address in found.addresses:
+            ip_interface(address)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+    return found

@@ -49,7 +49,7 @@ ENVIRONS = st.fixed_dictionaries(
 
 @pytest.mark.row("13", "80", "5")
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(environ=ENVIRONS, stdin=STDIN)
 def test_any_input_gets_json_with_a_code_and_no_traceback(

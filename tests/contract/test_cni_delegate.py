@@ -1,6 +1,7 @@
 """Other IPAM plugins under ours: Debian's host-local and static, as runtimes have them, and some that misbehave."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,17 @@ def test_ranges_of_the_runtime_are_there_at_a_del_by_the_journal(
     assert (node.left(), _theirs(tmp_path)) == (NOTHING, [])
 
 
-@pytest.mark.row("37")
+@pytest.mark.row("37", "34", "R10")
+@pytest.mark.parametrize("page", [True, False])
 def test_without_a_record_the_configuration_says_whom_to_tell(
-    node: Node, pod: Path, tmp_path: Path
+    node: Node, pod: Path, tmp_path: Path, page: bool
 ) -> None:
-    """The run directory was emptied."""
-    ipam = _host_local(tmp_path, subnet="10.5.1.0/24")
+    """After a reboot the run directory is empty, and host-local's own files are not."""
+    ipam = _host_local(tmp_path, subnet="usePodCidr")
     node.add(pod, cniVersion=V, ipam=ipam)
-    (node.run_dir / "attachments" / "overlay" / "c1@eth0.json").unlink()
+    shutil.rmtree(node.run_dir)
+    if page:
+        node.publish(mtu=1450)
     assert node.call("DEL", pod, cniVersion=V, ipam=ipam) == {}
     assert (node.left(), _theirs(tmp_path)) == (NOTHING, [])
 
@@ -198,6 +202,20 @@ def test_it_gets_our_environment_and_the_whole_configuration(
     assert call["stdin"]["vendor"] == {"a": 1}
     assert call["stdin"]["ipam"] == {"type": "good", "x": [1]}
     assert "good was asked for ADD" in capfd.readouterr().err
+
+
+@pytest.mark.row("70", "72")
+def test_a_wish_that_another_plugin_does_not_meet_is_refused(
+    node: Node, pod: Path, tmp_path: Path
+) -> None:
+    """It may not even have looked; host-local has, and gives it."""
+    good = plugin(tmp_path / "bin", "good", answer=GOOD)
+    wish: dict[str, Any] = {"runtimeConfig": {"ips": ["10.5.1.50"]}, "cniVersion": V}
+    error = node.call("ADD", pod, ipam={"type": "good"}, environ=_path(good.parent), **wish)
+    assert "asks for 10.5.1.50, the ipam plugin gave 10.5.1.40" in error["msg"]
+    assert (verbs(good), node.left()) == (["ADD", "DEL"], NOTHING)
+    result = node.add(pod, ipam=_host_local(tmp_path, subnet="usePodCidr"), **wish)
+    assert result["ips"][0]["address"] == "10.5.1.50/24"
 
 
 @pytest.mark.row("11", "65")
