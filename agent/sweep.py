@@ -86,6 +86,8 @@ class Sweep:
                 self.once()
             except (OverlayError, OSError) as error:
                 log.warning("attachments could not be looked after, trying again: %s", error)
+            except Exception:  # a fault of ours must not end the looking after for good
+                log.exception("attachments could not be looked after")
 
     def _watch_conf_dir(self) -> None:
         if lost := self._keep_pages():
@@ -156,7 +158,7 @@ class Sweep:
                 self.mended += 1
                 log.warning("pod %s: mended: %s", place, "; ".join(faults.host))
                 return health.look(record, _expected(record), _gateways(page)).all
-            except OverlayError as error:
+            except (OverlayError, ValueError) as error:  # a corrupt record must not cost the others
                 return (str(error),)
 
 

@@ -249,6 +249,26 @@ def test_the_pods_side_is_reported_and_left_alone(
 
 
 @pytest.mark.row("R13")
+@pytest.mark.parametrize("change", [{"addresses": ["x"]}, {"mtu": "x"}, {"bridge": "b" * 99}])
+def test_a_hostile_record_stops_nothing(
+    node: Node, pod: Path, other: Path, sweep: Sweeper, change: dict[str, object]
+) -> None:
+    """The others are looked after, the pod keeps its address, and its DEL leaves nothing."""
+    node.add(pod)
+    node.add(other, container="c2")
+    with spaces.namespace() as dying:
+        node.add(dying, container="c3")
+    record = json.loads(_journal(node).read_text())
+    _journal(node).write_text(json.dumps({**record, **change}))
+    for _ in range(2):
+        sweep[1]()
+    assert "overlay/c3@eth0" not in node.journals()
+    assert node.addresses()["10.5.1.2"] == OWNER.place
+    assert node.call("DEL", pod) == {}
+    assert list(node.addresses().values()) == node.journals() == ["overlay/c2@eth0"]
+
+
+@pytest.mark.row("R13")
 def test_without_a_node_page_the_pods_are_still_looked_after(node: Node, sweep: Sweeper) -> None:
     """The lease is lost; the dead go all the same."""
     with spaces.namespace() as dying:
