@@ -135,7 +135,7 @@ class Sweep:
             record = ipam.record_at(place)
             if self._stop.is_set():
                 return
-            if record is None or not record.host_link or lives.pod_is_gone(record):
+            if record is None or not record.host_link or collect.is_gone(record, lives):
                 continue
             faults = self._check(place, record, page)
             if faults:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cni import attach, delegate, lock
+from cni import attach, delegate, lock, pods
 from cni.ipam import Ipam
 from cni.owner import Owner, bounded, owner_at
 from cni.pods import Lives
@@ -37,6 +37,18 @@ class Leftover:
         return f"{what} of {self.place}: {self.why}"
 
 
+def is_gone(record: Attachment, lives: Lives) -> bool:
+    """Whether a pod is proven gone: by its namespace, or by its link where only a number speaks for that.
+
+    The kernel soon gives the number of a dead namespace to a new one, whose pod would keep the dead one's
+    address for as long as it lives. A link goes with its namespace and does not come again.
+    """
+    if lives.pod_is_gone(record):
+        return True
+    by_number = bool(record.netns_inode) and pods.inode_at(record.netns) != record.netns_inode
+    return by_number and bool(record.host_link) and not attach.is_attached(record.owner)
+
+
 def survey(run_dir: Path) -> list[Leftover]:
     """All that is left over now, by the journals and the allocations; nothing is changed.
 
@@ -55,7 +67,7 @@ def survey(run_dir: Path) -> list[Leftover]:
                 found.append(
                     Leftover(place, "its record cannot be read and it has no link", addresses)
                 )
-        elif lives.pod_is_gone(record):
+        elif is_gone(record, lives):
             found.append(
                 Leftover(
                     place,
@@ -147,7 +159,7 @@ def _collect(
 def _is_proven_gone(place: str, record: Attachment | None, lives: Lives) -> bool:
     """Without a journal that can be read, the host's end speaks for the pod."""
     if record is not None:
-        return lives.pod_is_gone(record)
+        return is_gone(record, lives)
     owner = owner_at(place)
     return owner is not None and not attach.is_attached(owner)
 

@@ -148,7 +148,7 @@ def _since(record: Attachment | None) -> str:
 
 
 def _state(record: Attachment, lives: Lives) -> str:
-    return "pod is gone" if lives.pod_is_gone(record) else "in use"
+    return "pod is gone" if collect.is_gone(record, lives) else "in use"
 
 
 def _check(flags: argparse.Namespace, settings: Config) -> int:
@@ -203,7 +203,7 @@ def _release(flags: argparse.Namespace, settings: Config) -> int:
     place = _place_of(store, target)
     record, owner = store.record_at(place), owner_at(place)
     alive = (
-        not Lives.look().pod_is_gone(record)
+        not collect.is_gone(record, Lives.look())
         if record
         else owner is not None and links.is_attached(owner)
     )

@@ -92,6 +92,23 @@ def test_a_pod_lives_while_anybody_lives_in_its_namespace(node: Node, sweep: Swe
 
 
 @pytest.mark.row("R13")
+def test_a_namespace_number_that_came_again_keeps_no_dead_pod(
+    node: Node, other: Path, sweep: Sweeper
+) -> None:
+    """The next pod has it, and lives; the dead one's link has gone with its namespace."""
+    with spaces.namespace() as dying:
+        node.add(dying)
+    node.settle(0)
+    record = json.loads(_journal(node).read_text())
+    number = {"netns_inode": other.stat().st_ino}
+    _journal(node).write_text(json.dumps({**record, **number}))
+    with _living_in(other):
+        for _ in range(2):
+            sweep[1]()
+    assert node.left() == NOTHING
+
+
+@pytest.mark.row("R13")
 def test_a_living_pod_is_never_touched(dual: Node, pod: Path) -> None:
     """Not its link, not its record, not its addresses, however often one looks."""
     dual.add(pod)
