@@ -2,6 +2,7 @@
 PYTHON ?= /usr/bin/python3
 VENV ?= .venv
 KEEP ?=
+RUNTIME ?=
 SECONDS ?= 60
 PEERS ?= 2000
 DESTDIR ?=
@@ -59,8 +60,9 @@ test-e2e: $(STAMP) front ## whole nodes, and the demo; root
 
 check: lint test-unit ## what to run before every commit; no root
 
-demo: setup ## three nodes talk, live; KEEP=1 leaves them running
-	@$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
+demo: setup ## three nodes talk, live; KEEP=1 leaves them running, RUNTIME=containerd runs real containers
+	$(if $(filter-out containerd,$(RUNTIME)),$(error RUNTIME is $(RUNTIME), it may be containerd or nothing))
+	@$(BIN)/python -m e2e.demo$(RUNTIME:%=_%) $(if $(KEEP),--keep)
 
 demo-down: $(STAMP) ## take down kept or crashed labs
 	@$(BIN)/python -m e2e.down

@@ -7,11 +7,19 @@ prints it); with CI=true it is an error.
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 _NEEDS_ROOT = ("contract", "e2e")
-_COMMANDS = ("ip", "bridge", "nft", "etcd", "etcdctl", "ping", "nsenter")
+_COMMANDS = (
+    *("ip", "bridge", "tc", "nft", "iptables", "etcd", "etcdctl", "ping", "nsenter"),
+    *("containerd", "ctr", "runc", "podman", "conmon", "busybox", "gcc", "go", "strace"),
+)
+_FILES = (
+    "/usr/lib/cni/portmap",
+    "/usr/share/gocode/src/github.com/containernetworking/cni/libcni/api.go",
+)
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -33,4 +41,5 @@ def _lacking() -> str:
     if os.geteuid() != 0:
         return "root is needed for network namespaces"
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
-    return f"missing commands: {', '.join(missing)} (make setup)" if missing else ""
+    missing += [name for name in _FILES if not Path(name).exists()]
+    return f"missing: {', '.join(missing)} (make setup)" if missing else ""

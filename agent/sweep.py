@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.config import Config
 from agent.pages import rivals
-from cni import collect, health, lock, strays
+from cni import collect, health, lock, strays, unfinished
 from cni.collect import Leftover
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -24,6 +24,7 @@ from cni.pods import Lives
 from cni.record import Attachment
 from cni.steps import Steps
 from cni.strays import Stray
+from cni.unfinished import Unfinished
 from overlay.errors import NotReady, OverlayError
 from overlay.model import Address
 from overlay.nodefile import NodePage, read_page
@@ -42,7 +43,7 @@ class Sweep:
         self._conf_dir: Path = config.cni_conf_dir
         self._interval_s = config.sweep_interval
         self._keep_pages = keep_pages
-        self._before: set[Leftover | Stray] = set()
+        self._before: set[Leftover | Stray | Unfinished] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -71,7 +72,10 @@ class Sweep:
         except NotReady:
             page = None  # no lease: the pods of before are still looked after
         self._watch_conf_dir()
-        found: set[Leftover | Stray] = set(collect.survey(self._run_dir))
+        found: set[Leftover | Stray | Unfinished] = {
+            *collect.survey(self._run_dir),
+            *unfinished.survey(self._run_dir),
+        }
         if page is not None:
             found |= set(strays.survey(self._run_dir, page.bridge))
         for item in found:
@@ -86,8 +90,8 @@ class Sweep:
                 self.once()
             except (OverlayError, OSError) as error:
                 log.warning("attachments could not be looked after, trying again: %s", error)
-            except Exception:  # a fault of ours must not end the looking after for good
-                log.exception("attachments could not be looked after")
+            except Exception:  # a thread that ended here would be missed by nobody for weeks
+                log.exception("attachments could not be looked after, trying again")
 
     def _watch_conf_dir(self) -> None:
         if lost := self._keep_pages():
@@ -101,15 +105,18 @@ class Sweep:
 
     # --- what is left over --------------------------------------------------------------------------
 
-    def _settle(self, item: Leftover | Stray, page: NodePage | None) -> None:
+    def _settle(self, item: Leftover | Stray | Unfinished, page: NodePage | None) -> None:
         try:
             if isinstance(item, Stray):
                 self._settle_stray(item, page)
+            elif isinstance(item, Unfinished):
+                unfinished.remove(item)
+                log.info("taken away: %s", item)
             elif collect.take_away(self._run_dir, item, Steps()):
                 self.collected += 1
                 log.warning("taken away: %s", item)
-        except OverlayError as error:
-            log.warning("%s could not be taken away, trying again: %s", item.place, error)
+        except (OverlayError, OSError) as error:
+            log.warning("%s could not be taken away, trying again: %s", item, error)
 
     def _settle_stray(self, item: Stray, page: NodePage | None) -> None:
         with lock.tried(self._run_dir, item.place) as free:
@@ -132,10 +139,10 @@ class Sweep:
         ipam, lives = Ipam(self._run_dir), Lives.look()
         present: dict[str, tuple[str, ...]] = {}
         for place in ipam.places():
-            record = ipam.record_at(place)
+            record = collect.record_of(ipam, place)
             if self._stop.is_set():
                 return
-            if record is None or not record.host_link or collect.is_gone(record, lives):
+            if record is None or not record.host_link or lives.pod_is_gone(record):
                 continue
             faults = self._check(place, record, page)
             if faults:
@@ -162,7 +169,7 @@ class Sweep:
                 return (str(error),)
 
 
-def _lives(item: Leftover | Stray) -> bool:
+def _lives(item: object) -> bool:
     return isinstance(item, Stray) and bool(item.netns)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cni import attach, delegate, lock, pods
+from cni import attach, delegate, lock
 from cni.ipam import Ipam
 from cni.owner import Owner, bounded, owner_at
 from cni.pods import Lives
@@ -37,18 +37,6 @@ class Leftover:
         return f"{what} of {self.place}: {self.why}"
 
 
-def is_gone(record: Attachment, lives: Lives) -> bool:
-    """Whether a pod is proven gone: by its namespace, or by its link where only a number speaks for that.
-
-    The kernel soon gives the number of a dead namespace to a new one, whose pod would keep the dead one's
-    address for as long as it lives. A link goes with its namespace and does not come again.
-    """
-    if lives.pod_is_gone(record):
-        return True
-    by_number = bool(record.netns_inode) and pods.inode_at(record.netns) != record.netns_inode
-    return by_number and bool(record.host_link) and not attach.is_attached(record.owner)
-
-
 def survey(run_dir: Path) -> list[Leftover]:
     """All that is left over now, by the journals and the allocations; nothing is changed.
 
@@ -60,14 +48,14 @@ def survey(run_dir: Path) -> list[Leftover]:
         held.setdefault(place, []).append(address)
     found = []
     for place in ipam.places():
-        record = ipam.record_at(place)
+        record = record_of(ipam, place)
         addresses = tuple(sorted(held.pop(place, [])))
         if record is None:
             if (owner := owner_at(place)) is not None and not attach.is_attached(owner):
                 found.append(
                     Leftover(place, "its record cannot be read and it has no link", addresses)
                 )
-        elif is_gone(record, lives):
+        elif lives.pod_is_gone(record):
             found.append(
                 Leftover(
                     place,
@@ -84,6 +72,12 @@ def survey(run_dir: Path) -> list[Leftover]:
     return found
 
 
+def record_of(ipam: Ipam, place: str) -> Attachment | None:
+    """The journal of a place, unless it cannot be read or is another attachment's, whose link it would cost."""
+    record = ipam.record_at(place)
+    return record if record is not None and record.owner.place == place else None
+
+
 def take_away(run_dir: Path, item: Leftover, steps: Steps) -> bool:
     """Take one leftover away, unless a verb is at work on it or it is another one by now.
 
@@ -94,7 +88,7 @@ def take_away(run_dir: Path, item: Leftover, steps: Steps) -> bool:
     with lock.tried(run_dir, item.place) as free:
         if not free:
             return False
-        record = ipam.record_at(item.place)
+        record = record_of(ipam, item.place)
         if record is not None and record.created != item.made:
             return False
         _remove(ipam, item.place, record, steps)
@@ -132,7 +126,7 @@ def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
 def needs_process(request: Request, run_dir: Path) -> bool:
     """Whether a record of the network names another IPAM plugin."""
     ipam = Ipam(run_dir)
-    records = (ipam.record_at(place) for place in _places_of(request.config.name, ipam))
+    records = (record_of(ipam, place) for place in _places_of(request.config.name, ipam))
     return any(record is not None and record.delegate for record in records)
 
 
@@ -147,9 +141,11 @@ def _collect(
             continue
         try:
             with lock.tried(run_dir, place) as free:
+                record = record_of(ipam, place)  # by now
+                if not free and record is None:  # an ADD that is just about to write its journal
+                    continue
                 if not free:  # a hung verb must not cost the others their turn
                     raise KernelBusy(f"a verb is at work on {place}")
-                record = ipam.record_at(place)  # by now
                 if valid or _is_proven_gone(place, record, lives):
                     _remove(ipam, place, record, steps)
         except OverlayError as error:
@@ -159,7 +155,7 @@ def _collect(
 def _is_proven_gone(place: str, record: Attachment | None, lives: Lives) -> bool:
     """Without a journal that can be read, the host's end speaks for the pod."""
     if record is not None:
-        return is_gone(record, lives)
+        return lives.pod_is_gone(record)
     owner = owner_at(place)
     return owner is not None and not attach.is_attached(owner)
 

@@ -220,6 +220,6 @@ def _see_that_wishes_are_met(wanted: Wishes, given: Given) -> None:
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:
     """Free what a failed ADD took, unless its link is still there: then a DEL must find it all."""
-    with suppress(OverlayError):
+    with suppress(OverlayError, OSError):  # the first error is the one to tell
         if not attach.is_attached(owner):
             ipam.release(owner)

@@ -63,7 +63,8 @@ def tried(run_dir: Path, place: str) -> Iterator[bool]:
 
 
 def _try(descriptor: int, place: str) -> bool:
-    offset = int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") % _OFFSETS
+    name = place.encode(errors="surrogateescape")  # as it stands in a directory
+    offset = int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % _OFFSETS
     request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, request)

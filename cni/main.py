@@ -46,6 +46,8 @@ def run(
     try:
         request = protocol.parse(environ, stdin)
         steps.trace, steps.notes["pod"] = request.trace, request.pod
+        if request.container:
+            steps.notes["attachment"] = f"{request.ifname}@{request.container[:12]}"
         if not alone and _needs_process(request, run_dir):
             return FULL, b""
         return 0, _answer(request, run_dir, standing, steps)

@@ -152,15 +152,15 @@ def _leniently(version: str, name: str, given: Mapping[str, Any]) -> Config:
     return Config(
         version=version,
         name=name,
-        kind=plugin if _is_program(plugin) else PLUGIN,
-        ipam=Ipam(kind, ipam) if is_object(ipam) and _is_program(kind) else Ipam(),
+        kind=plugin if is_program(plugin) else PLUGIN,
+        ipam=Ipam(kind, ipam) if is_object(ipam) and is_program(kind) else Ipam(),
         given=given,
     )
 
 
 def _check_program(key: str, value: object) -> None:
     """``type`` and ``ipam.type`` name programs: no path may hide in them (CVE-2021-20206)."""
-    if value is not None and value != "" and not _is_program(value):
+    if value is not None and value != "" and not is_program(value):
         raise BadConfig(f"{key} is {show(value)}, it must be the name of a plugin")
 
 
@@ -250,7 +250,8 @@ def _is_level(value: object) -> bool:
     return isinstance(value, str) and value.lower() in (*_LEVELS, "")
 
 
-def _is_program(value: object) -> TypeGuard[str]:
+def is_program(value: object) -> TypeGuard[str]:
+    """The name of a plugin, in which no path can hide (CVE-2021-20206)."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= 255

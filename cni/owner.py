@@ -69,4 +69,5 @@ def bounded(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Of any text, that of a file name which is no UTF-8 included."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

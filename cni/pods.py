@@ -1,8 +1,10 @@
 """Is a pod still there? The proof is its network namespace, never its age.
 
 A pod is alive while the path that the runtime named leads to the namespace that the ADD found there, or,
-should the runtime have taken that path away, while any process lives in that namespace. An inode
-number that comes again keeps something that is dead; it never takes away something that lives.
+should the runtime have taken that path away, while any process lives in that namespace. The kernel
+gives the lowest free inode number to the next namespace, so a new pod may well have a dead one's: what
+tells them apart is the veth pair, which dies with either of its namespaces. Where it is gone nobody can
+answer for the address any more. Doubt keeps something that is dead; it never takes away what lives.
 """
 
 import contextlib
@@ -11,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cni import attach
 from cni.record import Attachment
+from overlay.errors import OverlayError
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX, _SUFFIX = "net:[", "]"
@@ -53,7 +57,15 @@ class Lives:
         there = inode_at(record.netns)
         if not record.netns_inode:  # a record of before inodes were kept
             return there == 0
-        return there != record.netns_inode and record.netns_inode not in self.inhabited
+        if there == record.netns_inode:
+            return False
+        return record.netns_inode not in self.inhabited or _has_lost_its_link(record)
+
+
+def _has_lost_its_link(record: Attachment) -> bool:
+    with contextlib.suppress(OverlayError):
+        return bool(record.host_link) and not attach.is_attached(record.owner)
+    return False  # it cannot be told
 
 
 def ways_in() -> Mapping[int, str]:

@@ -59,6 +59,7 @@ _FORMS: Mapping[str, re.Pattern[str]] = {
     "CNI_IFNAME": IFNAME,
     "CNI_NETNS": PATH,
 }
+_TEXTS = ("CNI_ARGS", "CNI_PATH")
 _ATTACHMENT = ("CNI_CONTAINERID", "CNI_IFNAME")
 REQUIRED: Mapping[Verb, tuple[str, ...]] = {
     Verb.ADD: (*_ATTACHMENT, "CNI_NETNS"),
@@ -198,13 +199,24 @@ def _verb(environ: Mapping[str, str]) -> Verb:
 
 def _check_variables(environ: Mapping[str, str], verb: Verb) -> None:
     faults = [f"{name} is missing" for name in REQUIRED[verb] if not environ.get(name)]
+    if verb is not Verb.DEL:  # whatever else is broken must not keep a pod from being torn down
+        faults += [f"{name} is not UTF-8" for name in _TEXTS if not _is_utf8(environ.get(name, ""))]
     faults += [
         f"{name} is {value[:80]!r}, which is malformed"
         for name, form in _FORMS.items()
-        if (value := environ.get(name, "")) and not form.fullmatch(value)
+        if (value := environ.get(name, "")) and not (form.fullmatch(value) and _is_utf8(value))
     ]
     if faults:
         raise BadEnvironment(f"{verb.value}: " + "; ".join(faults))
+
+
+def _is_utf8(value: str) -> bool:
+    """False for bytes of the environment that are no text (they arrive as lone surrogates)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _trace(given: str) -> str:

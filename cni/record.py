@@ -4,17 +4,21 @@ Written by rename before the first kernel step, below ``<run>/attachments/<netwo
 killed ADD has left is found again. Records of an older version are read; keys of a newer one are ignored.
 """
 
-from ipaddress import ip_interface
-from typing import Any
+import ipaddress
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
+from cni.netconf import IFNAME, is_program
 from cni.owner import Owner
 
 RECORD_VERSION = 2
 BEFORE_FLAT = 1
 """Version 1 kept its addresses in a directory per network."""
 MOST_BYTES = 1 << 20
+LAST_SECOND = 253402300800.0
+"""The end of the year 9999, beyond which no calendar of ours goes."""
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -33,7 +37,7 @@ class Attachment(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] = ()
     mac: str = ""
     pod: str = ""
-    created: float = 0.0
+    created: Annotated[float, Meta(ge=0, lt=LAST_SECOND)] = 0.0
     version: int = BEFORE_FLAT  # what a record without the key is
     netns_inode: int = 0
     boot: str = ""
@@ -54,11 +58,22 @@ def encode(attachment: Attachment) -> bytes:
 
 
 def decode(data: bytes) -> Attachment | None:
-    """The reverse, or None for bytes that are no record: whoever reads one can rely on its addresses."""
+    """The reverse, or None for bytes that are no record, or one that names what cannot be."""
     try:
         found = msgspec.json.decode(data, type=Attachment)
-        for address in found.addresses:
-            ip_interface(address)
+        for text in found.addresses:
+            ipaddress.ip_interface(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    return found
+    return found if _is_sane(found) else None
+
+
+def _is_sane(found: Attachment) -> bool:
+    """It leads to no file elsewhere, to no program elsewhere, and to nothing that the kernel cannot look up."""
+    ipam = found.delegate.get("ipam")
+    return (
+        all(part and "/" not in part for part in (found.network, found.container, found.ifname))
+        and all(not name or IFNAME.fullmatch(name) for name in (found.host_link, found.bridge))
+        and "\0" not in found.netns + found.path
+        and (not found.delegate or (isinstance(ipam, dict) and is_program(ipam.get("type"))))
+    )

@@ -94,12 +94,11 @@ def encode_result(result: Result, version: str) -> bytes:
 
 def encode_error(error: OverlayError, version: str, *, verb: str = "") -> bytes:
     """An error as JSON; runtimes show ``msg; details``, so the hint goes into the details."""
-    body: dict[str, Any] = {"cniVersion": version, "code": error.cni_code, "msg": str(error)}
-    if error.hint:
-        body["details"] = error.hint
+    texts = {"msg": str(error), **({"details": error.hint} if error.hint else {})}
+    said = {key: _sayable(text) for key, text in texts.items()}
     if verb == "DEL":
-        body |= {key: _outspoken(body[key]) for key in ("msg", "details") if key in body}
-    return _line(body)
+        said = {key: _outspoken(text) for key, text in said.items()}
+    return _line({"cniVersion": version, "code": error.cni_code, **said})
 
 
 def encode_internal_error(error: Exception, version: str) -> bytes:
@@ -110,7 +109,7 @@ def encode_internal_error(error: Exception, version: str) -> bytes:
         {
             "cniVersion": version,
             "code": INTERNAL_ERROR,
-            "msg": _outspoken(text[:1000]),
+            "msg": _outspoken(_sayable(text[:1000])),
             "details": details,
         }
     )
@@ -119,6 +118,11 @@ def encode_internal_error(error: Exception, version: str) -> bytes:
 def encode_versions(version: str) -> bytes:
     """The answer to VERSION, in the input's own ``version``."""
     return _line({"cniVersion": version, "supportedVersions": list(VERSIONS)})
+
+
+def _sayable(text: str) -> str:
+    """Bytes that are no text come out of the environment as lone surrogates, which JSON cannot hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _outspoken(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cni import attach, pods
+from cni import attach, collect, pods
 from cni.ipam import Ipam
 from cni.owner import Owner, owner_at
 from cni.record import RECORD_VERSION, Attachment
@@ -137,7 +137,7 @@ def _ours(host: Netlink, bridge: int) -> Iterator[LinkInfo]:
 def _known(ipam: Ipam) -> Iterator[str]:
     """The host ends of all journals, of those that cannot be read as well."""
     for place in ipam.places():
-        record = ipam.record_at(place)
+        record = collect.record_of(ipam, place)
         owner = record.owner if record else owner_at(place)
         if owner is not None:
             yield owner.host_link

@@ -6,8 +6,11 @@ the containerd executable, where Go's registry keeps it gzipped, so that it alwa
 
 import re
 import shutil
+import threading
 import zlib
-from functools import cache
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,16 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 
+from e2e.process import CommandFailed
+
 PACKAGE = "runtime.v1"
 _GZIP = b"\x1f\x8b\x08"
 _MOST_PACKED_BYTES = 1 << 19
+_CALLERS = 4
 _SERVICES = ("RuntimeService", "ImageService")
 
 
-class CriFailed(Exception):
+class CriFailed(CommandFailed):
     """A call was refused; ``details`` is the text that kubelet would log."""
 
     def __init__(self, method: str, code: str, details: str) -> None:
@@ -30,9 +36,14 @@ class CriFailed(Exception):
 
 
 class Cri:
-    """One connection to a runtime's socket; safe to call from many threads."""
+    """One connection to a runtime's socket; safe to call from many threads.
+
+    Ctrl-C reaches only the main thread, and inside a call of grpc it would leave the channel's lock held:
+    every later call, those that clean up among them, would wait for ever. So the main thread lets others call.
+    """
 
     def __init__(self, socket: Path) -> None:
+        self._callers = ThreadPoolExecutor(_CALLERS, thread_name_prefix="cri")
         self._channel = grpc.insecure_channel(
             f"unix://{socket}",
             # A containerd that was killed and started again is found at once, not after a backoff.
@@ -45,6 +56,12 @@ class Cri:
         Raises:
             CriFailed: the runtime refused, or did not answer in time.
         """
+        call = partial(self._call, method, timeout_s, fields)
+        if threading.current_thread() is not threading.main_thread():
+            return call()
+        return self._callers.submit(call).result()
+
+    def _call(self, method: str, timeout_s: float, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401
         service = next(item for item in _services() if method in item.methods_by_name)
         described = service.methods_by_name[method]
         request = message_factory.GetMessageClass(described.input_type)(**fields)
@@ -60,8 +77,9 @@ class Cri:
             raise CriFailed(method, error.code().name, error.details() or "") from None
 
     def close(self) -> None:
-        """Hang up."""
-        self._channel.close()
+        """Hang up; a call that still runs ends as CANCELLED."""
+        self._callers.submit(self._channel.close).result()
+        self._callers.shutdown()
 
 
 @cache

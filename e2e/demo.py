@@ -28,7 +28,9 @@ class Unexpected(Exception):
 
 
 class Demo:
-    """One run; ``done`` collects the closing table."""
+    """One run; ``done`` collects the closing table. What a pod is, a subclass may say otherwise."""
+
+    pods_are = "network namespaces, through the CNI executable"
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -46,6 +48,10 @@ class Demo:
         self._out.print(f"   [green]ok[/green] {outcome} ({taken:.1f} s)")
         self.done.append((title, outcome, taken))
 
+    def print(self, table: Table) -> None:
+        """A table, as it is."""
+        self._out.print(table)
+
     def show(self, text: str) -> None:
         """Output of a command, indented."""
         for line in text.rstrip().splitlines():
@@ -60,21 +66,42 @@ class Demo:
             table.add_row(title, outcome, f"{taken:.1f}")
         self._out.print(table)
 
+    # --- what a pod is -----------------------------------------------------------------------------
+
+    def add_node(self, name: str) -> Node:
+        """A machine, its agent not yet started."""
+        return self.lab.add_node(name)
+
+    def add_pod(self, node: Node) -> Pod:
+        """One more pod of the lab."""
+        return self.lab.add_pod(node)
+
+    def drain(self, node: Node) -> None:
+        """No pod is left on that node."""
+        self.lab.drain(node)
+
+    def talk_more(self) -> None:
+        """Further steps once the pods reach one another."""
+
+    def hints(self) -> list[str]:
+        """Further commands to look around with, for a demo that is kept."""
+        return []
+
     # --- the steps -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """The whole story."""
-        lab = self.lab
         self.step("a private etcd", self._etcd)
-        nodes = [lab.add_node(f"n{number}") for number in (1, 2, 3)]
+        nodes = [self.add_node(f"n{number}") for number in (1, 2, 3)]
         self.step("three agents start before there is a network config", lambda: self._start(nodes))
         self.step("overlayctl init: they go on by themselves", lambda: self._init(nodes))
         self.step(
             "the leases, as etcdctl and overlayctl print them", lambda: self._leases(nodes[0])
         )
-        self.step("two pods on each node, through the CNI executable", lambda: self._pods(nodes))
+        self.step(f"two pods on each node: {self.pods_are}", lambda: self._pods(nodes))
         self.step("every pod pings every pod and every VTEP", self._matrix)
         self.step("a packet over the MTU is refused", self._too_large)
+        self.talk_more()
         self.step("an agent is killed: traffic goes on", lambda: self._kill(nodes[1]))
         self.step("it starts again: nothing changes", lambda: self._restart(nodes[1]))
         self.step("a fourth node joins", lambda: self._join(nodes))
@@ -116,7 +143,7 @@ class Demo:
     def _pods(self, nodes: list[Node]) -> str:
         for node in nodes:
             for _ in range(2):
-                pod = self.lab.add_pod(node)
+                pod = self.add_pod(node)
                 self.show(f"{pod.name} on {node.name}: {pod.address} mtu {pod.mtu}")
         return f"{len(self.lab.pods)} pods"
 
@@ -168,9 +195,9 @@ class Demo:
         return f"{node.name} keeps {before}: {status['changes']} changes"
 
     def _join(self, nodes: list[Node]) -> str:
-        fourth = self.lab.add_node("n4")
+        fourth = self.add_node("n4")
         self.lab.start_nodes(fourth)
-        pod = self.lab.add_pod(fourth)
+        pod = self.add_pod(fourth)
         others = [other for other in self.lab.pods if other.node != "n4"]
         taken = wait_for(
             lambda: all(other.ping(pod.address).ok for other in others),
@@ -183,7 +210,7 @@ class Demo:
     def _leave(self, nodes: list[Node]) -> str:
         fourth = nodes.pop()
         subnet = fourth.subnet
-        self.lab.drain(fourth)
+        self.drain(fourth)
         said = fourth.overlayctl("leave")
         expect(said.code == 0, "overlayctl leave succeeds", said.out + said.err)
         self.show(said.out)
@@ -203,7 +230,7 @@ def expect(true: bool, what: str, seen: str) -> None:
         raise Unexpected(f"expected: {what}\nseen: {seen}")
 
 
-def main() -> int:
+def main(story: type[Demo] = Demo) -> int:
     """Command line; 0 if all went as told."""
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--keep", action="store_true", help="leave it running")
@@ -212,11 +239,12 @@ def main() -> int:
     begun = time.monotonic()
     try:
         with Lab(keep=flags.keep) as lab:
-            demo = Demo(lab)
+            print(f"lab {lab.id}: namespaces ovl-{lab.id}-*, files in {lab.work}", flush=True)
+            demo = story(lab)
             demo.run()
             demo.close()
             if flags.keep:
-                print(_how_to_look(lab))
+                print(_how_to_look(lab, demo.hints()))
     except (Unexpected, CommandFailed) as error:
         print(f"\nthe demo failed\n{error}", file=sys.stderr)
         return 1
@@ -230,7 +258,7 @@ def main() -> int:
     return 0
 
 
-def _how_to_look(lab: Lab) -> str:
+def _how_to_look(lab: Lab, hints: list[str]) -> str:
     node, pod = next(iter(lab.nodes.values())), lab.pods[0]
     enter = f"ip netns exec {node.namespace.name}"
     binary = f"{sys.prefix}/bin/overlayctl"
@@ -240,9 +268,10 @@ def _how_to_look(lab: Lab) -> str:
             "it is still running; look around:",
             f"  {enter} {binary} status --config {node.config_file}",
             f"  {enter} ip route",
-            f"  ip netns exec {pod.namespace.name} ping {lab.pods[-1].address}",
+            f"  nsenter --net={pod.namespace.path} ping {lab.pods[-1].address}",
             f"  ip netns exec {lab.fabric.name} env ETCDCTL_API=3 etcdctl --endpoints {lab.etcd.url}"
             f" get --prefix {PREFIX}/subnets",
+            *(f"  {hint}" for hint in hints),
             f"  tail -f {node.log}",
             "and end it: make demo-down",
         ]

@@ -6,6 +6,8 @@ from pathlib import Path
 from e2e import leftovers
 from e2e.node import Node
 
+_PODS_LINKS = ("ovl", "veth", "bwp")
+"""Ours, Debian's bridge and ptp plugins', Debian's bandwidth plugin's."""
 _PER_POD = re.compile(r"CNI-[DS]N-|^-A CNI-FORWARD .*-[sd] ")
 """Rules of Debian's plugins for one pod; the chains that frame them stay for ever."""
 
@@ -16,7 +18,7 @@ def of(node: Node) -> list[str]:
         f"link {row['ifname']}"
         for row in node.namespace.query("link", "show")
         if (row.get("linkinfo") or {}).get("info_slave_kind") == "bridge"
-        or row["ifname"].startswith("bwp")
+        or row["ifname"].startswith(_PODS_LINKS)
     ]
     return sorted([*links, *_files(node), *_rules(node), *_runtimes(node.work)])
 

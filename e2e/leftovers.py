@@ -6,6 +6,7 @@ lab's cgroup, mounts by lying below the work directory, result caches by naming 
 
 import base64
 import binascii
+import hashlib
 import json
 import os
 import time
@@ -19,6 +20,7 @@ from e2e.process import kill, run
 CGROUPS = Path("/sys/fs/cgroup")
 RESULT_CACHE = Path("/var/lib/cni/results")
 """libcni's, hard-coded in containerd and podman: shared by all that runs on the machine."""
+SHIM_SOCKETS = Path("/run/containerd/s")
 _RUNTIMES = frozenset({"containerd", "containerd-shim-runc-v2", "runc", "conmon", "podman"})
 _END_S = 10
 
@@ -32,15 +34,14 @@ def clear(work: Path) -> None:
     """Processes, then mounts, cgroups and caches; nothing there is fine."""
     cgroup = cgroup_of(work)
     netns = _end_processes(work, cgroup)
-    _unlink_shim_sockets(work)
+    for path in shim_sockets(work):
+        path.unlink(missing_ok=True)
     for path in (*_mounts(work), *netns):
         if run(["umount", path]).code != 0:
             run(["umount", "--lazy", path])
     for path in netns:
         path.unlink(missing_ok=True)
-    for path in _cgroup_directories(cgroup):
-        with suppress(OSError):
-            path.rmdir()
+    _remove_cgroups(cgroup)
     for path in cached_results(work):
         path.unlink(missing_ok=True)
 
@@ -111,11 +112,30 @@ def _cgroup_directories(cgroup: str) -> list[Path]:
     return sorted(found, key=lambda path: len(path.parts), reverse=True)
 
 
-def _unlink_shim_sockets(work: Path) -> None:
-    """They lie in /run/containerd/s whatever the state directory; each bundle notes its own."""
-    for note in work.glob("*/*/state/io.containerd.runtime.v2.task/*/*/address"):
-        with suppress(OSError):
-            Path(note.read_text().removeprefix("unix://")).unlink(missing_ok=True)
+def _remove_cgroups(cgroup: str) -> None:
+    """The kernel refuses while a process that was killed is still on its way out."""
+    deadline = time.monotonic() + _END_S
+    while directories := _cgroup_directories(cgroup):
+        for path in directories:
+            with suppress(OSError):
+                path.rmdir()
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
+def shim_sockets(work: Path) -> list[Path]:
+    """Sockets of the lab's shims that exist: in one directory for the machine, named after the pod.
+
+    containerd 1.6, runtime/v2/shim.SocketAddress: the digest of its own socket, namespace and id.
+    """
+    names = {
+        f"{directory.parents[3] / 's'}/k8s.io/{directory.name}"
+        for room in ("io.containerd.runtime.v2.task/k8s.io", "io.containerd.grpc.v1.cri/sandboxes")
+        for directory in work.glob(f"*/*/*/{room}/*")
+    }
+    paths = [SHIM_SOCKETS / hashlib.sha256(name.encode()).hexdigest() for name in sorted(names)]
+    return [path for path in paths if path.exists()]
 
 
 def _mounts(below: Path) -> list[Path]:

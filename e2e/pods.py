@@ -69,6 +69,12 @@ class Pod:
     mtu: int = 0
     result: dict[str, Any] = field(default_factory=dict)
 
+    def take(self, result: dict[str, Any]) -> None:
+        """Remember what an ADD has answered, and look at what it has done."""
+        self.result = result
+        self.address = IPv4Address(ip_interface(result["ips"][0]["address"]).ip)
+        self.mtu = int(self.namespace.query("link", "show", "eth0")[0]["mtu"])
+
     def ping(
         self, target: object, *, payload: int = 56, whole: bool = False, count: int = 1
     ) -> Ping:
@@ -101,22 +107,20 @@ class Runtime:
 
     def add(self, pod: Pod, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
         """ADD; ``overrides`` are further keys of the plugin's config. CniFailed if refused."""
-        pod.result = self.call("ADD", pod, stdin=self._config(self.conflist(), overrides))
-        pod.address = IPv4Address(ip_interface(pod.result["ips"][0]["address"]).ip)
-        pod.mtu = int(pod.namespace.query("link", "show", "eth0")[0]["mtu"])
+        pod.take(self.call("ADD", pod, stdin=self.config(self.conflist(), overrides)))
         return pod.result
 
     def delete(self, pod: Pod) -> None:
         """DEL, with the result of ADD as libcni's cache gives it back."""
         given = {"prevResult": pod.result} if pod.result else {}
-        self.call("DEL", pod, stdin=self._config(self.conflist(), given))
+        self.call("DEL", pod, stdin=self.config(self.conflist(), given))
 
     def call(self, verb: str, pod: Pod, *, stdin: Mapping[str, Any]) -> dict[str, Any]:
         """Exec the plugin once."""
         said = run(
             self.namespace.inside([self.bin_dir / "overlay"]),
             stdin=json.dumps(stdin),
-            environ=self._environ(verb, pod),
+            environ=self.environ(verb, pod),
         )
         if said.code == 0:
             answer: dict[str, Any] = json.loads(said.out or "{}")
@@ -127,7 +131,8 @@ class Runtime:
             raise CniFailed(999, f"exit {said.code}: {said.out} {said.err}") from None
         raise CniFailed(int(error["code"]), f"{error['msg']} {error.get('details', '')}".strip())
 
-    def _environ(self, verb: str, pod: Pod) -> dict[str, str]:
+    def environ(self, verb: str, pod: Pod) -> dict[str, str]:
+        """What a runtime sets."""
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": pod.container,
@@ -139,7 +144,7 @@ class Runtime:
         }
 
     @staticmethod
-    def _config(conflist: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    def config(conflist: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         """One plugin's configuration as libcni derives it from the list."""
         listed = [*conflist.get("cniVersions", []), conflist["cniVersion"]]
         chosen = max((text for text in listed if _order(text) <= _order(NEWEST_SPOKEN)), key=_order)

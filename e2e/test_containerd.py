@@ -95,6 +95,18 @@ def test_a_host_port_is_reached_from_everywhere(cluster: Cluster) -> None:
     assert not [line for line in footprint.of(cluster.one) if str(HOST_PORT) in line]
 
 
+def test_a_bandwidth_annotation_is_obeyed(cluster: Cluster) -> None:
+    """kubelet passes it on, our conflist has Debian's bandwidth plugin if it was there at first."""
+    limits = {"kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "8M"}
+    pod = cluster.first.run_pod("slow", annotations=limits)
+
+    shown = cluster.one.namespace.must("tc", "qdisc", "show")
+    assert shown.count("rate 8Mbit") == 2
+    assert pod.ping(cluster.two.vtep).ok
+    pod.remove()
+    assert "rate 8Mbit" not in cluster.one.namespace.must("tc", "qdisc", "show")
+
+
 def test_containerd_killed_between_add_and_del(cluster: Cluster, built_images: Images) -> None:
     """The pod keeps its address and its traffic; the new containerd removes it to the last trace."""
     pod = cluster.first.run_pod("survivor", host_ports={HOST_PORT: 80})
@@ -190,7 +202,7 @@ def test_a_node_that_is_not_ready_says_so_and_leaks_nothing(
     cluster: Cluster, built_images: Images
 ) -> None:
     """Without a conflist kubelet sees NetworkReady=false; with one but no subnet, our own words."""
-    node = cluster.lab.add_node(f"n{secrets.token_hex(2)}")
+    node = cluster.lab.add_node("n3")
     debianplugins.link(node.runtime.bin_dir, "loopback")
     runtime = containerd.on_node(cluster.lab, node, built_images)
     assert runtime.network() == (False, "Network plugin returns error: cni plugin not initialized")

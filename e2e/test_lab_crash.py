@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,49 +16,101 @@ from e2e.netns import NETNS_DIR
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 _PROGRAM = """
-import sys, time
+import time
 from e2e import containerd, debianplugins, images
 from e2e.lab import Lab
+from e2e.podman import Podman
 
+LIST = (
+    '{"cniVersion":"1.0.0","name":"any","plugins":[{"type":"ptp","ipam":{"type":"host-local",'
+    '"dataDir":"%s/ipam","subnet":"10.9.9.0/24"}}]}'
+)
 with Lab() as lab:
     print(lab.work, flush=True)
-    node = lab.add_node("n1")
+    node, built = lab.add_node("n1"), images.build(lab.work / "images")
     debianplugins.link(node.runtime.bin_dir, "loopback", "ptp", "host-local")
-    (node.conf_dir / "10-any.conflist").write_text(
-        '{"cniVersion":"1.0.0","name":"any","plugins":[{"type":"ptp","ipam":{"type":"host-local",'
-        '"dataDir":"%s/ipam","subnet":"10.9.9.0/24"}}]}' % node.work
-    )
-    runtime = containerd.on_node(lab, node, images.build(lab.work / "images"))
-    runtime.wait_network()
-    print(runtime.run_pod("orphan").fetch("127.0.0.1"), flush=True)
+    RUNTIME
+    print("standing", flush=True)
     time.sleep(600)
+"""
+_CONTAINERD = """
+    (node.conf_dir / "10-any.conflist").write_text(LIST % node.work)
+    runtime = containerd.on_node(lab, node, built)
+    runtime.wait_network()
+    runtime.run_pod("orphan")
+"""
+_PODMAN = """
+    podman = Podman(lab, node, built)
+    (podman.networks / "any.conflist").write_text(LIST % node.work)
+    podman.run("orphan", networks=["any"])
 """
 
 
-def test_a_killed_labs_containers_mounts_and_cgroups_go() -> None:
-    """Shims and containers outlive everything else; so do their mounts, cgroups and cached results."""
+@contextmanager
+def _killed(runtime: str) -> Iterator[Path]:
+    """The directory of a lab whose program was killed while a container ran."""
+    program = _PROGRAM.replace("    RUNTIME\n", runtime)
     with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdout is not None
-        work = Path(program.stdout.readline().strip())
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        work = Path(child.stdout.readline().strip())
+        assert work.is_dir()
         try:
-            assert program.stdout.readline().strip() == "orphan"
+            said = child.stdout.readline().strip()
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            assert said == "standing"
+            yield work
         finally:
-            program.send_signal(signal.SIGKILL)
-            program.wait()
-            shims = [Path(note.read_text().removeprefix("unix://")) for note in _shim_notes(work)]
-            seen = leftovers.mounts(work), leftovers.cgroups(work), leftovers.cached_results(work)
+            child.kill()
             take_down(work)
 
-    assert all(seen)
-    assert shims
-    assert not [path for path in shims if path.exists()]
-    assert (leftovers.mounts(work), leftovers.cgroups(work)) == ([], [])
-    assert leftovers.cached_results(work) == []
-    assert not work.exists()
-    assert not [path for path in NETNS_DIR.iterdir() if work.name.rpartition("-")[2] in path.name]
+
+def _left(work: Path) -> list[Path]:
+    """Everything that is still there of a lab."""
+    mark = work.name.rpartition("-")[2]
+    return [
+        *(path for path in NETNS_DIR.iterdir() if mark in path.name),
+        *leftovers.mounts(work),
+        *leftovers.cgroups(work),
+        *leftovers.cached_results(work),
+        *([work] if work.exists() else []),
+    ]
 
 
-def _shim_notes(work: Path) -> list[Path]:
-    return sorted(work.glob("*/*/state/io.containerd.runtime.v2.task/*/*/address"))
+def test_a_killed_labs_containerd_pods_go() -> None:
+    """Shims and containers outlive everything else; so do mounts, cgroups, sockets, cached results."""
+    with _killed(_CONTAINERD) as work:
+        sockets = leftovers.shim_sockets(work)
+        assert sockets
+        assert leftovers.mounts(work)
+        assert leftovers.cgroups(work)
+        assert leftovers.cached_results(work)
+
+        take_down(work)
+        assert _left(work) == []
+        assert not [path for path in sockets if path.exists()]
+
+
+def test_a_killed_labs_podman_containers_go() -> None:
+    """podman's namespaces are in /run/netns under names of its own; those of the lab go too."""
+    with _killed(_PODMAN) as work:
+        spaces = [path for path in NETNS_DIR.glob("netns-*") if _lives_in(path, work)]
+        assert spaces
+        assert leftovers.cached_results(work)
+
+        take_down(work)
+        assert _left(work) == []
+        assert not [path for path in spaces if path.exists()]
+
+
+def _lives_in(space: Path, work: Path) -> bool:
+    """Whether a process of the lab's cgroups has that namespace."""
+    wanted = space.stat().st_ino
+    members = [
+        pid
+        for directory in leftovers.cgroups(work)
+        for pid in (directory / "cgroup.procs").read_text().split()
+    ]
+    return any(Path(f"/proc/{pid}/ns/net").stat().st_ino == wanted for pid in members)

@@ -218,6 +218,7 @@ def test_a_node_whose_lease_was_taken_keeps_its_pods_and_refuses_new_ones(
     lab.etcd.ctl("put", f"{key}&fd00:1::-64", '{"PublicIP":"192.168.50.99"}')
     lab.etcd.ctl("del", key)
     wait_for(lambda: "somebody else" in one.log_text(), "it says so", timeout_s=10)
+    wait_for(lambda: not (one.run_dir / "node.json").exists(), "no new pods", timeout_s=5)
 
     assert pod.ping(gateway).ok
     assert one.overlayctl("status").code == 1

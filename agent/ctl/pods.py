@@ -11,7 +11,7 @@ from typing import Any
 from agent.config import Config
 from agent.ctl import show
 from cni import attach as links
-from cni import collect, delegate, lock, strays
+from cni import collect, delegate, lock, strays, unfinished
 from cni.collect import Leftover
 from cni.ipam import Ipam, is_address
 from cni.owner import owner_at
@@ -19,7 +19,8 @@ from cni.pods import Lives
 from cni.record import Attachment
 from cni.steps import Steps
 from cni.strays import Stray
-from overlay.errors import BadConfig, NotReady, OverlayError
+from cni.unfinished import Unfinished
+from overlay.errors import AddressTaken, BadConfig, NotReady, OverlayError
 from overlay.nodefile import NodePage, read_page
 
 BETWEEN_LOOKS_S = 1.0
@@ -50,7 +51,7 @@ def gc(flags: argparse.Namespace, settings: Config) -> int:
         [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
     )
     if flags.dry_run:
-        print(f"{len(rows)} left over; to take them away: overlayctl gc")
+        print(f"left over: {len(rows)}; to take it away: overlayctl gc")
     return int(failed > 0)
 
 
@@ -70,17 +71,24 @@ def ipam(flags: argparse.Namespace, settings: Config) -> int:
 # --- gc -----------------------------------------------------------------------------------------
 
 
-def _survey(run_dir: Path) -> list[Leftover | Stray]:
+def _survey(run_dir: Path) -> list[Leftover | Stray | Unfinished]:
     page = _page(run_dir)
     dead = (
         []
         if page is None
         else [one for one in strays.survey(run_dir, page.bridge) if not one.netns]
     )
-    return [*collect.survey(run_dir), *dead]
+    return [*collect.survey(run_dir), *dead, *unfinished.survey(run_dir)]
 
 
-def _row(item: Leftover | Stray) -> dict[str, str]:
+def _row(item: Leftover | Stray | Unfinished) -> dict[str, str]:
+    if isinstance(item, Unfinished):
+        return {
+            "attachment": "-",
+            "what": str(item.path),
+            "why": "its writer was killed",
+            "done": "",
+        }
     if isinstance(item, Stray):
         return {
             "attachment": item.place,
@@ -92,14 +100,17 @@ def _row(item: Leftover | Stray) -> dict[str, str]:
     return {"attachment": item.place, "what": what, "why": item.why, "done": ""}
 
 
-def _take_away(run_dir: Path, item: Leftover | Stray) -> tuple[str, bool]:
+def _take_away(run_dir: Path, item: Leftover | Stray | Unfinished) -> tuple[str, bool]:
     try:
+        if isinstance(item, Unfinished):
+            unfinished.remove(item)
+            return "taken away", True
         if isinstance(item, Stray):
             strays.remove(item)
             return "taken away", True
         done = collect.take_away(run_dir, item, Steps())
         return ("taken away", True) if done else ("left: a runtime is at work on it", True)
-    except OverlayError as error:
+    except (OverlayError, OSError) as error:
         return f"failed: {error}", False
 
 
@@ -128,7 +139,7 @@ def _allocations(run_dir: Path) -> Iterator[dict[str, Any]]:
     store, lives = Ipam(run_dir), Lives.look()
     held = store.held()
     for address in sorted(held, key=lambda text: (":" in text, ipaddress.ip_address(text))):
-        record = store.record_at(held[address])
+        record = collect.record_of(store, held[address])
         owner = record.owner if record else owner_at(held[address])
         yield {
             "address": address,
@@ -148,7 +159,7 @@ def _since(record: Attachment | None) -> str:
 
 
 def _state(record: Attachment, lives: Lives) -> str:
-    return "pod is gone" if collect.is_gone(record, lives) else "in use"
+    return "pod is gone" if lives.pod_is_gone(record) else "in use"
 
 
 def _check(flags: argparse.Namespace, settings: Config) -> int:
@@ -159,7 +170,7 @@ def _check(flags: argparse.Namespace, settings: Config) -> int:
     else:
         for fault in faults:
             print(fault)
-        print(f"{len(faults)} faults" if faults else "journals and allocations agree")
+        print(f"faults: {len(faults)}" if faults else "journals and allocations agree")
     return int(bool(faults))
 
 
@@ -167,7 +178,7 @@ def _faults(run_dir: Path) -> Iterator[str]:
     store, page = Ipam(run_dir), _page(run_dir)
     held, places = store.held(), store.places()
     for place in places:
-        record = store.record_at(place)
+        record = collect.record_of(store, place)
         if record is None:
             yield f"the record of {place} cannot be read; look: cat {store.records}/{place}.json"
             continue
@@ -201,14 +212,14 @@ def _foreign(store: Ipam) -> Iterator[str]:
 def _release(flags: argparse.Namespace, settings: Config) -> int:
     store, target = Ipam(settings.run_dir), flags.target
     place = _place_of(store, target)
-    record, owner = store.record_at(place), owner_at(place)
+    record, owner = collect.record_of(store, place), owner_at(place)
     alive = (
-        not collect.is_gone(record, Lives.look())
+        not Lives.look().pod_is_gone(record)
         if record
         else owner is not None and links.is_attached(owner)
     )
     if alive and not flags.force:
-        raise NotReady(
+        raise AddressTaken(
             f"{target} is in use by {record.pod or place if record else place}, whose pod is alive",
             hint="delete the pod; or take its network away under it: overlayctl ipam release --force …",
         )

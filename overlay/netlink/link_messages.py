@@ -35,6 +35,8 @@ from overlay.netlink.constants import (
     IFLA_MASTER,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    IFLA_NUM_RX_QUEUES,
+    IFLA_NUM_TX_QUEUES,
     IFLA_TXQLEN,
     IFLA_VXLAN_GBP,
     IFLA_VXLAN_ID,
@@ -61,6 +63,8 @@ from overlay.netlink.constants import (
 _IFINFO = struct.Struct("=BxHiII")
 """struct ifinfomsg: family, type, index, flags, change mask."""
 _AF_INET6 = 10
+_ONE_QUEUE = number32(IFLA_NUM_TX_QUEUES, 1) + number32(IFLA_NUM_RX_QUEUES, 1)
+"""A veth has a queue per CPU by default, which only XDP uses and every creation pays for."""
 _NO_LINK_LOCAL = nested(
     IFLA_AF_SPEC, nested(_AF_INET6, number8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE))
 )
@@ -117,9 +121,14 @@ def link_veth(
 
     ``netns_fd`` is an open descriptor of the pod's network namespace, ``master`` the bridge's index.
     """
-    peer = [_own(peer_mac, mtu), number32(IFLA_NET_NS_FD, netns_fd), text(IFLA_IFNAME, peer_name)]
+    peer = [
+        _own(peer_mac, mtu),
+        _ONE_QUEUE,
+        number32(IFLA_NET_NS_FD, netns_fd),
+        text(IFLA_IFNAME, peer_name),
+    ]
     info = _link_info("veth", nested(VETH_INFO_PEER, _IFINFO.pack(0, 0, 0, 0, 0), *peer))
-    parts = [_own(mac, mtu), info]
+    parts = [_own(mac, mtu), _ONE_QUEUE, info]
     if master is not None:
         parts.append(number32(IFLA_MASTER, master))
     if group:

@@ -1,6 +1,7 @@
 """Environment and stdin become a request, or one error with the specification's code."""
 
 import json
+import os
 from collections.abc import Mapping
 
 import pytest
@@ -238,3 +239,18 @@ def test_an_owner_is_read_from_its_place_or_not_at_all(
     assert owner_at(owner.place) in (owner, None)
     if "sha256-" not in owner.place:
         assert owner_at(owner.place) == owner
+
+
+@pytest.mark.parametrize("name", ["CNI_ARGS", "CNI_PATH", "CNI_NETNS"])
+def test_bytes_that_are_no_text_are_code_4_by_name(name: str) -> None:
+    """They come out of the environment as lone surrogates, which no JSON and no journal can hold."""
+    environ = {**ENVIRON, "CNI_COMMAND": "ADD", name: os.fsdecode(b"/\xff=1")}
+    with pytest.raises(OverlayError, match=name) as caught:
+        protocol.parse(environ, json.dumps(CONF).encode())
+    assert caught.value.cni_code == 4
+
+
+def test_bytes_that_are_no_text_never_stop_a_del() -> None:
+    """Only what names the attachment counts."""
+    environ = {**ENVIRON, "CNI_ARGS": os.fsdecode(b"\xff"), "CNI_PATH": os.fsdecode(b"/\xff")}
+    assert _parse("DEL", environ).container == "c-1"
