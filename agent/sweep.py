@@ -1,7 +1,8 @@
 """Looking after the attachments: what dead pods left is taken away, what others bent is put right.
 
 One thread, every sweep interval. Nothing is taken away that was not found gone in two sweeps in a row, each
-time with proof (`cni.pods`), never by age. What cannot be put right from outside of the pod is counted
+time with proof (`cni.pods`), never by age. A living pod whose record was lost is written down at first sight,
+before its address can be given to another. What cannot be put right from outside of the pod is counted
 and said once.
 """
 
@@ -77,8 +78,9 @@ class Sweep:
         }
         if page is not None:
             found |= set(strays.survey(self._run_dir, page.bridge))
-        for item in found & self._before:
-            self._settle(item, page)
+        for item in found:
+            if item in self._before or _lives(item):
+                self._settle(item, page)
         self._before = found
         self._check_all(page)
 
@@ -163,8 +165,12 @@ class Sweep:
                 self.mended += 1
                 log.warning("pod %s: mended: %s", place, "; ".join(faults.host))
                 return health.look(record, _expected(record), _gateways(page)).all
-            except OverlayError as error:
+            except (OverlayError, ValueError) as error:  # a corrupt record must not cost the others
                 return (str(error),)
+
+
+def _lives(item: object) -> bool:
+    return isinstance(item, Stray) and bool(item.netns)
 
 
 def _expected(record: Attachment) -> Expected:

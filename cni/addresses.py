@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -30,6 +30,7 @@ class Given:
 
     addresses: tuple[PodAddress, ...]
     routes: tuple[PodRoute, ...]
+    dns: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return ",".join(str(item.address.ip) for item in self.addresses)
@@ -73,11 +74,13 @@ def delegated(
     whose = f"ipam plugin {config['ipam']['type']}"
     ipam.write(msgspec.structs.replace(draft, delegate=delegate.kept(config), path=request.path))
     undo.callback(_give_back, config, environ)
-    answer = previous.read(delegate.call("ADD", config, environ, steps), whose=whose)
+    answer = previous.read(
+        delegate.call("ADD", config, environ, steps), unstated=request.config.version, whose=whose
+    )
     if not answer.ips:
         raise BadConfig(f"{whose} gave no address")
     addresses = tuple(_hold(item, request.owner, page, ipam, whose) for item in answer.ips)
-    return Given(addresses, _routes(answer, addresses))
+    return Given(addresses, _routes(answer, addresses), answer.dns)
 
 
 def _hold(

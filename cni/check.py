@@ -3,6 +3,8 @@
 from ipaddress import ip_interface
 from pathlib import Path
 
+import msgspec
+
 from cni import delegate, health, lock, previous
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -35,7 +37,7 @@ def check(request: Request, page: NodePage, run_dir: Path, *, steps: Steps) -> N
             "prevResult is missing: CHECK compares with what ADD answered",
             hint="the runtime keeps it; a network without it must be detached and attached again",
         )
-    answered = previous.read(config.previous)
+    answered = previous.read(config.previous, unstated=config.version)
     with lock.held(run_dir, request.owner.place, steps):
         steps.at("look")
         faults = _faults(request, answered, page, Ipam(run_dir))
@@ -62,6 +64,7 @@ def _faults(request: Request, answered: Previous, page: NodePage, ipam: Ipam) ->
         return faults
     if place is None:
         return [*faults, f"prevResult has no interface {request.ifname} in {request.netns}"]
+    record = msgspec.structs.replace(record, netns=request.netns)  # a runtime may know another way
     expected = Expected(
         ifname=request.ifname,
         mac=str(answered.interfaces[place].get("mac") or ""),

@@ -16,7 +16,7 @@ from cni.pods import Lives
 from cni.protocol import Request
 from cni.record import Attachment
 from cni.steps import Steps
-from overlay.errors import KernelRefused, OverlayError
+from overlay.errors import KernelBusy, KernelRefused, OverlayError
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +104,23 @@ def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
     Raises:
         OverlayError: some could not be removed; the first reason, and how many.
     """
-    valid = request.config.valid
+    valid, failures = request.config.valid, list[OverlayError]()
     if valid is not None:
-        failures = list(_collect(request, run_dir, valid, steps))
-        if failures:
-            raise KernelRefused(
-                f"{len(failures)} leftovers stay: {failures[0]}",
-                errno=16,
-                hint=failures[0].hint or "overlayctl gc --dry-run",
-            )
+        failures += _collect(request, run_dir, valid, steps)
     if request.config.ipam.foreign and not request.config.is_ipam:
-        config = delegate.config_without_journal(request, run_dir)
-        if config is not None:
+        try:
+            config = delegate.config_to_undo(request, run_dir)
             delegate.call("GC", config, delegate.environ_of(request), steps)
+        except OverlayError as error:
+            if not failures:
+                raise
+            failures.append(error)
+    if failures:
+        raise KernelRefused(
+            f"{len(failures)} leftovers stay: {failures[0]}",
+            errno=16,
+            hint=failures[0].hint or "overlayctl gc --dry-run",
+        )
 
 
 def needs_process(request: Request, run_dir: Path) -> bool:
@@ -129,39 +133,37 @@ def needs_process(request: Request, run_dir: Path) -> bool:
 def _collect(
     request: Request, run_dir: Path, valid: frozenset[tuple[str, str]], steps: Steps
 ) -> Iterator[OverlayError]:
+    """Attachments, and allocations without one, of this network."""
     ipam, lives = Ipam(run_dir), Lives.look()
     spared = {Owner(request.config.name, *pair).place for pair in valid}
     for place in _places_of(request.config.name, ipam):
-        record = record_of(ipam, place)
-        proven = record is None or lives.pod_is_gone(record)
-        if place in spared or not (proven or valid):
+        if place in spared:
             continue
         try:
-            with lock.held(run_dir, place, steps):
-                _remove(ipam, place, record, steps)
-        except OverlayError as error:
-            yield error
-    yield from _release_unrecorded(request, run_dir, spared)
-
-
-def _release_unrecorded(
-    request: Request, run_dir: Path, spared: set[str]
-) -> Iterator[OverlayError]:
-    """Allocations without an attachment, unless an ADD is just about to write its journal."""
-    ipam, network = Ipam(run_dir), bounded(request.config.name)
-    held = {place for place in ipam.held().values() if place.startswith(f"{network}/")}
-    for place in sorted(held - spared):
-        try:
             with lock.tried(run_dir, place) as free:
-                if free and place not in ipam.places():
-                    ipam.release_at(place)
+                record = record_of(ipam, place)  # by now
+                if not free and record is None:  # an ADD that is just about to write its journal
+                    continue
+                if not free:  # a hung verb must not cost the others their turn
+                    raise KernelBusy(f"a verb is at work on {place}")
+                if valid or _is_proven_gone(place, record, lives):
+                    _remove(ipam, place, record, steps)
         except OverlayError as error:
             yield error
+
+
+def _is_proven_gone(place: str, record: Attachment | None, lives: Lives) -> bool:
+    """Without a journal that can be read, the host's end speaks for the pod."""
+    if record is not None:
+        return lives.pod_is_gone(record)
+    owner = owner_at(place)
+    return owner is not None and not attach.is_attached(owner)
 
 
 def _places_of(name: str, ipam: Ipam) -> list[str]:
     network = bounded(name)
-    return [place for place in ipam.places() if place.startswith(f"{network}/")]
+    places = {*ipam.places(), *ipam.held().values()}
+    return sorted(place for place in places if place.startswith(f"{network}/"))
 
 
 def _remove(ipam: Ipam, place: str, record: Attachment | None, steps: Steps) -> None:

@@ -7,10 +7,9 @@ that follow from the request alone and the allocations that point to it.
 
 import dataclasses
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,7 @@ from cni.record import RECORD_VERSION, Attachment
 from cni.results import Interface, Result
 from cni.steps import Steps
 from cni.wishes import Wishes
-from overlay.errors import KernelRefused, OverlayError
+from overlay.errors import BadConfig, KernelRefused, OverlayError
 from overlay.nodefile import NodePage
 
 
@@ -38,7 +37,7 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: S
     wanted = wishes.read(request, page.families)
     if wanted.left:
         steps.notes["left_to_chained_plugins"] = ",".join(wanted.left)
-    before = previous.read(request.config.previous or {})
+    before = _before(request)
     if before.interface(request.ifname, request.netns) is not None:
         raise KernelRefused(
             f"prevResult already has an interface {request.ifname} in the pod", errno=errno.EEXIST
@@ -51,7 +50,8 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: S
             agreement.check(request.config, page, run_dir)
             result = _attach(draft, request, page, ipam, wanted, undo=undo, steps=steps)
         undo.pop_all()
-    return dataclasses.replace(result, dns=wanted.dns, before=_joined(before, result.before))
+    dns = {**result.dns, **wanted.dns}
+    return dataclasses.replace(result, dns=dns, before=_joined(before, result.before))
 
 
 def delete(request: Request, run_dir: Path, *, steps: Steps) -> None:
@@ -76,8 +76,7 @@ def needs_process(request: Request, run_dir: Path) -> bool:
         return False
     ipam = Ipam(run_dir)
     if request.verb is Verb.DEL:
-        record = ipam.record(request.owner)
-        return bool(record.delegate) if record else request.config.ipam.foreign
+        return _is_delegated(request, ipam.record(request.owner))
     return request.config.ipam.foreign
 
 
@@ -112,6 +111,7 @@ def _attach(
         )
         if request.config.ipam.foreign:
             given = addresses.delegated(request, page, ipam, draft, undo=undo, steps=steps)
+            _see_that_wishes_are_met(wanted, given)
             draft = ipam.record(request.owner) or draft
         else:
             given = addresses.own(request.owner, page, ipam, wanted, steps)
@@ -133,6 +133,7 @@ def _attach(
         ),
         addresses=tuple(dataclasses.replace(item, interface=2) for item in given.addresses),
         routes=given.routes,
+        dns=given.dns,
     )
 
 
@@ -175,6 +176,13 @@ def _draft(request: Request, now: float) -> Attachment:
     )
 
 
+def _before(request: Request) -> Previous:
+    """What plugins before us did. Asked for addresses alone, it is the asking plugin's to pass on."""
+    if request.config.is_ipam or request.config.previous is None:
+        return Previous()
+    return previous.read(request.config.previous, unstated=request.config.version)
+
+
 def _joined(before: Previous, own: Previous) -> Previous:
     return dataclasses.replace(before, routes=(*before.routes, *own.routes))
 
@@ -182,17 +190,32 @@ def _joined(before: Previous, own: Previous) -> Previous:
 def _delete_delegated(
     request: Request, record: Attachment | None, run_dir: Path, steps: Steps
 ) -> None:
-    """The plugin that gave the addresses is told: the journal's, or without one the configuration's."""
-    config: Mapping[str, Any] | None = None
+    """The plugin that gave the addresses is told: the journal's, or the configuration's."""
+    if not _is_delegated(request, record):
+        return
     environ = delegate.environ_of(request)
-    if record and record.delegate:
-        config = record.delegate
-        if not request.path:
-            environ = {**environ, "CNI_PATH": record.path}
-    elif not record and request.config.ipam.foreign:
-        config = delegate.config_without_journal(request, run_dir)
-    if config is not None:
-        delegate.call("DEL", config, environ, steps)
+    if record is not None and not request.path:
+        environ = {**environ, "CNI_PATH": record.path}
+    known = record.delegate if record is not None else {}
+    delegate.call("DEL", known or delegate.config_to_undo(request, run_dir), environ, steps)
+
+
+def _is_delegated(request: Request, record: Attachment | None) -> bool:
+    """By the journal. Where that is lost, or was written again without knowing, by the configuration."""
+    if record is not None and record.delegate:
+        return True
+    return (record is None or not record.created) and request.config.ipam.foreign
+
+
+def _see_that_wishes_are_met(wanted: Wishes, given: Given) -> None:
+    """Our own allocator gives what is asked for or refuses; another plugin may not even have looked.
+
+    Raises:
+        BadConfig: it gave something else.
+    """
+    got = {item.address.ip for item in given.addresses}
+    if missed := [str(item) for item in wanted.addresses.values() if item not in got]:
+        raise BadConfig(f"the pod asks for {', '.join(missed)}, the ipam plugin gave {given}")
 
 
 def _take_back(ipam: Ipam, owner: Owner) -> None:

@@ -21,10 +21,14 @@ from overlay.model import Family
 from overlay.nodefile import NodePage, read_page
 
 LONGEST_S = 30.0
+LONGEST_STATUS_S = 5.0
+"""Runtimes ask for STATUS every few seconds, and hold a lock meanwhile."""
 MOST_CONFIG_BYTES = 1 << 18
 """What of it goes into the journal; an IPAM configuration of 256 KiB is none."""
 _POD_CIDR = {"usePodCidr": Family.V4, "usePodCidrIPv6": Family.V6}
 """Calico's words for "this node's subnet" in a host-local configuration."""
+_ANY_SUBNET = {"usePodCidr": "192.0.2.0/24", "usePodCidrIPv6": "2001:db8::/64"}
+"""Ranges for documentation (RFC 5737, RFC 3849), where the node's own is not known."""
 
 
 def config_for(request: Request, page: NodePage) -> dict[str, Any]:
@@ -33,39 +37,44 @@ def config_for(request: Request, page: NodePage) -> dict[str, Any]:
     Raises:
         BadConfig: it is too large to be kept for the DEL.
     """
-    subnets = {
-        word: str(item.subnet)
-        for word, family in _POD_CIDR.items()
-        for item in page.families
-        if item.family is family
-    }
-    given = {key: value for key, value in request.config.given.items() if key != "prevResult"}
-    found: dict[str, Any] = {
-        **given,
-        "ipam": _with_subnets(given.get("ipam", {}), subnets),
-    }
-    if len(msgspec.json.encode(found["ipam"])) > MOST_CONFIG_BYTES:
+    found = _replaced(request, page)
+    if len(msgspec.json.encode(kept(found))) > MOST_CONFIG_BYTES:
         raise BadConfig(f"ipam is longer than {MOST_CONFIG_BYTES} bytes")
     return found
 
 
-def config_without_journal(request: Request, run_dir: Path) -> dict[str, Any] | None:
-    """What to tell the IPAM plugin where no journal names its configuration; None: nothing at all.
+def config_to_undo(request: Request, run_dir: Path) -> dict[str, Any]:
+    """The same for a DEL or GC that no journal helps, with or without a node page.
 
-    The node's subnet may be unknown by now. Since the journal is written before the plugin is asked for
-    anything, nothing is lost if it is not told then; told of a subnet ``usePodCidr`` it would refuse, and
-    with it every further DEL of the pod.
+    Both go by container ids; host-local only refuses to begin without a subnet that it can read.
     """
     try:
-        return config_for(request, read_page(run_dir))
-    except (NotReady, BadConfig):
-        given = request.config.given
-    return None if _says(given.get("ipam"), frozenset(_POD_CIDR)) else dict(given)
+        return _replaced(request, read_page(run_dir))
+    except NotReady:
+        return _replaced(request, None)
+
+
+def _replaced(request: Request, page: NodePage | None) -> dict[str, Any]:
+    subnets = {
+        word: str(item.subnet)
+        for word, family in _POD_CIDR.items()
+        for item in (page.families if page else ())
+        if item.family is family
+    }
+    given = {key: value for key, value in request.config.given.items() if key != "prevResult"}
+    words = subnets if page else _ANY_SUBNET
+    return {**given, "ipam": _with_subnets(given.get("ipam", {}), words)}
 
 
 def kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of it a DEL needs; pods' annotations stay out of the journal."""
-    return {key: config[key] for key in ("cniVersion", "name", "type", "ipam") if key in config}
+    """What of it a DEL needs; pods' annotations stay out of the journal.
+
+    host-local refuses a DEL without ranges, and those may have come with runtimeConfig.
+    """
+    found = {key: config[key] for key in ("cniVersion", "name", "type", "ipam") if key in config}
+    runtime = config.get("runtimeConfig") or {}
+    ranges = {key: value for key, value in runtime.items() if key.lower() == "ipranges"}
+    return {**found, "runtimeConfig": ranges} if ranges else found
 
 
 def environ_of(request: Request) -> Mapping[str, str]:
@@ -111,8 +120,8 @@ def call(
             [program],
             input=json.dumps(config).encode(),
             stdout=subprocess.PIPE,
-            env={"PATH": os.environ.get("PATH", os.defpath), **environ, "CNI_COMMAND": verb},
-            timeout=min(LONGEST_S, max(steps.left_s, 0.1)),
+            env={**_surroundings(), **environ, "CNI_COMMAND": verb},
+            timeout=min(_most_s(verb), max(steps.left_s, 0.1)),
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -125,6 +134,16 @@ def call(
     if done.returncode == 0 and answer is not None:
         return answer
     raise _failure(kind, done.returncode, answer)
+
+
+def _surroundings() -> Mapping[str, str]:
+    """The environment that we were started in, without our own settings: an agent's may hold a password."""
+    given = {key: value for key, value in os.environ.items() if not key.startswith("OVERLAY_")}
+    return {"PATH": os.defpath, **given}
+
+
+def _most_s(verb: str) -> float:
+    return LONGEST_STATUS_S if verb == "STATUS" else LONGEST_S
 
 
 def _look_up(kind: str, path: str) -> Path:
@@ -156,13 +175,6 @@ def _failure(kind: str, code: int, answer: Mapping[str, Any] | None) -> Delegate
     return DelegateFailed(
         f"ipam plugin {kind}: {words}", code=number, hint=str(answer.get("details") or "")[:1000]
     )
-
-
-def _says(value: Any, words: frozenset[str]) -> bool:  # noqa: ANN401 - any JSON
-    """Whether one of ``words`` stands somewhere as a subnet."""
-    if isinstance(value, dict):
-        return value.get("subnet") in words or any(_says(item, words) for item in value.values())
-    return isinstance(value, list) and any(_says(item, words) for item in value)
 
 
 def _with_subnets(value: Any, subnets: Mapping[str, str]) -> Any:  # noqa: ANN401 - any JSON

@@ -71,10 +71,12 @@ def mend(record: Attachment) -> None:
 
 
 def _on_the_host(host: Netlink, record: Attachment, gateways: tuple[Address, ...]) -> Iterator[str]:
-    bridge, link = find(host, record.bridge), find(host, record.host_link)
-    if bridge is None:
+    # A record of an older version does not say which bridge it was.
+    bridge = find(host, record.bridge) if record.bridge else None
+    link = find(host, record.host_link)
+    if bridge is None and record.bridge:
         yield f"bridge {record.bridge} is gone"
-    else:
+    if bridge is not None:
         if not bridge.up:
             yield f"bridge {bridge.name} is down"
         there = _addresses(host, bridge)

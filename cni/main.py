@@ -83,7 +83,7 @@ def main(installed: str = nodefile.DEFAULT_RUN_DIR) -> int:
     steps, verb = Steps(), os.environ.get("CNI_COMMAND", "")
     threading.Thread(target=_end_when_late, args=(stdin, steps), daemon=True).start()
     standing = _ask_agent(run_dir) if verb == "STATUS" else NO_AGENT
-    code, stdout = run(os.environ, stdin, run_dir, standing=standing, steps=steps)
+    code, stdout = run(_environ(), stdin, run_dir, standing=standing, steps=steps)
     if verb in ("ADD", "DEL", "CHECK", "GC"):
         said = stdout.decode(errors="replace") if code else ""
         log.append(run_dir, f"{verb} {'refused' if code else 'done'} {steps.sentence()} {said}")
@@ -159,7 +159,7 @@ def _speakable(stdin: bytes) -> str:
 def _end_when_late(stdin: bytes, steps: Steps) -> None:
     """A thread of its own: the one that hangs may be inside the kernel."""
     time.sleep(max(steps.left_s, 0) + 1)
-    code, stdout = too_late(os.environ, stdin, steps)
+    code, stdout = too_late(_environ(), stdin, steps)
     _write(stdout)
     os._exit(code)
 
@@ -179,6 +179,11 @@ def _ask_agent(run_dir: Path) -> Standing:
     except (OSError, ValueError):
         hint = f"{NO_AGENT.hint}; its socket would be {run_dir}/cni.sock"
         return dataclasses.replace(NO_AGENT, hint=hint)
+
+
+def _environ() -> Mapping[str, str]:
+    """Variables as the agent gets them: bytes that are no UTF-8 can go into neither journal nor answer."""
+    return {key: os.fsencode(value).decode(errors="replace") for key, value in os.environ.items()}
 
 
 def _read(descriptor: int) -> bytes:

@@ -57,7 +57,7 @@ class Owner:
 def owner_at(place: str) -> Owner | None:
     """The owner that a place names, or None where a digest stands for a long name."""
     network, _, name = place.partition("/")
-    container, at, ifname = name.rpartition("@")
+    container, at, ifname = name.partition("@")  # an interface's name may have one as well
     if not (network and container and at and ifname):
         return None
     return None if _DIGESTED in (network[:7], name[:7]) else Owner(network, container, ifname)

@@ -51,6 +51,9 @@ _TRACE = re.compile(
     r"[0-9A-Za-z-]{1,128}"
 )  # W3C's traceparent has 55; it goes into the log as it is
 
+_UNSAFE = re.compile(r"[^!-~]")
+"""What would let a pod's name pass for another field or another line of the log."""
+
 _FORMS: Mapping[str, re.Pattern[str]] = {
     "CNI_CONTAINERID": NAME,
     "CNI_IFNAME": IFNAME,
@@ -88,9 +91,9 @@ class Request:
 
     @property
     def pod(self) -> str:
-        """``namespace/name`` in kubernetes, else empty."""
+        """``namespace/name`` in kubernetes, else empty. It goes into the log: without blanks, bounded."""
         names = (self.args.get("K8S_POD_NAMESPACE", ""), self.args.get("K8S_POD_NAME", ""))
-        return "/".join(name for name in names if name)
+        return "/".join(_UNSAFE.sub("?", name[:253]) for name in names if name)
 
     @property
     def owner(self) -> Owner:

@@ -6,6 +6,8 @@ Shapes by version (CNI specification 1.1.0, section 5, and its predecessors):
 """
 
 import ipaddress
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +22,10 @@ from overlay.model import Address, Family, HostAddress, Subnet
 INTERNAL_ERROR = 999
 """The code that the specification's own reference code uses for what should never happen."""
 _SINCE_1_1 = ("mtu", "socketPath", "pciID", "advmss", "priority", "table", "scope")
-_SWALLOWED = (("not found", "absent"), ("no such file or directory", "it does not exist"))
+_SWALLOWED = (
+    (re.compile("not found", re.IGNORECASE), "absent"),
+    (re.compile("no such file or directory", re.IGNORECASE), "it does not exist"),
+)
 """Runtimes take a failed DEL that says so for a success (go-cni's Remove, multus)."""
 
 
@@ -78,7 +83,7 @@ def encode_result(result: Result, version: str) -> bytes:
     interfaces = [*before.interfaces, *(_interface(item) for item in result.interfaces)]
     ips = [*before.ips, *(_ip(item, shift) for item in result.addresses)]
     routes = [*before.routes, *(_route(item) for item in result.routes)]
-    body: dict[str, Any] = {"cniVersion": version}
+    body: dict[str, Any] = {**before.more, "cniVersion": version}
     if version in ("0.1.0", "0.2.0"):
         body |= _before_0_3(ips, routes)
     else:
@@ -123,8 +128,7 @@ def _sayable(text: str) -> str:
 def _outspoken(text: str) -> str:
     """The same without the words that make a runtime swallow an error."""
     for words, ours in _SWALLOWED:
-        while (place := text.lower().find(words)) >= 0:
-            text = text[:place] + ours + text[place + len(words) :]
+        text = words.sub(ours, text)
     return text
 
 
@@ -135,11 +139,16 @@ def _before_0_3(
     body: dict[str, Any] = {}
     for item in ips:
         family = ipaddress.ip_interface(item["address"]).version
-        own = [route for route in routes if ipaddress.ip_network(route["dst"]).version == family]
+        own = [item for item in routes if _version(item["dst"]) == family]
         ip = {"ip": item["address"], "gateway": item.get("gateway"), "routes": _aged(own, "0.2.0")}
         stated = {key: value for key, value in ip.items() if value is not None}
         body.setdefault(f"ip{family}", stated)
     return body
+
+
+def _version(destination: str) -> int:
+    """4 or 6; another plugin's destination may have host bits set."""
+    return ipaddress.ip_network(destination, strict=False).version
 
 
 def _interface(item: Interface) -> dict[str, Any]:
@@ -174,4 +183,7 @@ def _dated(item: Mapping[str, Any], version: str) -> Mapping[str, Any]:
 
 
 def _line(body: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(body) + b"\n"
+    try:
+        return msgspec.json.encode(body) + b"\n"
+    except UnicodeEncodeError:  # bytes that are no text (a file's name, say): escaped, never an end
+        return json.dumps(body).encode() + b"\n"

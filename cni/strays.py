@@ -71,6 +71,8 @@ def take_in(run_dir: Path, stray: Stray, families: tuple[NodeFamily, ...], *, br
     owner = stray.owner
     if owner is None:
         raise KernelRefused(f"{stray.link} does not say whose it is", errno=2)
+    if (run_dir / "attachments" / f"{owner.place}.json").exists():
+        raise KernelRefused(f"{owner} has a record by now", errno=17)
     with (
         attach.namespace(stray.netns) as descriptor,
         Netlink.in_namespace(descriptor) as pod,
@@ -85,10 +87,14 @@ def take_in(run_dir: Path, stray: Stray, families: tuple[NodeFamily, ...], *, br
             for _, body in pod.dump(messages.address_dump(family.family, link=link.index))
         ]
     ipam, held = Ipam(run_dir), []
+    already = ipam.held()
     for family in families:
         for address in found:
-            if address in family.subnet and address.ip not in (family.gateway.ip,):
-                held.append(str(ipam.take(owner, family, wanted=address.ip)))
+            if address not in family.subnet or address.ip == family.gateway.ip:
+                continue
+            if already.get(str(address.ip)) != owner.place:  # only the journal may have been lost
+                ipam.take(owner, family, wanted=address.ip)
+            held.append(str(address))
     ipam.write(
         Attachment(
             network=owner.network,

@@ -44,7 +44,8 @@ def read(request: Request, families: Iterable[NodeFamily]) -> Wishes:
     for key in _HARDWARE:
         if runtime.get(key):
             raise Unsupported(f"runtimeConfig.{key} = {show(runtime[key])}: pods get a veth here")
-    _check_ranges(runtime.get("ipranges"), families)
+    if not request.config.ipam.foreign:  # the plugin that is named there goes by them itself
+        _check_ranges(runtime.get("ipranges"), families)
     return Wishes(
         addresses=_addresses(request, {item.family: item for item in families}),
         mac=_mac(request),
@@ -145,7 +146,7 @@ def _is_asked(runtime: Mapping[str, Any], key: str) -> bool:
 
 
 def _check_ranges(ranges: object, families: Iterable[NodeFamily]) -> None:
-    """ipRanges are host-local's; ours must at least lie in what this node has."""
+    """ipRanges are host-local's. We give any address of the node's subnet, so all of it has to be in there."""
     if not ranges:
         return
     subnets = {item.family: item.subnet for item in families}
@@ -164,7 +165,9 @@ def _check_ranges(ranges: object, families: Iterable[NodeFamily]) -> None:
     for subnet in named:
         home = subnets.get(Family.of(subnet))
         if home is None or not (home.version == subnet.version and home.subnet_of(subnet)):  # type: ignore[arg-type]
-            raise BadConfig(f"runtimeConfig.ipRanges has {subnet}, this node's subnet is {home}")
+            raise BadConfig(
+                f"runtimeConfig.ipRanges has {subnet}, this node gives addresses of all of {home}"
+            )
 
 
 def _list(value: object) -> list[Any]:

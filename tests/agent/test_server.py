@@ -72,6 +72,7 @@ def test_a_request_for_another_program_is_given_back(path: Path) -> None:
     assert ask(path, CNI_MAGIC + b"CNI_COMMAND=ADD\0\0full") == b"full\n"
 
 
+@pytest.mark.row("R14")
 def test_a_request_that_hangs_is_answered_with_its_step(path: Path) -> None:
     """Once; the thread that comes back late has nothing more to say."""
     assert ask(path, CNI_MAGIC + b"CNI_COMMAND=ADD\0\0hang") == b"1\nlate in start"

@@ -17,6 +17,7 @@ from tests.cni.fake_agent import Agent
 MOST = 4 << 20
 
 
+@pytest.mark.row("1", "R27")
 def test_the_agent_gets_variables_and_stdin_and_its_answer_is_relayed(
     program: Path, run_dir: Path
 ) -> None:
@@ -33,6 +34,7 @@ def test_the_agent_gets_variables_and_stdin_and_its_answer_is_relayed(
     assert answer == (1, b'{"code":11}\n', b"")
 
 
+@pytest.mark.row("2")
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -66,6 +68,7 @@ MALFORMED = [
 MALFORMED += [b"full", b"full\n{}", b"0x1\n", b"\xb2\n", b"0\n" + b"x" * MOST]
 
 
+@pytest.mark.row("3", "80")
 @pytest.mark.parametrize("answer", MALFORMED, ids=lambda answer: repr(answer[:9]))
 def test_an_agent_that_breaks_off_may_be_asked_again(
     program: Path, run_dir: Path, answer: bytes
@@ -76,6 +79,7 @@ def test_an_agent_that_breaks_off_may_be_asked_again(
     assert (code, why) == (11, "overlay-agent stopped before it had answered; try again")
 
 
+@pytest.mark.row("R19", "51")
 def test_without_an_agent_it_serves_the_request_itself(program: Path) -> None:
     """Large input included: it is handed on through a file in memory."""
     stdin = CONF[:-1] + b',"pad":"' + b"x" * 300_000 + b'"}'
@@ -83,6 +87,7 @@ def test_without_an_agent_it_serves_the_request_itself(program: Path) -> None:
     assert (code, json.loads(stdout)["code"], stderr) == (1, 50, b"")
 
 
+@pytest.mark.row("R6", "63")
 def test_a_stale_socket_is_as_good_as_none(program: Path, run_dir: Path) -> None:
     """An agent that was killed leaves one behind."""
     with socket.socket(socket.AF_UNIX) as dead:
@@ -104,6 +109,7 @@ def test_an_agent_may_hand_the_request_back(install_front: InstallFront, run_dir
 HANGS = "overlay-agent has not answered %s s; see: systemctl status overlay-agent"
 
 
+@pytest.mark.row("55", "R14", "R16")
 @pytest.mark.parametrize("behave", [fake_agent.say_nothing, fake_agent.dawdle])
 @pytest.mark.parametrize(
     ("verb", "expected"),
@@ -129,6 +135,7 @@ def test_an_answer_before_the_end_of_the_question_counts(program: Path, run_dir:
         assert call(program, b"x" * (1 << 20), CNI_COMMAND="ADD") == (7, b"enough", b"")
 
 
+@pytest.mark.row("R19")
 @pytest.mark.parametrize("size", [0, 1 << 20, MOST, MOST + 1, MOST + 100_000])
 def test_stdin_travels_up_to_what_shows_that_it_is_too_long(
     program: Path, run_dir: Path, size: int
@@ -147,6 +154,7 @@ def _only_write_it() -> None:
     os.dup2(os.open("/dev/null", os.O_WRONLY), 0)
 
 
+@pytest.mark.row("8")
 @pytest.mark.parametrize("spoil", [_close_stdin, _only_write_it])
 def test_stdin_that_cannot_be_read_is_code_5(program: Path, spoil: Callable[[], None]) -> None:
     """The specification's code for it."""

@@ -115,6 +115,7 @@ def _wheel(into: Path, **environ: str) -> tuple[str, set[str]]:
     return path.stem.rpartition("-")[2], names - {"front.py"}
 
 
+@pytest.mark.row("R28")
 def test_the_python_front_imports_next_to_nothing(run_dir: Path) -> None:
     """Its start is most of an ADD's time: everything loaded is builtin or what Python itself needs."""
     wanted = front.Settings(str(run_dir), ("/bin/false",))
@@ -122,6 +123,7 @@ def test_the_python_front_imports_next_to_nothing(run_dir: Path) -> None:
     assert len(_modules(text.replace('"__main__"', '"never"'), "-ISE")) <= 30
 
 
+@pytest.mark.row("R28")
 def test_the_full_program_leaves_the_heavy_modules_out() -> None:
     """VERSION and bad input must not pay for what they do not use."""
     names = _modules(f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport cni.main", "-I")

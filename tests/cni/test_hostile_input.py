@@ -47,6 +47,7 @@ ENVIRONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.row("13", "80", "5")
 @settings(
     max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -80,6 +81,7 @@ def test_parsing_a_del_raises_only_what_has_a_code(environ: dict[str, str], stdi
     assert outcome in (1, 4, 6, 7) or "/" not in str(outcome)
 
 
+@pytest.mark.row("63", "64")
 @pytest.mark.parametrize("stdin", [b"", b"x", b'{"cniVersion":"7"}', b'{"cniVersion":"0.3.1"}'])
 def test_version_answers_to_any_stdin(stdin: bytes, tmp_path: Path) -> None:
     """Runtimes ask with an empty one, too; the version asked in is echoed."""
@@ -92,6 +94,7 @@ def test_version_answers_to_any_stdin(stdin: bytes, tmp_path: Path) -> None:
         assert answer["cniVersion"] == "0.3.1"
 
 
+@pytest.mark.row("9", "50")
 @pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("STATUS", 50), ("CHECK", 11)])
 def test_without_a_node_page_each_verb_says_why(verb: str, code: int, tmp_path: Path) -> None:
     """Code 11 for ADD, 50 for STATUS, with what the node waits for."""
@@ -114,6 +117,7 @@ def test_without_a_node_page_each_verb_says_why(verb: str, code: int, tmp_path: 
     assert str(tmp_path / "node.json") in answer["details"]
 
 
+@pytest.mark.row("R24", "80")
 def test_what_nobody_foresaw_is_code_999_and_its_traceback_stays_off_stdout(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_subnet_too_small_for_pods_is_full_from_the_start(gateway: str, tmp_pa
         Ipam(tmp_path).take(_owner(1), _family(gateway))
 
 
+@pytest.mark.row("34")
 @pytest.mark.parametrize("journal", ["none", "torn", "lying"])
 def test_release_works_with_whatever_is_left_of_the_journal(journal: str, tmp_path: Path) -> None:
     """Missing or corrupt: the addresses themselves say whose they are. Twice is success."""
@@ -104,6 +105,7 @@ def test_a_corrupt_journal_frees_nothing_foreign(name: str, tmp_path: Path) -> N
     assert (tmp_path / "victim").read_text() == "stays"
 
 
+@pytest.mark.row("28")
 def test_a_second_begin_is_refused_and_one_per_interface_is_not(tmp_path: Path) -> None:
     """The key is container and interface."""
     ipam = Ipam(tmp_path)
@@ -158,6 +160,7 @@ def _take_some(run_dir: Path, number: int) -> list[str]:
     return kept[1::2]
 
 
+@pytest.mark.row("16")
 def test_processes_at_once_never_share_an_address(tmp_path: Path) -> None:
     """Four processes take 240 of 253 addresses and give half of them back."""
     with multiprocessing.get_context("spawn").Pool(4) as pool:
@@ -206,6 +209,7 @@ def test_foreign_files_are_neither_given_out_nor_touched(kind: str, tmp_path: Pa
     assert path.exists()
 
 
+@pytest.mark.row("78")
 def test_an_attachment_of_the_older_layout_is_freed(tmp_path: Path) -> None:
     """Version 1 kept the addresses of each network in a directory of its own."""
     old, owner = tmp_path / "ipam" / "overlay", _owner(1)

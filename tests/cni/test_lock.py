@@ -25,6 +25,7 @@ def _try(run_dir: Path, owner: Owner) -> tuple[threading.Thread, threading.Event
     return thread, entered
 
 
+@pytest.mark.row("16")
 def test_the_same_attachment_waits_and_another_does_not(tmp_path: Path) -> None:
     """Between threads of one process as well, where record locks of the old kind would not hold."""
     with lock.held(tmp_path, ONE.place, Steps()):
@@ -36,6 +37,7 @@ def test_the_same_attachment_waits_and_another_does_not(tmp_path: Path) -> None:
     waiting.join(5)
 
 
+@pytest.mark.row("R14")
 def test_nobody_waits_longer_than_the_deadline(tmp_path: Path) -> None:
     """And the error names what was waited for."""
     seconds = iter(range(1000))

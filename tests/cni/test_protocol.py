@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni import protocol
-from cni.owner import LONGEST_ALIAS, Owner
+from cni import netconf, protocol
+from cni.owner import LONGEST_ALIAS, Owner, owner_at
 from cni.protocol import VERSIONS, Verb
 from overlay.errors import OverlayError
 
@@ -40,6 +40,7 @@ def _error(
     return caught.value.cni_code, str(caught.value)
 
 
+@pytest.mark.row("7", "19", "32", "47")
 @pytest.mark.parametrize(
     ("verb", "needed"),
     [
@@ -56,12 +57,14 @@ def test_every_missing_variable_is_named_at_once(verb: str, needed: str) -> None
     assert [name for name in ENVIRON if f"{name} is missing" in message] == needed.split()
 
 
+@pytest.mark.row("54", "62")
 @pytest.mark.parametrize("verb", ["GC", "STATUS", "VERSION"])
 def test_verbs_about_the_network_need_no_container(verb: str) -> None:
     """GC, STATUS and VERSION get no CNI_CONTAINERID, CNI_IFNAME or CNI_NETNS."""
     assert _parse(verb, {}).verb is Verb(verb)
 
 
+@pytest.mark.row("7", "10", "12")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -90,6 +93,7 @@ def test_a_malformed_variable_is_code_4_by_name(name: str, value: str) -> None:
     assert caught.value.cni_code == 4
 
 
+@pytest.mark.row("8")
 @pytest.mark.parametrize(
     "stdin",
     [
@@ -111,17 +115,20 @@ def test_stdin_that_does_not_decode_is_code_6(stdin: bytes) -> None:
     assert _error("ADD", stdin=stdin)[0] == 6
 
 
+@pytest.mark.row("76")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_published_version_is_spoken(version: str) -> None:
     """0.1.0 to 1.1.0; and a configuration without one is 0.1.0."""
     assert _parse("ADD", cniVersion=version).config.version == version
 
 
+@pytest.mark.row("79")
 def test_a_configuration_without_a_version_is_the_oldest() -> None:
     """As libcni takes it."""
     assert _parse("ADD", stdin=b'{"name":"overlay"}').config.version == "0.1.0"
 
 
+@pytest.mark.row("8", "76")
 @pytest.mark.parametrize("version", ["9.9.9", "1.0", 1, ["1.0.0"], "1.0.0 "])
 def test_an_unknown_version_is_code_1(version: object) -> None:
     """And the message says which there are."""
@@ -130,6 +137,7 @@ def test_an_unknown_version_is_code_1(version: object) -> None:
     assert "1.1.0" in message
 
 
+@pytest.mark.row("8", "11", "70")
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -167,6 +175,7 @@ def test_a_bad_key_is_code_7_by_name(key: str, value: object) -> None:
     assert key in message
 
 
+@pytest.mark.row("R5")
 def test_a_configuration_gone_bad_never_stops_a_del() -> None:
     """Only what names the attachment counts."""
     request = _parse(
@@ -181,6 +190,7 @@ def test_a_configuration_gone_bad_never_stops_a_del() -> None:
     assert request.owner == Owner("overlay", "c-1", "eth0")
 
 
+@pytest.mark.row("13")
 def test_the_keys_of_a_calico_style_conflist_are_taken() -> None:
     """A cluster moves over with its keys as they are."""
     request = _parse(
@@ -197,6 +207,7 @@ def test_the_keys_of_a_calico_style_conflist_are_taken() -> None:
     assert request.config.mtu == 1440
 
 
+@pytest.mark.row("R20", "73")
 def test_args_are_split_at_the_first_equals_sign() -> None:
     """A value may hold one; unknown keys pass with IgnoreUnknown."""
     args = protocol.parse_args("IgnoreUnknown=1;K8S_POD_NAME=a=b;;NEW=")
@@ -212,6 +223,22 @@ def test_names_of_an_owner_fit_the_kernel_and_the_file_system(
     assert len(owner.name) <= 215
     assert len(owner.host_link) == 15
     assert len(owner.alias) <= LONGEST_ALIAS
+
+
+@pytest.mark.row("38")
+@given(
+    st.from_regex(netconf.NAME, fullmatch=True),
+    st.from_regex(netconf.NAME, fullmatch=True),
+    st.from_regex(netconf.IFNAME, fullmatch=True),
+)
+def test_an_owner_is_read_from_its_place_or_not_at_all(
+    network: str, container: str, ifname: str
+) -> None:
+    """Never as somebody else, whatever the interface is called: the sweep proves by it who has no link."""
+    owner = Owner(network, container, ifname)
+    assert owner_at(owner.place) in (owner, None)
+    if "sha256-" not in owner.place:
+        assert owner_at(owner.place) == owner
 
 
 @pytest.mark.parametrize("name", ["CNI_ARGS", "CNI_PATH", "CNI_NETNS"])

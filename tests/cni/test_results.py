@@ -32,6 +32,7 @@ def _encoded(version: str, result: Result = RESULT) -> dict[str, Any]:
     return decoded
 
 
+@pytest.mark.row("4", "27", "30")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_states_its_version_and_passes_dns_on(version: str) -> None:
     """Both are the same in every version."""
@@ -39,6 +40,7 @@ def test_a_result_states_its_version_and_passes_dns_on(version: str) -> None:
     assert (body["cniVersion"], body["dns"]) == (version, {"nameservers": ["10.96.0.10"]})
 
 
+@pytest.mark.row("30", "R26")
 @pytest.mark.parametrize("version", OLDEST)
 def test_the_oldest_versions_have_one_address_per_family(version: str) -> None:
     """``ip4`` and ``ip6``, each with its default route, and nothing later versions brought."""
@@ -52,6 +54,7 @@ def test_the_oldest_versions_have_one_address_per_family(version: str) -> None:
     assert body["ip6"]["routes"] == [{"dst": "::/0", "gw": "fd00:1::1"}]
 
 
+@pytest.mark.row("25", "26", "30", "R26")
 @pytest.mark.parametrize("version", [item for item in VERSIONS if item not in OLDEST])
 def test_later_versions_have_interfaces_addresses_and_routes(version: str) -> None:
     """``version`` in addresses until 0.4.0, ``mtu`` in interfaces from 1.1.0 on."""
@@ -78,6 +81,7 @@ def test_one_family_alone_is_complete(version: str) -> None:
     assert b"fd00:1::2/64" in body
 
 
+@pytest.mark.row("3", "R23")
 def test_an_error_has_code_message_and_hint() -> None:
     """Runtimes print ``msg; details``."""
     body = json.loads(encode_error(BadConfig("mtu is 9", hint="set mtu"), "0.4.0"))

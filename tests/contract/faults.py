@@ -24,8 +24,8 @@ from cni import main
 from cni.attach import is_attached
 from cni.owner import Owner
 from overlay.netlink.namespace import run_inside
+from tests.contract.cni_node import Node
 from tests.contract.spaces import ip
-from tests.contract.test_cni_kernel import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("mkdir", "symlink", "rename", "unlink", "write")

@@ -14,9 +14,9 @@ from cni.owner import Owner
 from cni.steps import Steps
 from overlay.netlink.namespace import run_inside
 from tests.contract import spaces
+from tests.contract.cni_node import Node
 from tests.contract.faults import Faulty, addresses_in, environ_of
 from tests.contract.spaces import difference, picture
-from tests.contract.test_cni_kernel import Node
 
 pytestmark = pytest.mark.contract
 

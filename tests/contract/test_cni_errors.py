@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.contract import spaces
+from tests.contract.cni_node import Node
 from tests.contract.faults import Ended, Faulty, addresses_in, points
 from tests.contract.spaces import difference, inside, picture
-from tests.contract.test_cni_kernel import Node
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(120)]
 

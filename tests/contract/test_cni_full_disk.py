@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.contract import spaces
+from tests.contract.cni_node import Node
 from tests.contract.faults import ROOT, addresses_in, environ_of
 from tests.contract.spaces import difference, inside, picture
-from tests.contract.test_cni_kernel import Node
 
 pytestmark = pytest.mark.contract
 

@@ -2,85 +2,22 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cni import main
-from overlay.netlink.namespace import run_inside
-from overlay.nodefile import NodeFamily, NodePage, write_pages
+from cni.standing import NO_AGENT
+from overlay.nodefile import NodeFamily
 from tests.contract import spaces
+from tests.contract.cni_node import NOTHING, Node
 from tests.contract.spaces import difference, inside, ip, picture
 
 pytestmark = pytest.mark.contract
 
 
-class Node:
-    """A namespace with the bridge and the node page an agent would leave."""
-
-    def __init__(self, space: Path, run_dir: Path, subnet: str = "10.5.1.1/24") -> None:
-        self.space, self.run_dir = space, run_dir
-        gateway = ip_interface(subnet)
-        for words in (
-            ["link", "set", "lo", "up"],
-            ["link", "add", "overlay0", "address", "0a:58:0a:05:01:01", "type", "bridge"],
-            ["link", "set", "overlay0", "up", "addrgenmode", "none"],
-            ["addr", "add", str(gateway), "dev", "overlay0"],
-            # A bridge's first carrier brings a kernel route of its own: have it before the test.
-            ["link", "add", "w0", "type", "veth", "peer", "name", "w1"],
-            ["link", "set", "w1", "up"],
-            ["link", "set", "w0", "master", "overlay0", "up"],
-            ["link", "del", "w0"],
-        ):
-            ip(space, *words)
-        family = NodeFamily(gateway, ip_network("10.5.0.0/16"))
-        write_pages(NodePage((family,), mtu=1450, run_dir=str(run_dir)), run_dir)
-
-    def call(
-        self, verb: str, pod: Path | str, container: str = "c1", **config: object
-    ) -> dict[str, object]:
-        """One CNI call in the node's namespace; an error's JSON for a failure, {} for silence."""
-        environ = {
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": container,
-            "CNI_NETNS": str(pod),
-            "CNI_IFNAME": "eth0",
-            "CNI_PATH": "/nowhere",
-            "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
-        }
-        body = {"cniVersion": "1.0.0", "name": "overlay", "type": "overlay", **config}
-        code, stdout = run_inside(
-            self.space, lambda: main.run(environ, json.dumps(body).encode(), self.run_dir)
-        )
-        answer: dict[str, object] = json.loads(stdout) if stdout else {}
-        assert (code == 0) == ("code" not in answer)
-        return answer
-
-    def leftovers(self) -> list[str]:
-        """Allocations and journals that are still there."""
-        return [
-            str(path)
-            for room in ("ipam", "attachments")
-            for path in (self.run_dir / room).rglob("*")
-            if not path.is_dir() and not path.name.startswith(".")
-        ]
-
-
-@pytest.fixture
-def node(space: Path, tmp_path: Path) -> Node:
-    """A node that is ready."""
-    return Node(space, tmp_path)
-
-
-@pytest.fixture
-def pod() -> Iterator[Path]:
-    """An empty pod."""
-    with spaces.namespace() as path:
-        yield path
-
-
+@pytest.mark.row("18", "31")
 def test_a_pod_comes_pings_and_goes_without_a_trace(node: Node, pod: Path) -> None:
     """ADD → ping → DEL leaves both namespaces exactly as they were."""
     ip(pod, "link", "set", "lo", "up")  # as a runtime's loopback plugin does
@@ -97,7 +34,7 @@ def test_a_pod_comes_pings_and_goes_without_a_trace(node: Node, pod: Path) -> No
     assert node.call("DEL", pod) == {}
     assert difference(before[0], picture(node.space)) == []
     assert difference(before[1], picture(pod)) == []
-    assert node.leftovers() == []
+    assert node.left() == NOTHING
 
 
 def test_a_pods_bridge_port_sends_back_where_it_came_from(node: Node, pod: Path) -> None:
@@ -108,6 +45,7 @@ def test_a_pods_bridge_port_sends_back_where_it_came_from(node: Node, pod: Path)
     assert [link["linkinfo"]["info_slave_data"]["hairpin"] for link in links] == [True]
 
 
+@pytest.mark.row("34", "35", "36", "R10")
 def test_del_succeeds_with_nothing_left_to_do(node: Node, pod: Path) -> None:
     """Twice, without an ADD, with an empty and with a vanished space."""
     node.call("ADD", pod)
@@ -115,27 +53,30 @@ def test_del_succeeds_with_nothing_left_to_do(node: Node, pod: Path) -> None:
     for netns in (str(pod), "", "/run/netns/gone"):
         assert node.call("DEL", netns) == {}
     assert node.call("DEL", pod, container="never-added") == {}
-    assert node.leftovers() == []
+    assert node.left() == NOTHING
 
 
+@pytest.mark.row("34", "R10")
 def test_a_pod_whose_namespace_is_gone_gives_its_address_back(node: Node) -> None:
     """After the sandbox died the runtime knows no netns any more."""
     with spaces.namespace() as pod:
         node.call("ADD", pod)
-    assert node.leftovers() != []
+    assert node.left() != NOTHING
 
     assert node.call("DEL", "") == {}
-    assert node.leftovers() == []
+    assert node.left() == NOTHING
 
 
+@pytest.mark.row("7", "29")
 def test_an_unknown_netns_is_named_and_nothing_is_left(node: Node) -> None:
     """Code 4 with the path."""
     error = node.call("ADD", "/run/netns/none")
 
-    assert (error["code"], node.leftovers()) == (4, [])
+    assert (error["code"], node.left()) == (4, NOTHING)
     assert "CNI_NETNS=/run/netns/none" in str(error["msg"])
 
 
+@pytest.mark.row("20")
 def test_an_interface_that_exists_is_an_error_and_stays(node: Node, pod: Path) -> None:
     """The plugin never takes over somebody's eth0."""
     ip(pod, "link", "add", "eth0", "type", "veth", "peer", "name", "x0")
@@ -145,10 +86,11 @@ def test_an_interface_that_exists_is_an_error_and_stays(node: Node, pod: Path) -
 
     assert "already has an interface eth0" in str(error["msg"])
     assert difference(before, picture(node.space)) == []
-    assert node.leftovers() == []
+    assert node.left() == NOTHING
     assert "eth0" in ip(pod, "link")
 
 
+@pytest.mark.row("28")
 def test_a_second_add_is_refused_and_the_first_pod_keeps_its_address(node: Node, pod: Path) -> None:
     """A runtime's fault must not leak the first address."""
     node.call("ADD", pod)
@@ -172,31 +114,34 @@ def test_an_mtu_that_cannot_fit_names_both_numbers(node: Node, pod: Path) -> Non
 
 def test_a_subnet_that_is_used_up_says_so(space: Path, tmp_path: Path) -> None:
     """A /30 has one pod address."""
-    node = Node(space, tmp_path, subnet="10.5.1.1/30")
+    small = NodeFamily(ip_interface("10.5.1.1/30"), ip_network("10.5.0.0/16"))
+    node = Node(space, tmp_path, (small,))
     with spaces.namespace() as first, spaces.namespace() as second:
         node.call("ADD", first, container="a")
-        before = node.leftovers()
+        before = node.left()
         error = node.call("ADD", second, container="b")
 
         assert "no free address in 10.5.1.0/30: 1 are held" in str(error["msg"])
-        assert node.leftovers() == before
+        assert node.left() == before
 
 
+@pytest.mark.row("9")
 def test_no_node_page_is_code_11_with_the_cause(space: Path, tmp_path: Path, pod: Path) -> None:
     """The runtime tries again; the operator reads why."""
     node = Node(space, tmp_path)
     (tmp_path / "node.json").unlink()
 
-    error = node.call("ADD", pod)
+    error = node.call("ADD", pod, standing=NO_AGENT)
 
     assert error["code"] == 11
     assert "overlay-agent" in str(error["msg"])
 
 
+@pytest.mark.row("16", "R15")
 def test_twenty_pods_at_once_get_twenty_addresses_and_leave_nothing(node: Node) -> None:
     """Concurrent ADDs and DELs share no lock and no address."""
     before = picture(node.space)
-    results: list[dict[str, object]] = []
+    results: list[dict[str, Any]] = []
 
     def live(number: int) -> None:
         with spaces.namespace() as pod:
@@ -213,4 +158,4 @@ def test_twenty_pods_at_once_get_twenty_addresses_and_leave_nothing(node: Node) 
 
     assert len({json.dumps(result["ips"]) for result in results}) == 20
     assert difference(before, picture(node.space)) == []
-    assert node.leftovers() == []
+    assert node.left() == NOTHING

@@ -10,6 +10,7 @@ import pytest
 from agent.ctl import pods as ctl
 from overlay.netlink.namespace import run_inside
 from tests.contract import spaces
+from tests.contract.cni_node import Node
 from tests.contract.faults import (
     CHANGES,
     KILLED,
@@ -21,7 +22,6 @@ from tests.contract.faults import (
     points,
 )
 from tests.contract.spaces import difference, inside, picture
-from tests.contract.test_cni_kernel import Node
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(120)]
 

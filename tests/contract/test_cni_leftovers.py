@@ -8,8 +8,8 @@ from cni import lock
 from cni.owner import Owner
 from cni.steps import Steps
 from tests.contract import spaces
+from tests.contract.cni_node import Node
 from tests.contract.faults import Faulty
-from tests.contract.test_cni_kernel import Node
 
 pytestmark = pytest.mark.contract
 

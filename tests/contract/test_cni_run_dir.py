@@ -13,9 +13,9 @@ from cni.owner import Owner
 from cni.record import RECORD_VERSION
 from overlay.netlink.namespace import run_inside
 from tests.contract import spaces
+from tests.contract.cni_node import Node
 from tests.contract.faults import Faulty, addresses_in, config_for
 from tests.contract.spaces import inside
-from tests.contract.test_cni_kernel import Node
 
 pytestmark = pytest.mark.contract
 

@@ -1,89 +1,20 @@
 """CNI on a real kernel: failing, overtaken and contradicting calls leave nothing behind."""
 
-import json
 import threading
-from collections.abc import Iterator
-from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cni import lock, main
-from cni.owner import Owner
 from cni.steps import Steps
 from overlay.netlink.namespace import run_inside
-from overlay.nodefile import NodeFamily, NodePage, write_pages
+from overlay.nodefile import NodeFamily
 from tests.contract import spaces
+from tests.contract.cni_node import NOTHING, OWNER, V4, V6, Node, shown
 from tests.contract.spaces import inside, ip
 
 pytestmark = pytest.mark.contract
-
-V4 = NodeFamily(ip_interface("10.5.1.1/24"), ip_network("10.5.0.0/16"))
-V6 = NodeFamily(ip_interface("fd00:5:0:1::1/64"), ip_network("fd00:5::/48"))
-OWNER = Owner("overlay", "c1", "eth0")
-
-
-def _ip(space: Path, arguments: str) -> Any:  # noqa: ANN401 - iproute2's JSON
-    """``ip -j`` in a namespace; [] where it prints nothing."""
-    return json.loads(ip(space, "-j", "-d", *arguments.split()) or "[]")
-
-
-class Node:
-    """A namespace with the bridge and the node page that an agent leaves."""
-
-    def __init__(self, space: Path, run_dir: Path, families: tuple[NodeFamily, ...]) -> None:
-        self.space, self.run_dir, self.families = space, run_dir, families
-        _ip(space, "link add overlay0 address 0a:58:0a:05:01:01 type bridge")
-        _ip(space, "link set overlay0 mtu 1450 up addrgenmode none")
-        for family in families:
-            nodad = "nodad" if family.gateway.version == 6 else ""
-            _ip(space, f"address add {family.gateway} dev overlay0 {nodad}")
-        self.publish(mtu=1450)
-
-    def publish(self, mtu: int) -> None:
-        """Write the node page."""
-        page = NodePage(self.families, mtu=mtu, run_dir=str(self.run_dir))
-        write_pages(page, self.run_dir)
-
-    def call(self, verb: str, pod: Path | str, **config: object) -> dict[str, Any]:
-        """One CNI call in the node's namespace, in process; {} for silence."""
-        body = {"cniVersion": "1.1.0", "name": "overlay", "type": "overlay", **config}
-        environ = {
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": OWNER.container,
-            "CNI_NETNS": str(pod),
-            "CNI_IFNAME": OWNER.ifname,
-        }
-        stdin = json.dumps(body).encode()
-        _, stdout = run_inside(self.space, lambda: main.run(environ, stdin, self.run_dir))
-        answer: dict[str, Any] = json.loads(stdout) if stdout else {}
-        return answer
-
-    def left(self) -> tuple[list[str], list[str]]:
-        """Names of host links of pods, and of allocations and journals."""
-        links = [link["ifname"] for link in _ip(self.space, "link show")]
-        files = [
-            path for room in ("ipam", "attachments") for path in self.run_dir.glob(f"{room}/*/*")
-        ]
-        kept = sorted(path.name for path in files if not path.name.startswith("."))
-        return [name for name in links if name.startswith("ovl") and name != "overlay0"], kept
-
-
-NOTHING: tuple[list[str], list[str]] = ([], [])
-
-
-@pytest.fixture
-def node(space: Path, tmp_path: Path) -> Node:
-    """A node that is ready, IPv4 only."""
-    return Node(space, tmp_path, (V4,))
-
-
-@pytest.fixture
-def pod() -> Iterator[Path]:
-    """An empty pod."""
-    with spaces.namespace() as made:
-        yield made
 
 
 @pytest.mark.parametrize("families", [(V6,), (V4, V6)], ids=["IPv6", "both"])
@@ -98,18 +29,19 @@ def test_every_family_is_served_by_the_same_code(
     assert [ip["version"] for ip in result["ips"] if "version" in ip] == []
     for family in families:
         inside(pod, "ping", "-c1", "-W2", str(family.gateway.ip))
-    assert [link["ifname"] for link in _ip(pod, "link show dev eth0")] == ["eth0"]
+    assert [link["ifname"] for link in shown(pod, "link show dev eth0")] == ["eth0"]
     assert node.call("DEL", pod) == {}
     assert node.left() == NOTHING
 
 
+@pytest.mark.row("23", "24", "25", "R25")
 def test_the_result_is_what_the_kernel_has(node: Node, pod: Path) -> None:
     """Names, MACs and MTUs of the three interfaces, read back by iproute2."""
     result = node.call("ADD", pod, mtu=1400)
 
     seen = {
         link["ifname"]: link
-        for link in [*_ip(node.space, "link show"), *_ip(pod, "link show dev eth0")]
+        for link in [*shown(node.space, "link show"), *shown(pod, "link show dev eth0")]
     }
     for interface in result["interfaces"]:
         link = seen[interface["name"]]
@@ -117,9 +49,10 @@ def test_the_result_is_what_the_kernel_has(node: Node, pod: Path) -> None:
     assert [item["sandbox"] for item in result["interfaces"]] == ["", "", str(pod)]
     host = seen[OWNER.host_link]
     assert (host["master"], host["ifalias"]) == ("overlay0", OWNER.alias)
-    assert _ip(pod, "route show default")[0]["gateway"] == "10.5.1.1"
+    assert shown(pod, "route show default")[0]["gateway"] == "10.5.1.1"
 
 
+@pytest.mark.row("29")
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -129,32 +62,36 @@ def test_the_result_is_what_the_kernel_has(node: Node, pod: Path) -> None:
 )
 def test_an_add_whose_kernel_step_fails_leaves_nothing(node: Node, pod: Path, spoil: str) -> None:
     """One clear error, no link, no address, no journal; a foreign link stays."""
-    _ip(node.space, spoil.format(host=OWNER.host_link))
+    ip(node.space, *spoil.format(host=OWNER.host_link).split())
     foreign = node.left()[0]
 
     error = node.call("ADD", pod)
 
     assert error["msg"]
     assert node.left() == (foreign, [])
-    assert [link["ifname"] for link in _ip(pod, "link show")] == ["lo"]
+    assert [link["ifname"] for link in shown(pod, "link show")] == ["lo"]
 
 
+@pytest.mark.row("29", "36")
 def test_a_step_inside_the_pod_that_fails_takes_the_link_back(
     space: Path, pod: Path, tmp_path: Path
 ) -> None:
     """The last step fails: the pod has IPv6 switched off, the node gives an IPv6 address."""
     node = Node(space, tmp_path, (V4, V6))
     inside(pod, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
-    before = _ip(pod, "link show")
+    before = shown(pod, "link show")
 
     error = node.call("ADD", pod)
 
     assert error["code"] == 100
     assert node.left() == NOTHING
-    assert {link["ifname"] for link in _ip(pod, "link show")} == {link["ifname"] for link in before}
+    assert {link["ifname"] for link in shown(pod, "link show")} == {
+        link["ifname"] for link in before
+    }
     assert node.call("DEL", pod) == {}
 
 
+@pytest.mark.row("16")
 def test_a_del_that_overtakes_its_add_waits_and_leaves_nothing(node: Node, pod: Path) -> None:
     """A runtime that gave up sends a DEL while the agent is still at work on the ADD."""
     answers: list[dict[str, Any]] = []
@@ -174,31 +111,32 @@ def test_a_del_that_overtakes_its_add_waits_and_leaves_nothing(node: Node, pod: 
 def test_a_renamed_host_end_is_found_from_inside_the_pod(node: Node, pod: Path) -> None:
     """By the MAC in the journal, so that a reused path never costs another pod its link."""
     node.call("ADD", pod)
-    _ip(node.space, f"link set {OWNER.host_link} down")
-    _ip(node.space, f"link set {OWNER.host_link} name renamed0")
+    ip(node.space, *f"link set {OWNER.host_link} down".split())
+    ip(node.space, *f"link set {OWNER.host_link} name renamed0".split())
 
     assert node.call("DEL", pod) == {}
 
-    assert "renamed0" not in [link["ifname"] for link in _ip(node.space, "link show")]
+    assert "renamed0" not in [link["ifname"] for link in shown(node.space, "link show")]
     assert node.left() == NOTHING
 
 
+@pytest.mark.row("38")
 def test_a_reused_path_does_not_cost_the_new_pod_its_link(node: Node, pod: Path) -> None:
     """A late DEL of a dead container names a netns in which somebody else lives now."""
     with spaces.namespace() as dead:
         node.call("ADD", dead)
-    _ip(pod, "link add eth0 type veth peer name x0")
+    ip(pod, *["link", "add", "eth0", "type", "veth", "peer", "name", "x0"])
 
     assert node.call("DEL", pod) == {}
 
-    assert "eth0" in [link["ifname"] for link in _ip(pod, "link show")]
+    assert "eth0" in [link["ifname"] for link in shown(pod, "link show")]
     assert node.left() == NOTHING
 
 
 def test_a_link_with_a_foreign_mark_is_reported_and_stays(node: Node, pod: Path) -> None:
     """Delete only what bears our mark; the message has the command that shows it."""
-    _ip(node.space, f"link add {OWNER.host_link} type bridge")
-    _ip(node.space, f"link set {OWNER.host_link} alias somebody:else")
+    ip(node.space, *f"link add {OWNER.host_link} type bridge".split())
+    ip(node.space, *f"link set {OWNER.host_link} alias somebody:else".split())
 
     error = node.call("DEL", pod)
 
@@ -220,11 +158,15 @@ def test_a_file_that_is_no_namespace_is_named(node: Node, tmp_path: Path) -> Non
     assert str(tmp_path) in error["msg"]
 
 
+@pytest.mark.row("15", "70")
 @pytest.mark.parametrize(
     ("key", "value"), [("bridge", "docker0"), ("ipMasq", False), ("runDir", "/elsewhere")]
 )
 def test_a_contradiction_to_the_agent_names_both(
-    node: Node, pod: Path, key: str, value: object
+    node: Node,
+    pod: Path,
+    key: str,
+    value: Any,  # noqa: ANN401 - any JSON
 ) -> None:
     """Error 7, never silence."""
     error = node.call("ADD", pod, **{key: value})
@@ -241,6 +183,7 @@ def test_an_mtu_too_small_for_ipv6_is_refused(space: Path, pod: Path, tmp_path: 
     assert "1280" in error["msg"]
 
 
+@pytest.mark.row("17")
 def test_calls_do_not_leave_their_thread_elsewhere(node: Node, pod: Path) -> None:
     """The agent's threads stay in the node's namespace, whatever the call did in the pod's."""
 
