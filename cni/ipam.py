@@ -21,7 +21,9 @@ from pathlib import Path
 from cni import record
 from cni.owner import Owner, bounded
 from cni.record import Attachment
-from overlay.errors import AddressTaken, KernelRefused, NotReady, OutOfAddresses
+from cni.writing import fresh as fresh_name
+from cni.writing import make_directory, replace, unlink, writable
+from overlay.errors import AddressTaken, KernelRefused, OutOfAddresses
 from overlay.model import Address, Family, HostAddress
 from overlay.nodefile import NodeFamily
 
@@ -89,8 +91,8 @@ class Ipam:
     def write(self, attachment: Attachment) -> None:
         """Write or replace the journal, by rename. Not synced: it need not outlive the machine's memory."""
         path = self._record(attachment.owner.place)
-        with _writable(self.records):
-            _replace(path, record.encode(attachment))
+        with writable(self.records):
+            replace(path, record.encode(attachment))
 
     # --- addresses ----------------------------------------------------------------------------------
 
@@ -104,8 +106,8 @@ class Ipam:
             AddressTaken: the one that is wanted is held, or is not a pod's.
         """
         prefix = family.subnet.prefixlen
-        with _writable(self.addresses):
-            _make_directory(self._base)
+        with writable(self.addresses):
+            make_directory(self._base)
             if wanted is not None:
                 self._take_this(owner, family, wanted)
                 return ip_interface(f"{wanted}/{prefix}")
@@ -168,17 +170,17 @@ class Ipam:
         if known and known.version == record.BEFORE_FLAT and known.network == owner.network:
             old = f"{self._base}/{bounded(owner.network)}"
             for name in known.addresses:
-                with _writable(self.addresses):
+                with writable(self.addresses):
                     _free(old, name.partition("/")[0], owner.name)
         self.release_at(owner.place, known)
 
     def release_at(self, place: str, known: Attachment | None = None) -> None:
         """The same by place."""
-        with _writable(self.addresses):
+        with writable(self.addresses):
             names = known.addresses if known and known.addresses else self._all_names()
             for name in names:
                 _free(self._base, name.partition("/")[0], place)
-            _unlink(self._record(place))
+            unlink(self._record(place))
 
     def _all_names(self) -> list[str]:
         try:
@@ -210,13 +212,13 @@ class Ipam:
 
     def _remember(self, address: Address) -> None:
         hint = f"{self._base}/{HINT_NAME}{Family.of(address).name}"
-        fresh = _fresh(hint)
+        fresh = fresh_name(hint)
         with contextlib.suppress(OSError):
             os.symlink(str(int(address)), fresh)
             try:
                 os.rename(fresh, hint)
             except OSError:
-                _unlink(fresh)
+                unlink(fresh)
 
 
 def usable(family: NodeFamily) -> tuple[int, int]:
@@ -246,56 +248,9 @@ def _free(directory: str, name: str, target: str) -> None:
     path = f"{directory}/{name}"
     try:
         if "/" not in name and os.readlink(path) == target:  # never another owner's
-            _unlink(path)
+            unlink(path)
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
     except ValueError:  # a NUL in a corrupt record
         return
-
-
-def _replace(path: str, data: bytes) -> None:
-    fresh = _fresh(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        descriptor = os.open(fresh, flags, 0o600)
-    except FileNotFoundError:
-        _make_directory(os.path.dirname(path))
-        descriptor = os.open(fresh, flags, 0o600)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.rename(fresh, path)
-    except BaseException:
-        _unlink(fresh)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _fresh(path: str) -> str:
-    """A name beside ``path`` that nobody reads: hidden, and no longer than a file name may be."""
-    directory, _, name = path.rpartition("/")
-    return f"{directory}/.tmp-{name[:100]}-{os.urandom(6).hex()}"
-
-
-def _make_directory(path: str) -> None:
-    if not os.path.isdir(path):
-        os.makedirs(path, mode=0o755, exist_ok=True)
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-@contextlib.contextmanager
-def _writable(directory: Path) -> Iterator[None]:
-    """Turn a full or read-only run directory into a clear error that may be retried."""
-    try:
-        yield
-    except OSError as error:
-        raise NotReady(
-            f"{directory} cannot be written: {error.strerror}", hint=f"df {directory}"
-        ) from error

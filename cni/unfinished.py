@@ -14,7 +14,7 @@ from pathlib import Path
 _PAGE = re.compile(r"\..{1,100}\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Of `overlay.nodefile.write_atomic`."""
 _FRESH = re.compile(r"\.tmp-.{1,100}-[0-9a-f]{12}", re.DOTALL)
-"""Of `cni.ipam`, for a journal and for the address given last."""
+"""Of `cni.writing.fresh`, for a journal and for the address given last."""
 
 
 @dataclass(frozen=True, slots=True)
