@@ -84,9 +84,8 @@ class Node:
         def ready() -> bool:
             if self._agent is not None and not self._agent.alive:
                 raise CommandFailed(f"the agent of {self.name} ended: {self.log_tail()}")
-            return (self.conf_dir / "10-overlay.conflist").exists() and self.status()[
-                "in_sync"
-            ] is True
+            pages = (self.conf_dir / "10-overlay.conflist", self.run_dir / "node.json")
+            return all(page.exists() for page in pages) and self.status()["in_sync"] is True
 
         wait_for(ready, f"{self.name} ready", timeout_s=timeout_s, also=self.log_tail)
 
