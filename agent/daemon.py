@@ -118,6 +118,7 @@ class Agent:
             cni=self._serve_cni,
             ctl=self._serve_ctl,
             late=cni.too_late,
+            told=self._log_cni,
         )
 
     def run(self) -> int:
@@ -207,7 +208,7 @@ class Agent:
     def _serve_cni(
         self, environ: Mapping[str, str], stdin: bytes, steps: Steps
     ) -> tuple[int, bytes]:
-        code, stdout = cni.run(
+        return cni.run(
             environ,
             stdin,
             self._config.run_dir,
@@ -215,14 +216,17 @@ class Agent:
             steps=steps,
             alone=False,
         )
+
+    @staticmethod
+    def _log_cni(environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes) -> None:
         verb = environ.get("CNI_COMMAND", "")[:8]
+        verb = verb if verb.isalpha() else repr(verb)  # one line, whatever it holds
         if code > 0:
             log.warning("%s refused %s %s", verb, steps.sentence(), stdout.decode().strip())
         elif verb in ("ADD", "DEL", "GC"):
             log.info("%s %s", verb, steps.sentence())
         else:
             log.debug("%s %s", verb, steps.sentence())
-        return code, stdout
 
     def _standing_now(self) -> Standing:
         missing = self._life.cause or "no lease is held"

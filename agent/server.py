@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ FULL = b"full\n"
 """Tells the executable that nothing was touched and that it must run the full program itself."""
 
 CniHandler = Callable[[Mapping[str, str], bytes, Steps], tuple[int, bytes]]
+CniLog = Callable[[Mapping[str, str], Steps, int, bytes], None]
 CtlHandler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -89,6 +90,8 @@ class Call:
     environ: Mapping[str, str]
     stdin: bytes
     steps: Steps
+    answered: threading.Event = field(default_factory=threading.Event)
+    """Set once it was answered for being late."""
 
 
 class UnderWay:
@@ -121,8 +124,9 @@ class UnderWay:
 class Server:
     """Listens on ``path`` until closed; each request has a thread to itself.
 
-    ``late`` says what to answer for a CNI request whose time is up; the thread that hangs on it is left
-    to end when it can, and finds by its steps that it must undo what it made.
+    ``told`` is called after each CNI answer, for the log. ``late`` says what to answer for a CNI request whose
+    time is up; the thread that hangs on it is left to end when it can, and finds by its steps that it
+    must undo what it made.
     """
 
     def __init__(
@@ -132,10 +136,11 @@ class Server:
         cni: CniHandler,
         ctl: CtlHandler,
         late: CniHandler,
+        told: CniLog,
         limit_s: float = LIMIT_S,
     ) -> None:
         self._path = path
-        self._cni, self._ctl, self._late = cni, ctl, late
+        self._cni, self._ctl, self._late, self._told = cni, ctl, late, told
         self._limit_s = limit_s
         self._under_way = UnderWay()
         self._closed = threading.Event()
@@ -181,10 +186,16 @@ class Server:
     def _serve_cni(self, client: socket.socket, request: bytes) -> None:
         environ, stdin = split_cni(request)
         steps = Steps(limit_s=self._limit_s)
-        ticket = self._under_way.enter(Call(client, environ, stdin, steps))
+        call = Call(client, environ, stdin, steps)
+        ticket = self._under_way.enter(call)
         code, stdout = self._cni(environ, stdin, steps)
-        if self._under_way.leave(ticket):  # else it was answered already: too late
-            client.sendall(FULL if code < 0 else b"%d\n" % code + stdout)
+        if not self._under_way.leave(ticket):
+            call.answered.wait(READ_TIMEOUT_S)  # the connection is closed when we return
+        else:
+            with contextlib.suppress(OSError):  # the runtime gave up; what was done is done
+                client.sendall(FULL if code < 0 else b"%d\n" % code + stdout)
+                client.shutdown(socket.SHUT_RDWR)  # it need not wait for our log
+        self._told(environ, steps, code, stdout)
 
     def _watch(self) -> None:
         while not self._closed.wait(min(WATCH_EVERY_S, self._limit_s)):
@@ -198,6 +209,7 @@ class Server:
                 with contextlib.suppress(OSError):
                     call.client.sendall(b"%d\n" % code + stdout)
                     call.client.shutdown(socket.SHUT_RDWR)
+                call.answered.set()
 
     def _answer(self, request: bytes) -> bytes:
         if request.startswith(CTL_MAGIC):

@@ -109,15 +109,17 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
         bridge = find(host, link.bridge)
         if bridge is None:
             raise NotReady(f"bridge {link.bridge} is not there", hint="overlayctl status")
-        if find(pod, link.owner.ifname) is not None:
-            raise KernelRefused(
-                f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
-            )
         steps.at("veth")
         try:
             _make(host, link, netns, bridge.index)
         except KernelBusy:  # its answer may have been lost, and the pair be there
             _take_back(link.owner)
+            raise
+        except KernelRefused as error:
+            if error.errno == errno.EEXIST and find(pod, link.owner.ifname) is not None:
+                raise KernelRefused(
+                    f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
+                ) from error
             raise
         undo.callback(_take_back, link.owner)
         _all_or_nothing(host, _host_end(link.owner))

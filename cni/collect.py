@@ -123,7 +123,7 @@ def collect(request: Request, run_dir: Path, *, steps: Steps) -> None:
         )
 
 
-def needs_process(request: Request, run_dir: Path) -> bool:
+def needs_program(request: Request, run_dir: Path) -> bool:
     """Whether a record of the network names another IPAM plugin."""
     ipam = Ipam(run_dir)
     records = (record_of(ipam, place) for place in _places_of(request.config.name, ipam))

@@ -19,7 +19,7 @@ from cni.attach import PodLink
 from cni.ipam import Ipam
 from cni.owner import Owner
 from cni.previous import Previous
-from cni.protocol import Request, Verb
+from cni.protocol import Request
 from cni.record import RECORD_VERSION, Attachment
 from cni.results import Interface, Result
 from cni.steps import Steps
@@ -54,30 +54,31 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: S
     return dataclasses.replace(result, dns=dns, before=_joined(before, result.before))
 
 
-def delete(request: Request, run_dir: Path, *, steps: Steps) -> None:
+def delete(request: Request, run_dir: Path, *, steps: Steps, alone: bool) -> None:
     """Detach a pod; whatever is already gone is success.
 
     The link goes first: an address is free only when nobody can still answer for it.
+
+    Raises:
+        NeedsProgram: nothing was touched, and ``alone`` is False, so no other program may be started.
     """
     ipam, owner = Ipam(run_dir), request.owner
     with lock.held(run_dir, owner.place, steps):
         record = ipam.record(owner)
         if not request.config.is_ipam:
+            delegated = _is_delegated(request, record)
+            if delegated and not alone:
+                raise NeedsProgram
             steps.at("veth")
             attach.detach(owner, netns=request.netns, mac=record.mac if record else "")
-            _delete_delegated(request, record, run_dir, steps)
+            if delegated:
+                _delete_delegated(request, record, run_dir, steps)
         steps.at("address")
-        ipam.release(owner)
+        ipam.release(owner, record)
 
 
-def needs_process(request: Request, run_dir: Path) -> bool:
-    """Whether to serve the request means to start another program."""
-    if request.config.is_ipam:
-        return False
-    ipam = Ipam(run_dir)
-    if request.verb is Verb.DEL:
-        return _is_delegated(request, ipam.record(request.owner))
-    return request.config.ipam.foreign
+class NeedsProgram(Exception):
+    """To serve the request means to start another program; nothing has been touched."""
 
 
 @contextmanager
@@ -191,8 +192,6 @@ def _delete_delegated(
     request: Request, record: Attachment | None, run_dir: Path, steps: Steps
 ) -> None:
     """The plugin that gave the addresses is told: the journal's, or the configuration's."""
-    if not _is_delegated(request, record):
-        return
     environ = delegate.environ_of(request)
     if record is not None and not request.path:
         environ = {**environ, "CNI_PATH": record.path}

@@ -164,9 +164,12 @@ class Ipam:
         gateway = low <= int(family.gateway.ip) <= high
         return max(0, high - low + 1 - gateway - self.count(family))
 
-    def release(self, owner: Owner) -> None:
-        """Free every address of the owner and forget its journal; nothing there is success."""
-        known = self.record(owner)
+    def release(self, owner: Owner, known: Attachment | None = None) -> None:
+        """Free every address of the owner and forget its journal, read here unless ``known``.
+
+        Nothing there is success.
+        """
+        known = known or self.record(owner)
         if known and known.version == record.BEFORE_FLAT and known.network == owner.network:
             old = f"{self._base}/{bounded(owner.network)}"
             for name in known.addresses:

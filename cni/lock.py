@@ -11,6 +11,7 @@ belongs to the open file, not to the process, so it holds between the agent's th
 thread asleep in the kernel could not keep its deadline.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -76,9 +77,12 @@ def _try(descriptor: int, place: str) -> bool:
 
 
 def _open(run_dir: Path) -> int:
+    path, flags = f"{run_dir}/{LOCK_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags, 0o600)
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        return os.open(run_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, flags, 0o600)
     except OSError as error:
         raise NotReady(
             f"{run_dir} cannot be written: {error.strerror}", hint=f"df {run_dir}"

@@ -48,9 +48,11 @@ def run(
         steps.trace, steps.notes["pod"] = request.trace, request.pod
         if request.container:
             steps.notes["attachment"] = f"{request.ifname}@{request.container[:12]}"
-        if not alone and _needs_process(request, run_dir):
+        if not alone and _needs_program(request, run_dir):
             return FULL, b""
-        return 0, _answer(request, run_dir, standing, steps)
+        return 0, _answer(request, run_dir, standing, steps, alone=alone)
+    except commands.NeedsProgram:
+        return FULL, b""
     except OverlayError as error:
         return 1, _refusal(error, environ, stdin)
     except Exception as error:
@@ -91,7 +93,9 @@ def main(installed: str = nodefile.DEFAULT_RUN_DIR) -> int:
     return code
 
 
-def _answer(request: Request, run_dir: Path, standing: Standing, steps: Steps) -> bytes:
+def _answer(
+    request: Request, run_dir: Path, standing: Standing, steps: Steps, *, alone: bool
+) -> bytes:
     match request.verb:
         case Verb.VERSION:
             return results.encode_versions(request.config.version)
@@ -100,7 +104,7 @@ def _answer(request: Request, run_dir: Path, standing: Standing, steps: Steps) -
             result = commands.add(request, page, run_dir, now=time.time(), steps=steps)
             return results.encode_result(result, request.config.version)
         case Verb.DEL:
-            commands.delete(request, run_dir, steps=steps)
+            commands.delete(request, run_dir, steps=steps, alone=alone)
         case Verb.CHECK:
             check.check(request, _page(run_dir, standing), run_dir, steps=steps)
         case Verb.GC:
@@ -125,11 +129,12 @@ def _status(request: Request, run_dir: Path, standing: Standing, steps: Steps) -
         delegate.call("STATUS", given, delegate.environ_of(request), steps)
 
 
-def _needs_process(request: Request, run_dir: Path) -> bool:
-    if request.verb is Verb.VERSION:
+def _needs_program(request: Request, run_dir: Path) -> bool:
+    """By the configuration, and for GC by the journals; a DEL finds out once it has read its own."""
+    if request.verb is Verb.DEL or request.config.is_ipam:
         return False
-    return commands.needs_process(request, run_dir) or (
-        request.verb is Verb.GC and collect.needs_process(request, run_dir)
+    return request.config.ipam.foreign or (
+        request.verb is Verb.GC and collect.needs_program(request, run_dir)
     )
 
 

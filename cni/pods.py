@@ -8,6 +8,7 @@ answer for the address any more. Doubt keeps something that is dead; it never ta
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX, _SUFFIX = "net:[", "]"
 
 
+@functools.cache  # no process outlives a boot
 def boot_id() -> str:
     """The kernel's name for the time since it started; empty where it does not say."""
     try:

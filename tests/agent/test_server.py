@@ -33,6 +33,10 @@ def late(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, b
     return 1, f"late in {steps.current}".encode()
 
 
+def told(environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes) -> None:
+    """Nothing is logged here."""
+
+
 def ctl(question: Mapping[str, Any]) -> Mapping[str, Any]:
     """Answer, refuse, or have a bug."""
     match question.get("verb"):
@@ -46,7 +50,9 @@ def ctl(question: Mapping[str, Any]) -> Mapping[str, Any]:
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:
     """A listening server's socket."""
-    with contextlib.closing(Server(tmp_path / "s", cni=cni, ctl=ctl, late=late, limit_s=0.2)):
+    with contextlib.closing(
+        Server(tmp_path / "s", cni=cni, ctl=ctl, late=late, told=told, limit_s=0.2)
+    ):
         yield tmp_path / "s"
 
 
@@ -114,7 +120,7 @@ def test_other_protocols_are_refused(path: Path) -> None:
 def test_the_socket_is_for_root_only_and_goes_with_the_server(tmp_path: Path) -> None:
     """Mode 0600 from the first moment; a stale socket of a killed agent is replaced."""
     (tmp_path / "s").touch()
-    server = Server(tmp_path / "s", cni=cni, ctl=ctl, late=late)
+    server = Server(tmp_path / "s", cni=cni, ctl=ctl, late=late, told=told)
 
     assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
     server.close()

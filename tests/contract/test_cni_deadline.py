@@ -58,6 +58,7 @@ def test_the_executable_is_answered_while_its_request_still_hangs(
         ),
         ctl=lambda question: question,
         late=main.too_late,
+        told=lambda *_: None,
         limit_s=0.3,
     )
     try:

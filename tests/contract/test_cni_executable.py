@@ -173,7 +173,13 @@ def test_with_an_agent_a_delegated_add_is_handed_back_and_done(programs: Exec, p
 
     def listen() -> Server:  # its threads live in the node's namespace
         path = node.run_dir / "cni.sock"
-        return Server(path, cni=serve, ctl=lambda _: {"code": 0}, late=main.too_late)  # type: ignore[arg-type]
+        return Server(
+            path,
+            cni=serve,  # type: ignore[arg-type]
+            ctl=lambda _: {"code": 0},
+            late=main.too_late,
+            told=lambda *_: None,
+        )
 
     with closing(run_inside(node.space, listen)):
         assert programs.run("ADD", pod, ipam={"type": "good"}).code == 0
