@@ -122,7 +122,7 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
                 ) from error
             raise
         undo.callback(_take_back, link.owner)
-        _all_or_nothing(host, _host_end(link.owner))
+        host.request(_host_end(link.owner))
         steps.at("pod")
         _configure(pod, link)
         steps.at("end")  # a runtime that was told of a failure must not get a pod after all
@@ -212,17 +212,15 @@ def _make(host: Netlink, link: PodLink, netns: int, bridge: int) -> None:
     )
 
 
-def _host_end(owner: Owner) -> list[bytes]:
+def _host_end(owner: Owner) -> bytes:
     """Marked, UP, and in hairpin mode.
 
     That is for a pod that calls its own host port or service: where iptables sees bridged frames (as
     kubernetes wants it), the answer is a frame that leaves by the port it came in by.
     """
-    name = owner.host_link
-    return [
-        link_messages.link_set(name, alias=owner.alias, no_link_local=True, up=True),
-        link_messages.bridge_port_set(name, hairpin=True),
-    ]
+    return link_messages.link_set(
+        owner.host_link, alias=owner.alias, no_link_local=True, up=True, hairpin=True
+    )
 
 
 def _configure(pod: Netlink, link: PodLink) -> None:

@@ -4,6 +4,7 @@
 join a network through several interfaces, and a name may come again with a new container.
 """
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -68,6 +69,7 @@ def bounded(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{_DIGESTED}{_digest(name)}"
 
 
+@functools.lru_cache(maxsize=1024)  # an attachment asks for its own half a dozen times
 def _digest(text: str) -> str:
     """Of any text, that of a file name which is no UTF-8 included."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -146,8 +146,12 @@ def link_set(
     alias: str | None = None,
     group: int | None = None,
     no_link_local: bool = False,
+    hairpin: bool | None = None,
 ) -> bytes:
-    """Change what is given. ``master`` 0 takes it out of its bridge; ``alias`` "" removes the alias."""
+    """Change what is given. ``master`` 0 takes it out of its bridge; ``alias`` "" removes the alias.
+
+    ``hairpin`` lets a bridge port send frames back where they came from, or not.
+    """
     parts = [_own(mac, mtu)]
     if master is not None:
         parts.append(number32(IFLA_MASTER, master))
@@ -157,14 +161,12 @@ def link_set(
         parts.append(number32(IFLA_GROUP, group))
     if no_link_local:
         parts.append(_NO_LINK_LOCAL)
-    return message(RTM_SETLINK, 0, _which(link, up), *parts)
-
-
-def bridge_port_set(link: int | str, *, hairpin: bool) -> bytes:
-    """Let a bridge port send frames back where they came from, or not."""
+    if hairpin is None:
+        return message(RTM_SETLINK, 0, _which(link, up), *parts)
     data = nested(IFLA_INFO_SLAVE_DATA, number8(IFLA_BRPORT_MODE, int(hairpin)))
-    info = nested(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge"), data)
-    return message(RTM_NEWLINK, 0, _which(link, None), info)
+    parts.append(nested(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge"), data))
+    # SETLINK knows nothing of a port's settings; without NLM_F_CREATE this changes what is there.
+    return message(RTM_NEWLINK, 0, _which(link, up), *parts)
 
 
 def link_delete(link: int | str) -> bytes:

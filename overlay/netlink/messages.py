@@ -42,7 +42,6 @@ from overlay.netlink.constants import (
     RTNH_F_ONLINK,
 )
 from overlay.netlink.link_messages import (
-    bridge_port_set,
     group_delete,
     link_bridge,
     link_delete,
@@ -57,7 +56,6 @@ __all__ = [
     "address_add",
     "address_delete",
     "address_dump",
-    "bridge_port_set",
     "fdb_delete",
     "fdb_dump",
     "fdb_replace",
