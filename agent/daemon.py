@@ -9,6 +9,7 @@ A failure of the reconcile loop itself ends the process with code 70 for systemd
 import argparse
 import dataclasses
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -132,6 +133,7 @@ class Agent:
             ",".join(self._config.etcd_endpoints),
             self._config.etcd_prefix,
         )
+        gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
         self._loop.start()
         self._watch.start()
         self._life.start()

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 CNI_MAGIC, CTL_MAGIC = b"overlay-cni/1\0", b"overlay-ctl/1\0"
 MOST_BYTES = 8 << 20
 MOST_AT_ONCE = 256
-MOST_IDLE = 16
+MOST_IDLE = 64
 NO_DESCRIPTORS_S = 0.1
 """Pause after an accept(2) that failed for want of descriptors or memory."""
 READ_TIMEOUT_S = 10.0

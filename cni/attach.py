@@ -7,7 +7,7 @@ here waits for anybody else's pod.
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -105,7 +105,7 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
         KernelRefused: the pod has an interface of that name already, or what the kernel says.
     """
     steps.at("look")
-    with Netlink() as host, Netlink.in_namespace(netns) as pod, ExitStack() as undo:
+    with Netlink() as host, ExitStack() as undo:
         bridge = find(host, link.bridge)
         if bridge is None:
             raise NotReady(f"bridge {link.bridge} is not there", hint="overlayctl status")
@@ -116,18 +116,25 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
             _take_back(link.owner)
             raise
         except KernelRefused as error:
-            if error.errno == errno.EEXIST and find(pod, link.owner.ifname) is not None:
-                raise KernelRefused(
-                    f"the pod already has an interface {link.owner.ifname}", errno=errno.EEXIST
-                ) from error
-            raise
+            raise _explained(error, link.owner.ifname, netns) from error
         undo.callback(_take_back, link.owner)
         host.request(_host_end(link.owner))
         steps.at("pod")
-        _configure(pod, link)
+        _configure(link, netns)
         steps.at("end")  # a runtime that was told of a failure must not get a pod after all
         undo.pop_all()
         return bridge
+
+
+def _explained(error: KernelRefused, ifname: str, netns: int) -> KernelRefused:
+    """EEXIST may be about either end: looked up only then, since hardly ever is it there."""
+    if error.errno != errno.EEXIST:
+        return error
+    pod, index = Netlink.at_link(netns, ifname)
+    pod.close()
+    if not index:
+        return error
+    return KernelRefused(f"the pod already has an interface {ifname}", errno=errno.EEXIST)
 
 
 def detach(owner: Owner, *, netns: str = "", mac: str = "") -> None:
@@ -223,27 +230,24 @@ def _host_end(owner: Owner) -> bytes:
     )
 
 
-def _configure(pod: Netlink, link: PodLink) -> None:
+def _configure(link: PodLink, netns: int) -> None:
     """Inside the pod: loopback, addresses, up, routes; in one batch, failing as a whole."""
-    eth = find(pod, link.owner.ifname)
-    if eth is None:
-        raise KernelRefused(
-            f"{link.owner.ifname} vanished while it was configured", errno=errno.ENODEV
-        )
+    pod, index = Netlink.at_link(netns, link.owner.ifname)
     requests = [
         link_messages.link_set("lo", up=True),
-        *(messages.address_add(eth.index, address) for address in link.addresses),
-        link_messages.link_set(eth.index, up=True),
+        *(messages.address_add(index, address) for address in link.addresses),
+        link_messages.link_set(index, up=True),
         *(
             # A pod of two networks has two default routes; the one that was there first stays first.
-            messages.route_append(route.dst, link=eth.index, via=route.via, protocol=RTPROT_BOOT)
+            messages.route_append(route.dst, link=index, via=route.via, protocol=RTPROT_BOOT)
             for route in link.routes
         ),
     ]
-    _all_or_nothing(pod, requests)
-
-
-def _all_or_nothing(netlink: Netlink, requests: Sequence[bytes]) -> None:
-    for error in netlink.batch(requests):
-        if error is not None:
-            raise error
+    with pod:
+        if not index:
+            raise KernelRefused(
+                f"{link.owner.ifname} vanished while it was configured", errno=errno.ENODEV
+            )
+        for error in pod.batch(requests):
+            if error is not None:
+                raise error

@@ -18,7 +18,7 @@ from overlay.netconfig import EXAMPLE
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 MOST_POINTS = 20
-SURE = {"ADD": {"symlink": 2, "sendto": 6}, "DEL": {"unlink": 2, "sendto": 3}}
+SURE = {"ADD": {"symlink": 2, "sendto": 5}, "DEL": {"unlink": 2, "sendto": 3}}
 """So many points there are at least; otherwise the fault is not injected at all."""
 RARELY = ("--sweep-interval", "1h")
 """So that no sweep makes a call that counts."""

@@ -19,7 +19,7 @@ _GROUPS = (
     RTNLGRP_IPV6_ROUTE,
 )
 _RECEIVE = 1 << 18
-GATHER_S = 0.05
+GATHER_S = 0.2
 MOST_DATAGRAMS = 4096
 """Then what was read is judged before more is read."""
 

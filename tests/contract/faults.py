@@ -32,7 +32,7 @@ FILES = ("mkdir", "symlink", "rename", "unlink", "write")
 CHANGES = (*FILES, "sendto")
 """All that changes something: files below the run directory, netlink, and the answer on stdout."""
 SURE = {
-    "ADD": {"symlink": 2, "rename": 2, "write": 2, "sendto": 5},
+    "ADD": {"symlink": 2, "rename": 2, "write": 2, "sendto": 4},
     "DEL": {"unlink": 2, "write": 1, "sendto": 2},
 }
 """So many there are at least; otherwise the fault is not injected at all."""
