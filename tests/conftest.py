@@ -1,14 +1,21 @@
 """Fixtures of the contract ring: a real kernel and a real etcd, both private."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.contract import spaces
 from tests.contract.etcd_server import Server
+
+settings.register_profile("ring", max_examples=40)
+settings.register_profile("long", max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ring"))
+"""The unit ring is run before every commit; HYPOTHESIS_PROFILE=long looks longer."""
 
 
 @pytest.fixture

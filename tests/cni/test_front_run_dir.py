@@ -145,7 +145,7 @@ def _document(pairs: list[tuple[str, Any]], **form: Any) -> bytes:  # noqa: ANN4
     return ("{" + ",\n".join(items) + "}").encode(errors="surrogatepass")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(stdin=HOSTILE | HOSTILE.map(lambda text: b'{"runDir":"/a",' + text))
 def test_both_choose_the_same_whatever_arrives(
     choices: tuple[Choice, Choice], stdin: bytes
@@ -155,7 +155,7 @@ def test_both_choose_the_same_whatever_arrives(
     assert compiled(stdin) == python(stdin)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(stdin=DOCUMENTS)
 def test_of_json_both_choose_what_a_parser_finds(
     choices: tuple[Choice, Choice], stdin: bytes

@@ -48,9 +48,7 @@ ENVIRONS = st.fixed_dictionaries(
 
 
 @pytest.mark.row("13", "80", "5")
-@settings(
-    max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(environ=ENVIRONS, stdin=STDIN)
 def test_any_input_gets_json_with_a_code_and_no_traceback(
     environ: dict[str, str],
@@ -69,7 +67,7 @@ def test_any_input_gets_json_with_a_code_and_no_traceback(
     assert capfd.readouterr().err == ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(environ=ENVIRONS, stdin=STDIN)
 def test_parsing_a_del_raises_only_what_has_a_code(environ: dict[str, str], stdin: bytes) -> None:
     """The same for the verb that is not run here."""

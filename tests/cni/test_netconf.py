@@ -51,7 +51,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.row("R18")
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(JSON)
 def test_a_list_that_cannot_be_read_is_never_an_empty_one(value: Any) -> None:  # noqa: ANN401 - any JSON
     """What would take living pods away is an error instead."""

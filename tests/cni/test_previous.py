@@ -46,7 +46,7 @@ RESULTS = st.fixed_dictionaries(
 
 
 @pytest.mark.row("22", "30", "13")
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(given_=RESULTS)
 def test_what_is_accepted_can_be_answered_in_every_version(given_: dict[str, Any]) -> None:
     """By then the pod is attached: no result may fail to be written. All else is BadConfig."""

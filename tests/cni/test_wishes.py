@@ -104,7 +104,7 @@ KEYS = st.sampled_from(
 
 
 @pytest.mark.row("13", "70")
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(runtime=st.dictionaries(KEYS, JSON), args=st.dictionaries(KEYS, JSON))
 def test_any_wish_is_met_or_refused_with_a_code(
     runtime: dict[str, Any], args: dict[str, Any]
