@@ -31,6 +31,9 @@ from overlay.nodefile import NodePage, read_page
 
 log = logging.getLogger(__name__)
 
+SOON_S = 2.0
+"""After the start; then every sweep interval."""
+
 
 class Sweep:
     """Counters and the present faults are read by the socket's threads."""
@@ -85,7 +88,9 @@ class Sweep:
         self._check_all(page)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s * random.uniform(0.8, 1.2)):
+        pause = min(SOON_S, self._interval_s)  # the journals may have been lost with the agent
+        while not self._stop.wait(pause):
+            pause = self._interval_s * random.uniform(0.8, 1.2)
             try:
                 self.once()
             except (OverlayError, OSError) as error:

@@ -41,12 +41,21 @@ class Given:
         return tuple(str(item.address) for item in self.addresses)
 
 
-def own(owner: Owner, page: NodePage, ipam: Ipam, wanted: Wishes, steps: Steps) -> Given:
+def own(
+    owner: Owner,
+    page: NodePage,
+    ipam: Ipam,
+    wanted: Wishes,
+    steps: Steps,
+    *,
+    linkless: bool = False,
+) -> Given:
     """An address of each of the node's families, and a default route by its bridge."""
     steps.at("address")
     addresses = tuple(
         PodAddress(
-            ipam.take(owner, family, wanted=wanted.addresses.get(family.family)), family.gateway.ip
+            ipam.take(owner, family, wanted=wanted.addresses.get(family.family), linkless=linkless),
+            family.gateway.ip,
         )
         for family in page.families
     )

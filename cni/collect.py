@@ -40,9 +40,11 @@ class Leftover:
 def survey(run_dir: Path) -> list[Leftover]:
     """All that is left over now, by the journals and the allocations; nothing is changed.
 
-    What a digest stands for instead of names cannot be proven gone without its journal, and stays.
+    What a digest stands for instead of names, and what has no link of ours, cannot be proven gone without
+    its journal, and stays.
     """
     ipam, lives = Ipam(run_dir), Lives.look()
+    linkless = ipam.linkless()
     held: dict[str, list[str]] = {}
     for address, place in ipam.held().items():
         held.setdefault(place, []).append(address)
@@ -51,7 +53,7 @@ def survey(run_dir: Path) -> list[Leftover]:
         record = record_of(ipam, place)
         addresses = tuple(sorted(held.pop(place, [])))
         if record is None:
-            if (owner := owner_at(place)) is not None and not attach.is_attached(owner):
+            if place not in linkless and _has_no_link(place):
                 found.append(
                     Leftover(place, "its record cannot be read and it has no link", addresses)
                 )
@@ -66,8 +68,7 @@ def survey(run_dir: Path) -> list[Leftover]:
                 )
             )
     for place, addresses_left in sorted(held.items()):
-        owner = owner_at(place)
-        if owner is not None and not attach.is_attached(owner):
+        if place not in linkless and _has_no_link(place):
             found.append(Leftover(place, "no attachment has it", tuple(sorted(addresses_left))))
     return found
 
@@ -135,6 +136,7 @@ def _collect(
 ) -> Iterator[OverlayError]:
     """Attachments, and allocations without one, of this network."""
     ipam, lives = Ipam(run_dir), Lives.look()
+    linkless = ipam.linkless()
     spared = {Owner(request.config.name, *pair).place for pair in valid}
     for place in _places_of(request.config.name, ipam):
         if place in spared:
@@ -146,7 +148,8 @@ def _collect(
                     continue
                 if not free:  # a hung verb must not cost the others their turn
                     raise KernelBusy(f"a verb is at work on {place}")
-                if valid or _is_proven_gone(place, record, lives):
+                unknown = record is None and place in linkless
+                if valid or (not unknown and _is_proven_gone(place, record, lives)):
                     _remove(ipam, place, record, steps)
         except OverlayError as error:
             yield error
@@ -154,8 +157,10 @@ def _collect(
 
 def _is_proven_gone(place: str, record: Attachment | None, lives: Lives) -> bool:
     """Without a journal that can be read, the host's end speaks for the pod."""
-    if record is not None:
-        return lives.pod_is_gone(record)
+    return _has_no_link(place) if record is None else lives.pod_is_gone(record)
+
+
+def _has_no_link(place: str) -> bool:
     owner = owner_at(place)
     return owner is not None and not attach.is_attached(owner)
 

@@ -28,6 +28,8 @@ from overlay.model import Address, Family, HostAddress
 from overlay.nodefile import NodeFamily
 
 HINT_NAME = ".last-"
+LINKLESS = ":address-only"
+"""Ends the target of an allocation to another plugin's interface; no place has a colon."""
 MOST_CANDIDATES = 1 << 16
 """An IPv6 subnet is never walked whole."""
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -97,23 +99,30 @@ class Ipam:
     # --- addresses ----------------------------------------------------------------------------------
 
     def take(
-        self, owner: Owner, family: NodeFamily, *, wanted: Address | None = None
+        self,
+        owner: Owner,
+        family: NodeFamily,
+        *,
+        wanted: Address | None = None,
+        linkless: bool = False,
     ) -> HostAddress:
         """A free address of the node's subnet, or the very one that is wanted; held from now on.
+
+        ``linkless`` says that another plugin makes the interface, so that no link of ours speaks for the pod.
 
         Raises:
             OutOfAddresses: none is free.
             AddressTaken: the one that is wanted is held, or is not a pod's.
         """
-        prefix = family.subnet.prefixlen
+        prefix, target = family.subnet.prefixlen, owner.place + (LINKLESS if linkless else "")
         with writable(self.addresses):
             make_directory(self._base)
             if wanted is not None:
-                self._take_this(owner, family, wanted)
+                self._take_this(target, family, wanted)
                 return ip_interface(f"{wanted}/{prefix}")
             for address in self._candidates(family):
                 with contextlib.suppress(FileExistsError):
-                    os.symlink(owner.place, f"{self._base}/{address}")
+                    os.symlink(target, f"{self._base}/{address}")
                     self._remember(address)
                     return ip_interface(f"{address}/{prefix}")
         raise OutOfAddresses(
@@ -121,7 +130,7 @@ class Ipam:
             hint="who holds them: overlayctl ipam show; what is left over: overlayctl gc --dry-run",
         )
 
-    def _take_this(self, owner: Owner, family: NodeFamily, wanted: Address) -> None:
+    def _take_this(self, target: str, family: NodeFamily, wanted: Address) -> None:
         low, high = usable(family)
         if not low <= int(wanted) <= high or wanted == family.gateway.ip:
             raise AddressTaken(
@@ -129,7 +138,7 @@ class Ipam:
                 f"the bridge's ({family.gateway.ip}) and the last one are not given out"
             )
         try:
-            os.symlink(owner.place, f"{self._base}/{wanted}")
+            os.symlink(target, f"{self._base}/{wanted}")
         except FileExistsError as error:
             holder = self.held().get(str(wanted), "a file that is no allocation")
             raise AddressTaken(
@@ -139,6 +148,14 @@ class Ipam:
 
     def held(self) -> Mapping[str, str]:
         """Address → the place of its owner."""
+        return {name: text.removesuffix(LINKLESS) for name, text in self._targets().items()}
+
+    def linkless(self) -> frozenset[str]:
+        """The places whose interface another plugin made."""
+        targets = self._targets().values()
+        return frozenset(text.removesuffix(LINKLESS) for text in targets if text.endswith(LINKLESS))
+
+    def _targets(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
         try:
             names = os.listdir(self._base)
@@ -250,7 +267,9 @@ def _belongs(name: str, family: NodeFamily) -> bool:
 def _free(directory: str, name: str, target: str) -> None:
     path = f"{directory}/{name}"
     try:
-        if "/" not in name and os.readlink(path) == target:  # never another owner's
+        if (
+            "/" not in name and os.readlink(path).removesuffix(LINKLESS) == target
+        ):  # never another owner's
             unlink(path)
     except OSError as error:
         if error.errno not in _ABSENT:

@@ -24,6 +24,8 @@ from overlay.errors import BadInput, NotReady, NotServing, OverlayError
 
 FULL = -1
 """Instead of an exit code: nothing was touched, the caller must run the full program."""
+_FIRST = threading.Lock()
+"""Whoever has it answers: the call that is done, or the thread that says it is late."""
 STDIN_FAILED = 5
 """CNI specification 1.1.0, "Error": I/O failure."""
 
@@ -89,6 +91,7 @@ def main(installed: str = nodefile.DEFAULT_RUN_DIR) -> int:
     if verb in ("ADD", "DEL", "CHECK", "GC"):
         said = stdout.decode(errors="replace") if code else ""
         log.append(run_dir, f"{verb} {'refused' if code else 'done'} {steps.sentence()} {said}")
+    _FIRST.acquire()  # held by the other one, we end with it
     _write(stdout)
     return code
 
@@ -165,8 +168,9 @@ def _end_when_late(stdin: bytes, steps: Steps) -> None:
     """A thread of its own: the one that hangs may be inside the kernel."""
     time.sleep(max(steps.left_s, 0) + 1)
     code, stdout = too_late(_environ(), stdin, steps)
-    _write(stdout)
-    os._exit(code)
+    if _FIRST.acquire(blocking=False):
+        _write(stdout)
+        os._exit(code)
 
 
 def _ask_agent(run_dir: Path) -> Standing:

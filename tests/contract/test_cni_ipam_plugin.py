@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cni.ipam import LINKLESS
 from tests.contract.cni_node import NOTHING, Node, shown
 from tests.contract.executable import Exec
 from tests.contract.spaces import ip
@@ -42,7 +43,7 @@ def test_their_pods_get_our_addresses_and_give_them_back(
     added = programs.run("ADD", pod, **conf)
     assert added.code == 0, added.stdout
     assert [item["address"] for item in added.answer["ips"]] == ["10.5.1.2/24"]
-    assert node.addresses() == {"10.5.1.2": "other/c1@eth0"}
+    assert node.addresses() == {"10.5.1.2": f"other/c1@eth0{LINKLESS}"}
     assert [link["ifname"] for link in shown(pod, "link show")] == ["lo", "eth0"]
     assert shown(pod, "route show default")[0]["gateway"] == "10.5.1.1"
     checked = programs.run("CHECK", pod, **conf, prevResult=added.answer)
@@ -107,7 +108,8 @@ def test_gc_and_status_as_ipam(node: Node, pod: Path, other: Path) -> None:
     assert node.call("STATUS", **conf) == {}
     valid = [{"containerID": "c1", "ifname": "eth0"}]
     assert node.call("GC", **{**conf, "cni.dev/valid-attachments": valid}) == {}
-    assert node.addresses() == {"10.5.1.2": "theirs/c1@eth0", ours: "overlay/c2@eth0"}
+    kept = f"theirs/c1@eth0{LINKLESS}"
+    assert node.addresses() == {"10.5.1.2": kept, ours: "overlay/c2@eth0"}
     assert len(node.links()) == 1
 
 

@@ -81,3 +81,30 @@ def test_a_record_that_names_another_attachment_costs_it_nothing(faulty: Faulty)
         assert len(faulty.links()) == 1
         assert not (room / "dead@eth0.json").exists()
         assert faulty.call("DEL", pod, "c1") == {}
+
+
+AS_IPAM = {"type": "bridge", "ipam": {"type": "overlay"}}
+
+
+def test_an_address_under_another_plugin_outlives_its_journal(faulty: Faulty) -> None:
+    """No link of ours speaks for that pod, so nothing proves it gone; its DEL still frees it."""
+    with spaces.namespace() as pod:
+        faulty.call("ADD", pod, "c1", **AS_IPAM)
+        (faulty.node.run_dir / "attachments/overlay/c1@eth0.json").unlink()
+        before = faulty.files()
+
+        faulty.sweep()
+
+        assert faulty.files() == before != []
+        assert faulty.call("DEL", pod, "c1", **AS_IPAM) == {}
+        assert faulty.files() == []
+
+
+def test_an_address_under_another_plugin_goes_with_its_pods_namespace(faulty: Faulty) -> None:
+    """The journal alone knows the namespace."""
+    with spaces.namespace() as pod:
+        faulty.call("ADD", pod, "c1", **AS_IPAM)
+
+    faulty.sweep()
+
+    assert faulty.files() == []
