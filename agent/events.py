@@ -8,11 +8,16 @@ from overlay.model import Lease
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All records at one revision. ``unreadable`` maps a key to the reason; those keys exist."""
+    """All records at one revision. ``unreadable`` maps a key to the reason; those keys exist.
+
+    ``history_lost``: etcd is not the one we knew (another cluster, or an older revision: restored or wiped),
+    so a missing record does not say that its node has left.
+    """
 
     leases: Mapping[str, Lease]
     unreadable: Mapping[str, str]
     revision: int
+    history_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +43,11 @@ class Unreadable:
     why: str
 
 
-Event = Snapshot | Put | Gone | Unreadable
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """P/config as it stands now, None if there is none; said after every list and at every change."""
+
+    raw: bytes | None
+
+
+Event = Snapshot | Put | Gone | Unreadable | NetworkChanged

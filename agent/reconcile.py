@@ -19,7 +19,7 @@ from typing import assert_never
 
 from agent.backlog import RETRY_FIRST_S, Backlog, Entry
 from agent.drift import Drift
-from agent.events import Event, Gone, Put, Snapshot, Unreadable
+from agent.events import Event, Gone, NetworkChanged, Put, Snapshot, Unreadable
 from agent.kernel import Kernel
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.errors import ForeignObject, OverlayError
@@ -87,6 +87,8 @@ class Reconciler:
                     "lease record unreadable, the last good one stays key=%s why=%s", key, why
                 )
                 self.unreadable[key] = why
+            case NetworkChanged():
+                pass  # a running node keeps the config it started with
             case _:
                 assert_never(event)
 
