@@ -34,14 +34,14 @@ MEMORY = Path("/dev/shm")
 
 
 class Client(Protocol):
-    """A container runtime of a node that has a process of its own."""
+    """Something with a process of its own: a container runtime of a node, a member of an etcd cluster, a ping."""
 
     @property
     def pid(self) -> int | None:
         """While it runs."""
 
     def close(self) -> None:
-        """End its pods and itself, as well as it goes."""
+        """End it and all that is its own, as well as it goes."""
 
 
 class Lab:
@@ -57,10 +57,11 @@ class Lab:
         self.clients: list[Client] = []
         self.cgroup = leftovers.cgroup_of(self.work)
         self._namespaces: list[str] = []
-        self._pod_count = 0
+        self._pod_count = self._node_count = 0
         self.fabric = Namespace(f"ovl-{self.id}-fabric")
         self._namespaces.append(self.fabric.name)
         self.etcd = EtcdServer(self.fabric, FABRIC_ADDRESS, self.work)
+        self.endpoints = self.etcd.url
         self.record()
 
     def __enter__(self) -> "Lab":
@@ -89,20 +90,42 @@ class Lab:
 
     # --- nodes ------------------------------------------------------------------------------------
 
-    def add_node(self, name: str) -> Node:
-        """A machine on the underlay; its agent is not started."""
-        number = 1 + len(self.nodes)
-        address, namespace = f"192.168.50.{number}", self._namespace(name)
+    def add_node(self, name: str, **settings: object) -> Node:
+        """A machine on the underlay; its agent is not started. ``settings`` are further keys of agent.toml."""
+        self._node_count += 1
+        address = f"192.168.50.{self._node_count}"
+        node = Node(
+            name,
+            self.add_machine(name, address),
+            address=address,
+            work=self.work / name,
+            settings={"etcd_endpoints": self.endpoints, **settings},
+        )
+        self.nodes[name] = node
+        return node
+
+    def add_machine(self, name: str, address: str) -> Namespace:
+        """A namespace with an address on the underlay."""
+        namespace, port = self._namespace(name), f"port{address.rpartition('.')[2]}"
         namespace.create()
-        cable(self.fabric, f"port{number}", namespace, "eth0")
-        self.fabric.ip(f"link set port{number} master underlay0")
+        cable(self.fabric, port, namespace, "eth0")
+        self.fabric.ip(f"link set {port} master underlay0")
         namespace.ip(
             f"addr add {address}/24 dev eth0",
             f"route add default via {FABRIC_ADDRESS}",
         )
-        node = Node(name, namespace, address=address, work=self.work / name, etcd=self.etcd.url)
-        self.nodes[name] = node
-        return node
+        return namespace
+
+    def remove_node(self, node: Node) -> None:
+        """The machine is gone from one moment to the next, its pods with it; its name is not used again."""
+        for pod in [pod for pod in self.pods if pod.node == node.name]:
+            netns.remove(pod.namespace.name)
+            self._namespaces.remove(pod.namespace.name)
+            self.pods.remove(pod)
+        node.kill_agent()
+        netns.remove(node.namespace.name)
+        self._namespaces.remove(node.namespace.name)
+        del self.nodes[node.name]
 
     def start_nodes(self, *nodes: Node) -> None:
         """Start the agents together and wait for all."""

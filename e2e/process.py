@@ -103,6 +103,10 @@ class Daemon:
         """Whether it still runs."""
         return self._child.poll() is None
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal and go on."""
+        self._child.send_signal(number)
+
     def end(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 10) -> int:
         """Send a signal and wait; returns the exit code (negative: ended by that signal)."""
         if self.alive:
