@@ -131,7 +131,7 @@ class Proxy:
     def _drop(self) -> None:
         for writer in self._writers:
             plug = writer.get_extra_info("socket")
-            if plug is not None:
+            with contextlib.suppress(OSError):  # closed meanwhile
                 plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 
