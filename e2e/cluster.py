@@ -75,6 +75,17 @@ class Cluster:
                 return said.out
         raise CommandFailed(f"etcdctl {' '.join(arguments)}: no member of the cluster did it")
 
+    def revision(self) -> int:
+        """The newest there is."""
+        return self._fit().revision()
+
+    def save(self, path: Path) -> None:
+        """A snapshot of all data."""
+        self._fit().save(path)
+
+    def _fit(self) -> EtcdServer:
+        return next(it for it in self.members if it.pid is not None and not it.ailing)
+
     def leader(self) -> EtcdServer:
         """The member that leads, by its own word."""
         found: list[EtcdServer] = []
@@ -87,7 +98,10 @@ class Cluster:
         return found[0]
 
     def serving(self, node: Node) -> EtcdServer:
-        """The member a node's agent is connected to (with several, any of them)."""
+        """The member a node's agent is connected to (with several, any of them).
+
+        Behind a proxy it cannot be seen: then the first.
+        """
         found: list[EtcdServer] = []
 
         def connected() -> bool:

@@ -70,6 +70,12 @@ class Node:
             f"agent of {self.name}", self.namespace.inside(words), self.log, environ=environ
         )
 
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the agent, such as SIGSTOP."""
+        if self._agent is None:
+            raise CommandFailed(f"no agent runs on {self.name}, so no {number.name} for it")
+        self._agent.send(number)
+
     def kill_agent(self) -> None:
         """SIGKILL: it has no chance to say goodbye."""
         self._end(signal.SIGKILL)

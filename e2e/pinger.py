@@ -109,12 +109,15 @@ class Pings:
 
     def between(self, pods: Sequence[Pod]) -> None:
         """Each pair of pods of different nodes; returns once all of them have answered."""
-        made = [
-            Pinger(here, there, self._lab.work)
-            for place, here in enumerate(pods)
-            for there in pods[place + 1 :]
-            if here.node != there.node
-        ]
+        self._start([(one, other) for place, one in enumerate(pods) for other in pods[place + 1 :]])
+
+    def among(self, old: Sequence[Pod], pod: Pod) -> None:
+        """A new one and each of the others."""
+        self._start([(other, pod) for other in old])
+
+    def _start(self, pairs: Sequence[tuple[Pod, Pod]]) -> None:
+        work = self._lab.work
+        made = [Pinger(*pair, work) for pair in pairs if pair[0].node != pair[1].node]
         self._pingers += made
         self._lab.clients.extend(made)
         self._lab.record()

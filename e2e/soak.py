@@ -1,139 +1,124 @@
-"""`make soak`: agents killed, stopped and started, routes deleted, nodes joining and leaving, etcd gone.
+"""`make soak`: random faults of agents, kernels and an etcd cluster; nodes and pods that come and go.
 
-Bounded by --seconds. After each fault: every pod reaches every other, no subnet twice, `overlayctl plan` is
-empty on every node with an agent. Ends with one RESULT line; exit code 1 if anything was lost.
+Bounded by --minutes. Pings between all pods run all the time, 20 a second each pair, and each lost one counts,
+but for those of a node whose own kernel state was just deleted. After each fault, once all is settled: no
+subnet twice in etcd, no address twice among pods, `overlayctl plan` empty on every node, and every kernel
+holds what etcd says. Ends with one RESULT line; exit code 1 if anything was lost, leased twice, or did not settle.
 """
 
 import argparse
 import random
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from e2e.etcdserver import PREFIX
-from e2e.lab import Lab
-from e2e.node import Node, wait_for
-from overlay.netconfig import EXAMPLE
+from e2e import leasebook
+from e2e.cluster import Cluster
+from e2e.lab import MEMORY, Lab
+from e2e.node import Node
+from e2e.pinger import Window
+from e2e.process import CommandFailed
+from e2e.soakfaults import Faults
+from e2e.stage import Stage
+from overlay.errors import OverlayError
 
-SETTLE_S = 30
+SETTLE_S = 90.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted; ``wrong`` holds one sentence for each thing that must not be."""
+
+    faults: int = 0
+    double: int = 0
+    unsettled: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def line(self, minutes: float, pings: Window) -> str:
+        """The RESULT."""
+        return (
+            f"RESULT soak minutes={minutes:.1f} faults={self.faults} pings={pings.sent} "
+            f"lost={pings.lost} double_leases={self.double} unsettled={self.unsettled}"
+        )
+
+    def code(self, pings: Window) -> int:
+        """The exit code."""
+        return 1 if self.wrong or pings.lost else 0
 
 
 class Soak:
-    """One run; counts what it did."""
+    """Does faults one by one, and judges after each."""
 
-    def __init__(self, lab: Lab, rng: random.Random) -> None:
-        self.lab, self.rng = lab, rng
-        self.faults = self.pings = self.lost = self.double = 0
+    def __init__(self, stage: Stage, *, settle_s: float = SETTLE_S) -> None:
+        self.stage, self.tally = stage, Tally()
+        self._settle_s = settle_s
 
-    def begin(self) -> None:
-        """Three nodes with a pod each."""
-        self.lab.etcd.start()
-        self.lab.etcd.ctl("put", f"{PREFIX}/config", EXAMPLE)
-        self.lab.start_nodes(*(self.lab.add_node(f"n{number}") for number in (1, 2, 3)))
-        for node in self.lab.nodes.values():
-            self.lab.add_pod(node)
-
-    def fault(self) -> str:
-        """One at random, with pings while it lasts."""
-        act = self.rng.choice(
-            [self.kill, self.restart, self.unroute, self.unlink, self.etcd_away, self.pod]
+    def once(self, fault: Callable[[Node], None], node: Node, *, without: tuple[str, ...]) -> str:
+        """One fault and all that must hold after it; returns what became of it."""
+        self.tally.faults += 1
+        begun = time.monotonic()
+        with self.stage.pings.window(without=without) as window:
+            try:
+                fault(node)
+                acted = time.monotonic()
+                self.stage.rest(timeout_s=self._settle_s)
+                self.stage.news(timeout_s=self._settle_s)
+            except (CommandFailed, OverlayError) as error:
+                acted = time.monotonic()
+                self.tally.unsettled += 1
+                self.tally.wrong.append(f"did not settle: {error}")
+            settled = time.monotonic()
+        if window.lost:
+            self.tally.wrong.append(f"pings lost: {window.gaps}")
+        self.judge()
+        return (
+            f"{acted - begun:5.1f} s + {settled - acted:4.1f} s to settle, "
+            f"{window.sent} pings, {window.lost} lost"
         )
-        node = self.rng.choice(list(self.lab.nodes.values()))
-        self.faults += 1
-        act(node)
-        return f"{act.__name__} {node.name}"
 
-    def kill(self, node: Node) -> None:
-        """SIGKILL, traffic, start."""
-        node.kill_agent()
-        self.talk()
-        node.start_agent()
-        self.lab.record()
-        node.wait_ready(timeout_s=SETTLE_S)
-
-    def restart(self, node: Node) -> None:
-        """SIGTERM, traffic, start."""
-        node.stop_agent()
-        self.talk()
-        node.start_agent()
-        self.lab.record()
-        node.wait_ready(timeout_s=SETTLE_S)
-
-    def unroute(self, node: Node) -> None:
-        """Somebody deletes our routes; traffic has to come back."""
-        for other in self.lab.nodes.values():
-            if other is not node:
-                node.namespace.ip(f"route del {other.subnet}")
-        self.healed()
-
-    def unlink(self, node: Node) -> None:
-        """Somebody deletes the VXLAN device; traffic has to come back."""
-        node.namespace.ip("link del overlay.1")
-        self.healed()
-
-    def etcd_away(self, _node: Node) -> None:
-        """A second without etcd."""
-        self.lab.etcd.stop()
-        self.talk()
-        self.lab.etcd.start()
-        self.lab.record()
-
-    def pod(self, node: Node) -> None:
-        """One more pod, and away again."""
-        pod = self.lab.add_pod(node)
-        self.talk()
-        self.lab.remove_pod(pod)
-
-    def healed(self) -> None:
-        """Wait until every pod reaches every other."""
-        wait_for(lambda: self._count() == 0, "traffic is back", timeout_s=SETTLE_S)
-
-    def talk(self) -> None:
-        """Every pod to every other; what is lost counts."""
-        self.lost += self._count()
-
-    def _count(self) -> int:
-        lost = 0
-        for here in self.lab.pods:
-            for there in self.lab.pods:
-                if here is not there:
-                    answer = here.ping(there.address)
-                    self.pings += answer.sent
-                    lost += answer.sent - answer.received
-        return lost
-
-    def check(self) -> None:
-        """What must hold after every fault."""
-        self.talk()
-        subnets = [row["subnet"] for row in next(iter(self.lab.nodes.values())).ask("leases")]
-        self.double += len(subnets) - len(set(subnets))
-        for node in self.lab.nodes.values():
-            wait_for(partial(_rests, node), "plan empty", timeout_s=SETTLE_S)
-
-
-def _rests(node: Node) -> bool:
-    return bool(node.ask("plan")["steps"] == [])
+    def judge(self) -> None:
+        """No subnet and no address twice."""
+        rows = leasebook.read(self.stage.ctl)
+        doubles = leasebook.doubles(rows, self.stage.agents)
+        self.tally.double += len(doubles)
+        self.tally.wrong += doubles + leasebook.same_addresses(self.stage.lab.pods)
 
 
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="make soak")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seconds", type=float, help="instead of minutes")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only", help="faults by name, separated by commas, to look into one")
     flags = parser.parse_args()
-    print(f"seed {flags.seed}")
-    begun = time.monotonic()
-    with Lab() as lab:
-        soak = Soak(lab, random.Random(flags.seed))
-        soak.begin()
-        while time.monotonic() - begun < flags.seconds:
-            print(f"{time.monotonic() - begun:6.1f} s  {soak.fault()}", flush=True)
-            soak.check()
+    print(f"seed {flags.seed}", flush=True)
+    rng, most_s = random.Random(flags.seed), flags.seconds or flags.minutes * 60
+    with Lab(root=MEMORY) as lab:
+        cluster = Cluster(lab)
+        cluster.start()
+        soak = Soak(Stage(lab, cluster.ctl))
+        faults = Faults(soak.stage, cluster, rng)
+        faults.begin()
+        begun = time.monotonic()
+        while time.monotonic() - begun < most_s and not soak.tally.unsettled:
+            _one(soak, faults, rng, only=flags.only, since=begun)
+        minutes = (time.monotonic() - begun) / 60
+        for text in soak.tally.wrong:
+            print(f"WRONG: {text}")
+        print(soak.tally.line(minutes, soak.stage.pings.total), flush=True)
+        return soak.tally.code(soak.stage.pings.total)
+
+
+def _one(soak: Soak, faults: Faults, rng: random.Random, *, only: str | None, since: float) -> None:
+    can = [it for it in faults.all() if not only or it.__name__ in only.split(",")]
+    fault, node = rng.choice(can), rng.choice(soak.stage.agents)
+    without = (node.name,) if fault.__name__ in faults.hurting else ()
     print(
-        f"RESULT soak minutes={(time.monotonic() - begun) / 60:.1f} faults={soak.faults} "
-        f"pings={soak.pings} lost={soak.lost} double_leases={soak.double}"
+        f"{time.monotonic() - since:6.1f} s  {fault.__name__:22} {node.name:4}", end="", flush=True
     )
-    return 1 if soak.lost or soak.double else 0
+    print(soak.once(fault, node, without=without), flush=True)
 
 
 if __name__ == "__main__":

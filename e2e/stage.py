@@ -80,10 +80,18 @@ class Stage:
         node.start_agent(environ=environ)
         self.lab.record()
         node.wait_ready()
+        return self.add_pod(node)
+
+    def add_pod(self, node: Node) -> Pod:
+        """One that pings those of all other nodes."""
         old, pod = list(self.lab.pods), self.lab.add_pod(node)
-        for other in old:
-            self.pings.between([other, pod])
+        self.pings.among(old, pod)
         return pod
+
+    def remove_pod(self, pod: Pod) -> None:
+        """With its pings."""
+        self.pings.end(pod)
+        self.lab.remove_pod(pod)
 
     def leave(self, node: Node) -> None:
         """A node goes for good, in good order; returns when the others have heard."""
@@ -107,8 +115,7 @@ class Stage:
 
     def _end_pods(self, node: Node) -> None:
         for pod in [pod for pod in self.lab.pods if pod.node == node.name]:
-            self.pings.end(pod)
-            self.lab.remove_pod(pod)
+            self.remove_pod(pod)
 
     @contextmanager
     def undisturbed(self, *, without: Collection[str] = ()) -> Iterator[Window]:
@@ -128,20 +135,32 @@ class Stage:
                 timeout_s=timeout_s,
                 also=partial(_standing, node),
             )
-        self.everywhere(lambda node: not self.differences(node), "kernel = leases", timeout_s=5)
+        for node in self.agents:
+            wait_for(
+                lambda it=node: not self.differences(it),  # type: ignore[misc]
+                "kernel = leases",
+                timeout_s=timeout_s,
+                also=lambda it=node: str(self.differences(it)),  # type: ignore[misc]
+            )
 
     def differences(self, node: Node) -> list[str]:
         """Between a node's kernel and the records in etcd."""
         return leasebook.differences(node, leasebook.read(self.ctl))
 
-    def news(self, *, timeout_s: float = PATIENCE_S) -> None:
-        """A peer that comes, changes and goes in etcd does so in every node's kernel."""
+    def news(self, *, timeout_s: float = PATIENCE_S, but: Node | None = None) -> None:
+        """A peer that comes and goes in etcd does so in every node's kernel; ``but`` one that may not hear."""
         self._news += 1
         peer = Peer(number=255, version=self._news % 200)
         self.put(peer)
-        self.everywhere(partial(knows, peer=peer), f"{peer.subnet} is known", timeout_s=timeout_s)
+        self.everywhere(
+            lambda node: node is but or knows(node, peer=peer),
+            f"{peer.subnet} is known",
+            timeout_s=timeout_s,
+        )
         self.ctl("del", peer.key)
-        self.everywhere(lambda node: not node.routes_to(peer.subnet), f"{peer.subnet} is gone")
+        self.everywhere(
+            lambda node: node is but or not node.routes_to(peer.subnet), f"{peer.subnet} is gone"
+        )
 
     def put(self, peer: Peer) -> None:
         """Write a peer's record."""

@@ -1,0 +1,196 @@
+"""The faults of the soak: each hurts one thing for a while, and puts right what an operator would put right."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from e2e.cluster import CLIENT_PORT, Cluster
+from e2e.cut import cut_off
+from e2e.etcdserver import CONFIG_KEY
+from e2e.lab import FABRIC_ADDRESS
+from e2e.leasebook import DEVICE
+from e2e.node import Node, wait_for
+from e2e.stage import NamespaceProxy, Peer, Stage, away
+from overlay.netconfig import EXAMPLE
+
+FEWEST_NODES, MOST_NODES = 3, 5
+MOST_PODS = 9
+PROXY_PORT = 2999
+PROXY = f"{FABRIC_ADDRESS}:{PROXY_PORT}"
+SLOW_S = 1
+"""Each way, so two seconds a call."""
+LONGEST_S = 6.0
+
+
+class Faults:
+    """Every public method is a fault; it gets the node it is about."""
+
+    def __init__(self, stage: Stage, cluster: Cluster, rng: random.Random) -> None:
+        self._stage, self._cluster, self._rng = stage, cluster, rng
+        self._lab = stage.lab
+        self._snapshot: Path = stage.lab.work / "snapshot"
+        self._count = 0
+        target = f"{cluster.members[1].address}:{CLIENT_PORT}"
+        self._proxy = NamespaceProxy(self._lab.fabric, PROXY, target)
+        self._lab.clients.append(self._proxy)
+        self._lab.record()
+
+    hurting = ("routes_deleted", "device_deleted")
+    """The node of these is not healthy meanwhile: its pings may be lost."""
+
+    def begin(self) -> None:
+        """Three nodes; the last has only one way to etcd, which can be slow."""
+        one, two = (self._lab.add_node(f"n{number}") for number in (1, 2))
+        three = self._lab.add_node("n3", etcd_endpoints=f"http://{PROXY}")
+        self._count = 3
+        self._stage.begin(one, two, three)
+        self._remember()
+
+    def all(self) -> list[Callable[[Node], None]]:
+        """What can be done now."""
+        found: list[Callable[[Node], None]] = [
+            *(self.agent_killed, self.agent_stopped, self.agent_hung),
+            *(self.routes_deleted, self.device_deleted),
+            *(self.member_killed, self.member_hung, self.member_parted, self.leader_killed),
+            *(self.cluster_restarted, self.snapshot_restored, self.data_wiped),
+            *(self.cut_off_and_compacted, self.etcd_slow),
+        ]
+        found += [self.node_joins] if len(self._lab.nodes) < MOST_NODES else []
+        found += [self.node_leaves] if len(self._lab.nodes) > FEWEST_NODES else []
+        found += [self.pod_comes] if len(self._lab.pods) < MOST_PODS else []
+        found += [self.pod_goes] if len(self._lab.pods) > len(self._lab.nodes) else []
+        return found
+
+    # --- agents, kernels, pods ----------------------------------------------------------------------
+
+    def agent_killed(self, node: Node) -> None:
+        """SIGKILL; then it is started again."""
+        node.kill_agent()
+        self._wait()
+        self._start(node)
+
+    def agent_stopped(self, node: Node) -> None:
+        """SIGTERM; then it is started again."""
+        node.stop_agent()
+        self._wait()
+        self._start(node)
+
+    def agent_hung(self, node: Node) -> None:
+        """SIGSTOP, SIGCONT."""
+        node.send(signal.SIGSTOP)
+        self._wait()
+        node.send(signal.SIGCONT)
+
+    def routes_deleted(self, node: Node) -> None:
+        """All to the peers."""
+        node.namespace.ip(f"route flush dev {DEVICE} proto 158")
+
+    def device_deleted(self, node: Node) -> None:
+        """With all that hangs on it."""
+        node.namespace.ip(f"link del {DEVICE}")
+
+    def pod_comes(self, node: Node) -> None:
+        """And pings all others from now on."""
+        self._stage.add_pod(node)
+
+    def pod_goes(self, _node: Node) -> None:
+        """A second one of its node."""
+        counts = [pod.node for pod in self._lab.pods]
+        pod = self._rng.choice([pod for pod in self._lab.pods if counts.count(pod.node) > 1])
+        self._stage.remove_pod(pod)
+
+    def node_joins(self, _node: Node) -> None:
+        """With a pod."""
+        self._count += 1
+        self._stage.join(self._lab.add_node(f"n{self._count}"))
+
+    def node_leaves(self, _node: Node) -> None:
+        """The youngest, in good order. No snapshot older than this is restored: it would bring the node back."""
+        self._stage.leave(list(self._lab.nodes.values())[-1])
+        self._remember()
+
+    # --- etcd ---------------------------------------------------------------------------------------
+
+    def member_killed(self, node: Node) -> None:
+        """The one that the node uses, as far as can be seen."""
+        member = self._cluster.serving(node)
+        member.kill()
+        self._meanwhile()
+        self._cluster.heal(member)
+
+    def member_hung(self, node: Node) -> None:
+        """The same one with SIGSTOP."""
+        member = self._cluster.serving(node)
+        member.hang()
+        self._meanwhile()
+        self._cluster.heal(member)
+
+    def member_parted(self, node: Node) -> None:
+        """The same one, away from its peers."""
+        member = self._cluster.serving(node)
+        self._cluster.part(member)
+        self._meanwhile()
+        self._cluster.heal(member)
+
+    def leader_killed(self, _node: Node) -> None:
+        """Whoever it is."""
+        member = self._cluster.leader()
+        member.kill()
+        self._meanwhile()
+        self._cluster.heal(member)
+
+    def cluster_restarted(self, _node: Node) -> None:
+        """A power cut."""
+        self._cluster.stop()
+        self._wait()
+        self._cluster.start()
+
+    def snapshot_restored(self, _node: Node) -> None:
+        """From the last good one; then there is a new one."""
+        self._cluster.restore(self._snapshot)
+        self._stage.rest()
+        self._remember()
+
+    def data_wiped(self, _node: Node) -> None:
+        """All of it; the operator writes the config again."""
+        self._cluster.wipe()
+        self._wait()
+        self._stage.ctl("put", CONFIG_KEY, EXAMPLE)
+        self._stage.rest()
+        self._remember()
+
+    def cut_off_and_compacted(self, node: Node) -> None:
+        """What happens meanwhile is not in any history."""
+        peer = Peer(254)
+        self._stage.put(peer)
+        with cut_off(node.namespace, CLIENT_PORT, PROXY_PORT):
+            wait_for(lambda: away(node), "cut off", timeout_s=20)
+            self._stage.ctl("del", peer.key)
+            self._stage.ctl("compact", str(self._cluster.revision()))
+
+    def etcd_slow(self, _node: Node) -> None:
+        """For the node behind the proxy."""
+        self._proxy.do(f"delay {SLOW_S}")
+        self._stage.news()
+        self._proxy.do("heal")
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _start(self, node: Node) -> None:
+        node.start_agent()
+        self._lab.record()
+        node.wait_ready(timeout_s=60)
+
+    def _meanwhile(self) -> None:
+        """What has to work while one member is away; now and then nothing at all happens."""
+        if self._rng.random() < 0.7:
+            self._stage.news(but=self._lab.nodes["n3"])
+        self._wait()
+
+    def _wait(self) -> None:
+        time.sleep(self._rng.uniform(0.1, LONGEST_S))
+
+    def _remember(self) -> None:
+        self._cluster.save(self._snapshot)
