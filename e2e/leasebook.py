@@ -33,18 +33,22 @@ def read(ctl: Callable[..., str]) -> list[Row]:
     """All records; ``ctl`` is etcdctl."""
     answer = json.loads(ctl("get", "--prefix", SUBNETS, "--write-out", "json"))
     return [
-        _row(base64.b64decode(kv["key"]).decode(), json.loads(base64.b64decode(kv["value"])))
+        _row(base64.b64decode(kv["key"]).decode(), base64.b64decode(kv.get("value", "")))
         for kv in answer.get("kvs", [])
     ]
 
 
-def _row(key: str, value: dict[str, object]) -> Row:
+def _row(key: str, text: bytes) -> Row:
     name = key.removeprefix(SUBNETS)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = {}
     data = value.get("BackendData")
     mac = str(data.get("VtepMAC", "")) if isinstance(data, dict) else ""
     return Row(
         name,
-        IPv4Network(name.partition("&")[0].replace("-", "/")),
+        IPv4Network(name.partition("&")[0].replace("-", "/"), strict=False),
         str(value.get("PublicIP", "")),
         mac.lower(),
         str(value.get("Node", "")),

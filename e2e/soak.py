@@ -62,8 +62,8 @@ class Soak:
             try:
                 fault(node)
                 acted = time.monotonic()
+                self.stage.news(timeout_s=self._settle_s)  # so all before it has been heard, too
                 self.stage.rest(timeout_s=self._settle_s)
-                self.stage.news(timeout_s=self._settle_s)
             except (CommandFailed, OverlayError) as error:
                 acted = time.monotonic()
                 self.tally.unsettled += 1
