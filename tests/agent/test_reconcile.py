@@ -159,7 +159,7 @@ def test_an_unreadable_record_never_removes_a_peer(node: Node) -> None:
     node.settle()
 
     assert node.kernel.deleted() == []
-    assert node.reconciler.unreadable == {"10.5.2.0-24": "not JSON"}
+    assert node.reconciler.demand.roll.unreadable == {"10.5.2.0-24": "not JSON"}
 
 
 def test_a_snapshot_is_compared_by_whole_values(node: Node) -> None:
