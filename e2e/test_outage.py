@@ -83,7 +83,10 @@ def test_a_new_address_of_the_underlay_is_told_to_the_peers_in_place(lab: Lab) -
     )
 
     wait_for(
-        lambda: "192.168.50.101" in lab.etcd.ctl("get", key), "told", timeout_s=15, also=one.log_tail
+        lambda: "192.168.50.101" in lab.etcd.ctl("get", key),
+        "told",
+        timeout_s=15,
+        also=one.log_tail,
     )
     wait_for(lambda: near.ping(far.address).ok, "they talk", timeout_s=10, also=one.log_tail)
     assert one.subnet == subnet

@@ -6,63 +6,11 @@ import pytest
 
 from agent.backlog import RETRY_MOST_S
 from agent.events import Gone, Put, Snapshot, Unreadable
-from agent.reconcile import Reconciler
-from overlay.desired import Me, Vtep, desired_peer
+from overlay.desired import Me, Vtep
 from overlay.errors import KernelBusy
-from overlay.model import Endpoint, FdbEntry, Lease, Neighbour, Route
-from tests.agent.fake_kernel import FakeKernel
+from overlay.model import FdbEntry, Neighbour, Route
+from tests.agent.one_node import Node, lease, objects, snapshot
 from tests.examples import ME, NETWORK
-
-
-def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5) -> Lease:
-    """Node ``number``'s record."""
-    end = Endpoint(
-        ip_network(f"10.5.{number}.0/24"),
-        ip_address(f"192.0.2.{number}"),
-        f"02:00:00:00:00:{mac or number:02x}",
-        1,
-    )
-    return Lease(
-        key=f"10.5.{number}.0-24",
-        endpoints=(end,),
-        node=f"n{number}",
-        create_revision=create,
-        mod_revision=mod,
-    )
-
-
-def snapshot(*numbers: int) -> Snapshot:
-    """A complete list."""
-    return Snapshot({item.key: item for item in map(lease, numbers)}, {}, 10)
-
-
-class Clock:
-    """Time that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Node:
-    """A reconciler on a fake kernel."""
-
-    def __init__(self) -> None:
-        self.clock, self.kernel = Clock(), FakeKernel()
-        self.reconciler = self.born()
-
-    def born(self) -> Reconciler:
-        """A fresh agent on the same kernel."""
-        return Reconciler(self.kernel, clock=self.clock, resync_s=60)
-
-    def settle(self) -> None:
-        """Tick at this instant until nothing is due."""
-        for _ in range(10):
-            if self.reconciler.tick() > 0:
-                return
-        pytest.fail("never at rest")
 
 
 @pytest.fixture
@@ -74,11 +22,6 @@ def node() -> Node:
     made.settle()
     assert made.reconciler.in_sync
     return made
-
-
-def objects(number: int, **more: int) -> set[object]:
-    """What the kernel holds for a peer."""
-    return set(desired_peer(NETWORK, ME, lease(number, **more)))
 
 
 def test_nothing_is_touched_before_the_snapshot_and_the_lease() -> None:
