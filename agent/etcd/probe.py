@@ -4,6 +4,7 @@ Only made after a failure, within the deadline of the failed call. Nothing is se
 HTTP/2, which every etcd answers.
 """
 
+import contextlib
 import socket
 import ssl
 import time
@@ -60,17 +61,22 @@ def _secure(
     endpoint: Endpoint, credentials: Credentials, context: ssl.SSLContext, deadline: float
 ) -> Reason | None:
     context.set_alpn_protocols(["h2"])
+    shaken = False
     try:
         with (
             _connect(endpoint, deadline) as plug,
             context.wrap_socket(plug, server_hostname=endpoint.name) as line,
         ):
+            shaken = True
             line.settimeout(_left(deadline))
-            line.sendall(_HELLO)
+            with contextlib.suppress(OSError):  # the refusal may be there already, to be read
+                line.sendall(_HELLO)
             line.recv(1)  # in TLS 1.3 a refused client certificate shows at the first answer
     except ssl.SSLCertVerificationError as error:
         return _untrusted(endpoint, credentials, error)
     except (ssl.SSLError, ConnectionResetError) as error:
+        if shaken:
+            return _unwelcome(credentials, str(error))
         # etcd without TLS just hangs up on a handshake.
         if _speaks_http2(endpoint, deadline):
             return Reason("it does not speak TLS", "write http:// in etcd_endpoints")
@@ -106,17 +112,21 @@ def _untrusted(
 
 
 def _refused(credentials: Credentials, error: ssl.SSLError) -> Reason:
-    said = (error.reason or str(error)).upper()
-    if "ALERT" in said and not credentials.certfile:
-        return Reason("it asks for a client certificate", "set etcd_certfile and etcd_keyfile")
-    if "ALERT" in said:
-        which = "expired" if "EXPIRED" in said else "not accepted"
-        return Reason(
-            f"our client certificate, etcd_certfile = {credentials.certfile!r}, is {which}",
-            f"openssl x509 -noout -text -in {credentials.certfile}; it must be signed by etcd's "
-            "--trusted-ca-file",
-        )
+    said = error.reason or str(error)
+    if "ALERT" in said:  # in TLS 1.2 our certificate is looked at within the handshake
+        return _unwelcome(credentials, said)
     return Reason(f"the TLS handshake failed: {said.lower().replace('_', ' ')}")
+
+
+def _unwelcome(credentials: Credentials, said: str) -> Reason:
+    if not credentials.certfile:
+        return Reason("it asks for a client certificate", "set etcd_certfile and etcd_keyfile")
+    which = "expired" if "EXPIRED" in said else "not accepted"
+    return Reason(
+        f"our client certificate, etcd_certfile = {credentials.certfile!r}, is {which}",
+        f"openssl x509 -noout -text -in {credentials.certfile}; it must be signed by etcd's "
+        "--trusted-ca-file",
+    )
 
 
 def _plain(endpoint: Endpoint, deadline: float) -> Reason | None:

@@ -42,3 +42,11 @@ class Authority:
 
 def _openssl(*words: str) -> None:
     subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+def make_rsa(work: Path) -> Pair:
+    """A key pair that signs tokens; ``cert`` is the public half."""
+    pair = Pair(work / "jwt.pub", work / "jwt.key")
+    _openssl("genrsa", "-traditional", "-out", str(pair.key), "2048")
+    _openssl("rsa", "-in", str(pair.key), "-pubout", "-out", str(pair.cert))
+    return pair
