@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import recalled
+from agent.following import Seen
 from agent.lastgood import LastGood
 from agent.moment import Moment
 from agent.recalled import FILE_NAME, Page, Recalled, row_of
@@ -36,9 +37,9 @@ class Keeper:
         )
         self.copy.start()
 
-    def _source(self) -> tuple[Mapping[str, Lease], int] | None:
+    def _source(self) -> tuple[Mapping[str, Lease], Seen] | None:
         self.asked += 1
-        return None if self.leases is None else (dict(self.leases), 17)
+        return None if self.leases is None else (dict(self.leases), Seen(2**63 + 5, 17))
 
     def hold(self) -> None:
         """This node has a lease."""
@@ -69,7 +70,8 @@ def test_what_is_written_is_read_back(keeper: Keeper) -> None:
 
     assert found is not None
     assert found.leases() == {item.key: item for item in (OWN, lease(2))}
-    assert (found.own, found.revision, found.ttl_s) == (OWN, 17, TTL_S)
+    assert (found.own, found.ttl_s) == (OWN, TTL_S)
+    assert (found.cluster, found.revision) == (2**63 + 5, 17)
     assert (found.age_s, found.doubt) == (12.0, "")
     assert found.network == EXAMPLE.encode()
 
