@@ -63,15 +63,13 @@ class LastGood:
         self._dirty = True
         self._wake.set()
 
-    def held(self, network: bytes, lease: Lease, ttl_s: float) -> None:
-        """This node holds that lease, under that config; renewed now."""
-        moment = self._now()
-        self._set(network=network.decode(errors="replace"), own=row_of(lease), ttl_s=ttl_s)
-        self._set(renewed=(moment.wall, moment.boot, moment.boot_id), doubt="")
+    def held(self, network: bytes, lease: Lease) -> None:
+        """This node holds that lease, under that config; `renewed` follows."""
+        self._set(network=network.decode(errors="replace"), own=row_of(lease), doubt="")
 
-    def renewed(self, ttl_s: float) -> None:
-        """The lease was renewed now."""
-        moment = self._now()
+    def renewed(self, ttl_s: float, *, age_s: float) -> None:
+        """A renewal was granted that was asked for ``age_s`` ago."""
+        moment = self._now().earlier(age_s)
         self._set(ttl_s=ttl_s, renewed=(moment.wall, moment.boot, moment.boot_id))
 
     def lost(self, why: str) -> None:

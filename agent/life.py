@@ -160,7 +160,8 @@ class Life:
             self.claimed, self.cause = claimed, ""
             self._standby = self._recalled = None
             self.tenure.renewed(self.keeper.ttl_s, asked_at=self._asked_at)
-            self._last_good.held(self._raw, claimed.lease, self.keeper.ttl_s)
+            self._last_good.held(self._raw, claimed.lease)
+            self._last_good.renewed(self.keeper.ttl_s, age_s=self.tenure.age_s)
             log.info("lease held lease=%s how=%s", claimed.lease.key, claimed.how)
             self._sink.held(network, me, claimed)
             why = self.keeper.keep(claimed, lambda: self.left, partial(self._joining.moved, me))
