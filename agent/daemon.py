@@ -30,7 +30,7 @@ from agent.memory import Memory
 from agent.notify import Notifier
 from agent.pages import Pages, rivals
 from agent.reconcile import Reconciler
-from agent.registry import Claimed
+from agent.registry import Claimed, Seen
 from agent.server import Server
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
@@ -99,7 +99,7 @@ class Agent:
         self._pages = Pages(config)
         self._netlink = Netlink()
         self._dataplane = Dataplane(config.run_dir)
-        registry = connect.registry(config)
+        registry = self._registry = connect.registry(config)
         self._join = Join(config, Memory(config.state_dir), self._netlink, registry)
         self._loop = Loop(
             Reconciler(
@@ -248,12 +248,13 @@ class Agent:
             self._ready = True
             self._notifier.ready()
 
-    def _leases_now(self) -> tuple[Mapping[str, Lease], int] | None:
+    def _leases_now(self) -> tuple[Mapping[str, Lease], Seen] | None:
         """Called in the last-good copy's thread."""
+        seen = self._registry.seen
 
-        def copied(reconciler: Reconciler) -> tuple[Mapping[str, Lease], int] | None:
+        def copied(reconciler: Reconciler) -> tuple[Mapping[str, Lease], Seen] | None:
             roll = reconciler.demand.roll
-            return (dict(roll.leases), roll.revision) if roll.complete else None
+            return (dict(roll.leases), seen) if roll.complete and seen is not None else None
 
         return self._loop.ask(copied, timeout_s=ASK_TIMEOUT_S)
 

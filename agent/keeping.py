@@ -118,7 +118,7 @@ class Keeper:
         pauses.progressed()
         self._health.back(CALLS)
         self._tenure.renewed(ttl, asked_at=asked_at)
-        self._last_good.renewed(ttl)
+        self._last_good.renewed(ttl, age_s=self._tenure.age_s)
         return min(ttl / 3 or RENEW_MOST_S, RENEW_MOST_S) * random.uniform(0.8, 1.0)
 
     def _has_moved(self, moved: Callable[[], str]) -> bool:

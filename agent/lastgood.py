@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.following import Seen
 from agent.moment import Moment
 from agent.recalled import FILE_NAME, MOST_BYTES, Page, Row, row_of
 from overlay.errors import OverlayError
@@ -28,8 +29,8 @@ GATHER_S = 5.0
 ROWS_A_BREATH = 64
 """Rows encoded before other threads are let in."""
 
-Source = Callable[[], tuple[Mapping[str, Lease], int] | None]
-"""A copy of the leases and their revision; None while no complete list was seen."""
+Source = Callable[[], tuple[Mapping[str, Lease], Seen] | None]
+"""A copy of the leases and the history they come from; None while no complete list was seen."""
 
 
 class LastGood:
@@ -62,15 +63,13 @@ class LastGood:
         self._dirty = True
         self._wake.set()
 
-    def held(self, network: bytes, lease: Lease, ttl_s: float) -> None:
-        """This node holds that lease, under that config; renewed now."""
-        moment = self._now()
-        self._set(network=network.decode(errors="replace"), own=row_of(lease), ttl_s=ttl_s)
-        self._set(renewed=(moment.wall, moment.boot, moment.boot_id), doubt="")
+    def held(self, network: bytes, lease: Lease) -> None:
+        """This node holds that lease, under that config; `renewed` follows."""
+        self._set(network=network.decode(errors="replace"), own=row_of(lease), doubt="")
 
-    def renewed(self, ttl_s: float) -> None:
-        """The lease was renewed now."""
-        moment = self._now()
+    def renewed(self, ttl_s: float, *, age_s: float) -> None:
+        """A renewal was granted that was asked for ``age_s`` ago."""
+        moment = self._now().earlier(age_s)
         self._set(ttl_s=ttl_s, renewed=(moment.wall, moment.boot, moment.boot_id))
 
     def lost(self, why: str) -> None:
@@ -136,7 +135,7 @@ class LastGood:
             )
         self._complaint = why
 
-    def _encoded(self, leases: Mapping[str, Lease], revision: int) -> bytes:
+    def _encoded(self, leases: Mapping[str, Lease], seen: Seen) -> bytes:
         rows: dict[str, tuple[Lease, msgspec.Raw]] = {}
         for number, (key, lease) in enumerate(leases.items()):
             was = self._rows.get(key)
@@ -147,7 +146,7 @@ class LastGood:
         with self._lock:
             page = self._page
         whole = msgspec.structs.asdict(page)
-        whole |= {"revision": revision, "saved": self._now().wall}
+        whole |= {"cluster": seen.cluster, "revision": seen.revision, "saved": self._now().wall}
         return msgspec.json.encode({**whole, "leases": [raw for _, raw in rows.values()]})
 
 

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -26,7 +25,7 @@ from agent.keeping import Keeper, Order
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.recalled import Recalled
-from agent.registry import Claimed, Registry
+from agent.registry import Claimed, Registry, Seen
 from agent.tenure import Tenure
 from overlay import netconfig
 from overlay.desired import Me
@@ -111,6 +110,12 @@ class Life:
         self._registry.close()
 
     @property
+    def heard_s_ago(self) -> float | None:
+        """Seconds since the watch's last sign of life; None before the first list."""
+        at = self._registry.heard_at
+        return None if at is None else time.monotonic() - at
+
+    @property
     def refusal(self) -> str:
         """Why this node gives no address to a new pod; empty if it does."""
         if self.claimed is None:
@@ -155,7 +160,8 @@ class Life:
             self.claimed, self.cause = claimed, ""
             self._standby = self._recalled = None
             self.tenure.renewed(self.keeper.ttl_s, asked_at=self._asked_at)
-            self._last_good.held(self._raw, claimed.lease, self.keeper.ttl_s)
+            self._last_good.held(self._raw, claimed.lease)
+            self._last_good.renewed(self.keeper.ttl_s, age_s=self.tenure.age_s)
             log.info("lease held lease=%s how=%s", claimed.lease.key, claimed.how)
             self._sink.held(network, me, claimed)
             why = self.keeper.keep(claimed, lambda: self.left, partial(self._joining.moved, me))
@@ -247,23 +253,21 @@ class Life:
 
     def _watch(self) -> None:
         health = self.health
+        before = self._before
         for event in self._registry.watch(
-            on_lost=partial(health.lost, WATCH), on_back=partial(health.back, WATCH)
+            on_lost=partial(health.lost, WATCH),
+            on_back=partial(health.back, WATCH),
+            seen=Seen(before.cluster, before.revision) if before else None,
         ):
             if self._stopping.is_set():
                 return
-            told = self._compared(event) if isinstance(event, Snapshot) else event
-            self._sink.event(told)
-            if order := self._order_of(told):
+            if isinstance(event, Snapshot):
+                if before is not None and event.history_lost:
+                    self._sink.remember(before.leases(), before.revision)
+                before = self._before = None  # it may hold thousands of records
+            self._sink.event(event)
+            if order := self._order_of(event):
                 self.keeper.order(order)
-
-    def _compared(self, snapshot: Snapshot) -> Snapshot:
-        """The first list of this process beside the last one of an earlier life: has etcd lost its history?"""
-        before, self._before = self._before, None
-        if before is None or snapshot.history_lost or snapshot.revision >= before.revision:
-            return snapshot
-        self._sink.remember(before.leases(), before.revision)
-        return replace(snapshot, history_lost=True)
 
     def _order_of(self, event: Event) -> Order | None:
         """What an event means for our own lease. Revisions are compared within one history only."""

@@ -23,6 +23,10 @@ class Moment:
     boot: float
     boot_id: str
 
+    def earlier(self, seconds: float) -> "Moment":
+        """So long before this one."""
+        return Moment(self.wall - seconds, self.boot - seconds, self.boot_id)
+
     def age(self, now: "Moment") -> float | None:
         """Seconds from this moment to ``now``; None if the clocks cannot tell."""
         if self.boot_id and self.boot_id == now.boot_id and self.boot <= now.boot:

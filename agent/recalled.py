@@ -39,7 +39,7 @@ class Page(msgspec.Struct, frozen=True):
     ttl_s: float = 0.0
     renewed: tuple[float, float, str] = (0.0, 0.0, "")
     doubt: str = ""
-    cluster: str = ""
+    cluster: int = 0
     revision: int = 0
     saved: float = 0.0
     leases: tuple[Row, ...] = ()
@@ -54,7 +54,7 @@ class Recalled:
     ttl_s: float
     age_s: float
     doubt: str
-    cluster: str
+    cluster: int
     revision: int
     rows: tuple[Row, ...]
 

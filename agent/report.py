@@ -36,6 +36,7 @@ def status(
         "lease": _lease(life),
         "etcd": {
             **life.health.facts(),
+            "heard_s_ago": life.heard_s_ago,
             "endpoints": list(config.etcd_endpoints),
             "revision": demand.roll.revision,
         },

@@ -30,7 +30,7 @@ def test_it_is_back_when_both_ways_are() -> None:
     health.lost(CALLS, "refused")
 
     health.back(CALLS)
-    assert not health.fine
+    assert health.facts()["why"] == "reset"
     health.back(WATCH)
     assert health.fine
     assert health.facts()["why"] == ""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.events import Event, Gone, Put, Snapshot
+from overlay.desired import desired_peer
 from overlay.model import Action, Lease
 from tests.agent.one_node import TTL_S, Node, lease, objects, snapshot
 from tests.examples import ME, NETWORK
@@ -111,8 +112,8 @@ def test_an_older_value_of_the_same_machine_is_not_believed_until_it_writes_agai
 def test_nothing_remembered_is_deleted_before_etcd_speaks() -> None:
     """The last-good copy only adds; the first real list then takes away what is stale."""
     node = Node()
-    stale = sorted(objects(8), key=lambda item: item.rank)  # type: ignore[attr-defined]
-    node.kernel.state.update({item.key: item for item in stale})  # type: ignore[attr-defined]
+    stale = desired_peer(NETWORK, ME, lease(8))
+    node.kernel.state.update({item.key: item for item in stale})
     node.reconciler.remember({"10.5.2.0-24": lease(2), "10.5.7.0-24": lease(7)}, 9)
     node.reconciler.set_node(NETWORK, ME)
     node.settle()

@@ -1,11 +1,12 @@
 """reconcile: the gate, dirty peers only, failures alone, repair, and nothing changed twice."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from agent.backlog import RETRY_MOST_S
-from agent.events import Gone, Put, Snapshot, Unreadable
+from agent.events import Gone, NetworkChanged, Put, Snapshot, Unreadable
 from overlay.desired import Me, Vtep
 from overlay.errors import KernelBusy
 from overlay.model import FdbEntry, Neighbour, Route
@@ -214,3 +215,32 @@ def test_another_lease_for_this_node_moves_everything(node: Node) -> None:
 
     assert objects(2) <= set(node.kernel.state.values())
     assert "address 10.5.1.1/24 dev overlay0" in node.kernel.deleted()
+
+
+def test_a_changed_network_config_touches_nothing_while_the_node_runs(node: Node) -> None:
+    """It is said, and it is the next start's business."""
+    node.kernel.log.clear()
+    node.reconciler.on_event(
+        NetworkChanged(b'{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan"}}')
+    )
+    node.settle()
+
+    assert node.kernel.log == []
+    assert "Network 10.5.0.0/16 -> 10.6.0.0/16" in node.reconciler.notice.text
+
+
+def test_of_two_vteps_at_one_address_the_older_lease_stands_and_the_other_is_named(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once, and shown with the key of the one that stands."""
+    twin = replace(
+        lease(4), endpoints=(replace(lease(4).endpoints[0], underlay=ip_address("192.0.2.2")),)
+    )
+    twin = replace(twin, create_revision=30)
+    for version in ("a", "b", "c"):
+        node.reconciler.on_event(Put(replace(twin, version=version)))
+        node.settle()
+
+    assert objects(2) <= set(node.kernel.state.values())
+    assert "contradicts 10.5.2.0-24" in node.reconciler.trouble()["10.5.4.0-24"]
+    assert sum("peer not programmed" in text for text in caplog.messages) == 1
