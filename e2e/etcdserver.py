@@ -198,6 +198,7 @@ class EtcdServer:
     def command(self, *arguments: str) -> list[str | Path]:
         """The etcdctl command itself, to be run in the namespace."""
         words: list[str | Path] = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={self.url}"]
+        words += ["--dial-timeout=10s", "--command-timeout=20s"]  # a busy machine is no fault
         words += self._tls.client_words if self._tls else []
         words += [f"--user={self.user}"] if self.user else []
         return [*words, *arguments]

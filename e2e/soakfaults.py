@@ -11,8 +11,8 @@ from e2e.cut import cut_off
 from e2e.etcdserver import CONFIG_KEY
 from e2e.lab import FABRIC_ADDRESS
 from e2e.leasebook import DEVICE
-from e2e.node import Node, wait_for
-from e2e.stage import NamespaceProxy, Peer, Stage, away
+from e2e.node import Node
+from e2e.stage import NamespaceProxy, Peer, Stage
 from overlay.netconfig import EXAMPLE
 
 FEWEST_NODES, MOST_NODES = 3, 5
@@ -166,7 +166,6 @@ class Faults:
         peer = Peer(254)
         self._stage.put(peer)
         with cut_off(node.namespace, CLIENT_PORT, PROXY_PORT):
-            wait_for(lambda: away(node), "cut off", timeout_s=20)
             self._stage.ctl("del", peer.key)
             self._stage.ctl("compact", str(self._cluster.revision()))
 

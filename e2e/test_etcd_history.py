@@ -1,4 +1,4 @@
-"""An etcd that forgets: restored from an old snapshot, or empty. Its nodes know better, and tell it.
+"""An etcd that forgets: compacted, restored from an old snapshot, or empty. Its nodes know better, and tell it.
 
 As in test_etcd_faults: no ping is lost, and all is at rest afterwards.
 """
@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from e2e import leasebook
-from e2e.cluster import Cluster
+from e2e.cluster import CLIENT_PORT, Cluster
+from e2e.cut import cut_off
 from e2e.etcdserver import CONFIG_KEY
 from e2e.lab import MEMORY, Lab
 from e2e.node import wait_for
-from e2e.stage import Stage, away
+from e2e.stage import Peer, Stage, away, knows
 from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -30,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def stage(cluster: Cluster) -> Stage:
-    """Three nodes with a pod each."""
+    """Two nodes with a pod each; a third one joins later."""
     lab = cluster.lab
     made = Stage(lab, cluster.ctl)
     made.begin(*(lab.add_node(f"n{number}") for number in (1, 2)))
@@ -40,6 +41,40 @@ def stage(cluster: Cluster) -> Stage:
 def _holders(stage: Stage) -> dict[str, str]:
     """Subnet by node, as etcd has it."""
     return {row.node: str(row.subnet) for row in leasebook.read(stage.ctl)}
+
+
+def test_what_a_compaction_has_hidden_is_found_by_comparison(
+    stage: Stage, cluster: Cluster
+) -> None:
+    """A peer with another MAC and address, and one that left, while a node heard nothing."""
+    node, changed, left = stage.agents[0], Peer(201), Peer(202)
+    with stage.undisturbed():
+        stage.put(changed)
+        stage.put(left)
+        stage.everywhere(lambda it: knows(it, peer=left), "both are known")
+        with cut_off(node.namespace, CLIENT_PORT):
+            changed = Peer(201, version=2)
+            stage.put(changed)
+            stage.ctl("del", left.key)
+            stage.ctl("compact", str(cluster.revision()))
+            assert node.routes_to(left.subnet)
+        stage.everywhere(lambda it: knows(it, peer=changed), "the new MAC is known")
+        wait_for(lambda: not node.routes_to(left.subnet), "the other is gone", timeout_s=5)
+        stage.ctl("del", changed.key)
+
+
+def test_a_departure_is_heard_although_history_was_compacted_at_that_very_revision(
+    stage: Stage, cluster: Cluster
+) -> None:
+    """etcd issue 18089: a stream that goes on right there is told nothing, and not that it misses anything."""
+    node, left = stage.agents[0], Peer(203)
+    with stage.undisturbed():
+        stage.put(left)
+        stage.everywhere(lambda it: knows(it, peer=left), "it is known")
+        with cut_off(node.namespace, CLIENT_PORT):
+            stage.ctl("del", left.key)
+            stage.ctl("compact", str(cluster.revision()))
+        wait_for(lambda: not node.routes_to(left.subnet), "it is gone", timeout_s=40)
 
 
 def test_a_snapshot_that_is_restored_costs_no_node_its_traffic(
