@@ -1,7 +1,6 @@
 """Users and tokens on a real etcd: renewed without a lost event, and each refusal in words."""
 
 import shutil
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -10,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent.etcd import Credentials, Etcd, Span
-from agent.events import Event, Put, Unreadable
-from agent.registry import Registry
 from overlay.errors import BadConfig, OverlayError
 from tests.contract.certificates import make_rsa
+from tests.contract.etcd_follower import Follower, until
 from tests.contract.etcd_server import VERSIONS, Server, ctl
 
 pytestmark = pytest.mark.contract
@@ -57,50 +55,13 @@ def store(server: Server, credentials: Credentials) -> Etcd:
     return Etcd([server.url], credentials=credentials, timeout_s=5, scope=P)
 
 
-class Follower:
-    """A registry's watch in a thread."""
-
-    def __init__(self, server: Server) -> None:
-        self.events: list[Event] = []
-        self.outages: list[str] = []
-        self._registry = Registry(store(server, NODE), P)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        for event in self._registry.watch(on_lost=self.outages.append, on_back=lambda: None):
-            self.events.append(event)
-
-    def keys(self) -> list[str]:
-        """Of the records heard of, in order."""
-        heard = (Put, Unreadable)
-        return [
-            e.lease.key if isinstance(e, Put) else e.key
-            for e in self.events
-            if isinstance(e, heard)
-        ]
-
-    def stop(self) -> None:
-        """End it."""
-        self._registry.close()
-        self._thread.join(5)
-
-
-def _until(condition: object, most_s: float = 20) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + most_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_an_expired_token_is_renewed_and_no_event_is_lost(server: Server) -> None:
     """Calls go on, and so does a watch that was opened with a token which is long gone; also over a restart."""
-    follower, writer = Follower(server), store(server, NODE)
+    follower, writer = Follower(store(server, NODE), P), store(server, NODE)
     try:
-        _until(lambda: len(follower.events) >= 2)
+        until(lambda: len(follower.events) >= 2)
         writer.put(f"{P}/subnets/a", b"1")
-        _until(lambda: follower.keys() == ["a"])
+        until(lambda: follower.keys == ["a"])
         first = _authentications(server)
         # A simple token lives as long as it is used; it is asked for seldom enough to expire.
         pause = iter((0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4))
@@ -111,8 +72,8 @@ def test_an_expired_token_is_renewed_and_no_event_is_lost(server: Server) -> Non
         server.stop()
         server.start()
         writer.put(f"{P}/subnets/c", b"1")
-        _until(lambda: len(follower.keys()) >= 3)
-        assert follower.keys() == ["a", "b", "c"]
+        until(lambda: len(follower.keys) >= 3)
+        assert follower.keys == ["a", "b", "c"]
     finally:
         follower.stop()
         writer.close()

@@ -6,7 +6,6 @@ import shutil
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from agent.etcd import Credentials, Etcd, Span
 from e2e.proxy import Proxy
 from overlay.errors import BadConfig, StoreUnavailable
 from tests.contract.certificates import Authority, Pair
+from tests.contract.etcd_follower import until
 from tests.contract.etcd_server import VERSIONS, Server
 
 pytestmark = pytest.mark.contract
@@ -170,19 +170,19 @@ def test_files_that_change_are_read_again_and_running_streams_go_on(
         assert proxy.count.connections == 1
 
         mine["certfile"].write_bytes(fresh.cert.read_bytes()[:100])
-        _until(lambda: store.put("/r", b"1") and "not taken" in caplog.text)
+        until(lambda: store.put("/r", b"1") and "not taken" in caplog.text)
         assert proxy.count.connections == 1
         mine["certfile"].write_bytes(fresh.cert.read_bytes())
         mine["keyfile"].write_bytes(fresh.key.read_bytes())
-        _until(lambda: store.put("/r", b"2") and "certificates taken" in caplog.text)
-        _until(lambda: store.put("/r", b"3") and proxy.count.connections == 2)
+        until(lambda: store.put("/r", b"2") and "certificates taken" in caplog.text)
+        until(lambda: store.put("/r", b"3") and proxy.count.connections == 2)
 
         values = []
         while b"3" not in values:
             values += [one.record.value for one in next(heard).changes if one.record]
         assert proxy.open == 2
         watch.close()
-        _until(lambda: proxy.open == 1)
+        until(lambda: proxy.open == 1)
     assert (
         caplog.text.count("not taken") <= 2
     )  # torn, and perhaps the new certificate beside the old key
@@ -221,10 +221,3 @@ def _shake_hands(door: socket.socket, pair: Pair) -> None:
             plug, _ = door.accept()
             with contextlib.suppress(OSError), plug, context.wrap_socket(plug, server_side=True):
                 pass
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
