@@ -3,7 +3,8 @@ PYTHON ?= /usr/bin/python3
 VENV ?= .venv
 KEEP ?=
 RUNTIME ?=
-SECONDS ?= 60
+MINUTES ?= 10
+SECONDS ?=
 PEERS ?= 2000
 DESTDIR ?=
 
@@ -67,8 +68,8 @@ demo: setup ## three nodes talk, live; KEEP=1 leaves them running, RUNTIME=conta
 demo-down: $(STAMP) ## take down kept or crashed labs
 	@$(BIN)/python -m e2e.down
 
-soak: setup ## nodes killed, joining, leaving for SECONDS=60; ends with RESULT
-	$(BIN)/python -m e2e.soak --seconds $(SECONDS)
+soak: setup ## random faults of etcd, agents, kernels for MINUTES=10 (or SECONDS=60); ends with RESULT
+	$(BIN)/python -m e2e.soak $(if $(SECONDS),--seconds $(SECONDS),--minutes $(MINUTES))
 
 bench: setup ## PEERS=2000 programmed from cold against prebuilt messages; ends with RESULT
 	$(BIN)/python -m e2e.bench_peers --peers $(PEERS)

@@ -41,9 +41,10 @@ def read(ctl: Callable[..., str]) -> list[Row]:
 def _row(key: str, text: bytes) -> Row:
     name = key.removeprefix(SUBNETS)
     try:
-        value = json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        value = {}
+        found = None
+    value = found if isinstance(found, dict) else {}
     data = value.get("BackendData")
     mac = str(data.get("VtepMAC", "")) if isinstance(data, dict) else ""
     return Row(

@@ -41,8 +41,10 @@ def keys(lab: Lab) -> Path:
 @pytest.fixture(scope="module")
 def server(lab: Lab, keys: Path) -> EtcdServer:
     """One etcd that wants certificates and passwords, and is full soon."""
-    flags = ("--auth-token-ttl", str(TOKEN_TTL_S), "--quota-backend-bytes", str(QUOTA_BYTES))
-    flags += ("--bcrypt-cost", "4")  # each etcdctl logs in
+    flags = (
+        *("--auth-token-ttl", str(TOKEN_TTL_S), "--quota-backend-bytes", str(QUOTA_BYTES)),
+        *("--bcrypt-cost", "4"),  # each etcdctl logs in
+    )
     made = EtcdServer(
         *(lab.fabric, FABRIC_ADDRESS, lab.work),
         name="guarded",
@@ -68,8 +70,8 @@ def settings(server: EtcdServer, keys: Path) -> dict[str, str]:
     """Of every node."""
     return {
         "etcd_endpoints": server.url,
-        "etcd_cafile": str(keys / "ca.crt"),
-        "etcd_certfile": str(keys / "client.crt"),
+        "etcd_cafile": str(keys / "ca.pem"),
+        "etcd_certfile": str(keys / "client.pem"),
         "etcd_keyfile": str(keys / "client.key"),
         "etcd_username": "agent",
         "etcd_password": "secret",

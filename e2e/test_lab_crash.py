@@ -1,5 +1,6 @@
 """A lab whose program was killed is taken down by what it wrote down and by its marks."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from e2e import leftovers
 from e2e.lab import take_down
 from e2e.netns import NETNS_DIR
+from e2e.node import wait_for
+from e2e.process import start_time
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -44,12 +47,28 @@ _PODMAN = """
     (podman.networks / "any.conflist").write_text(LIST % node.work)
     podman.run("orphan", networks=["any"])
 """
+_CLUSTER = """
+import time
+from e2e.cluster import Cluster
+from e2e.lab import Lab
+from e2e.stage import NamespaceProxy, Stage
+
+with Lab() as lab:
+    print(lab.work, flush=True)
+    cluster = Cluster(lab)
+    cluster.start()
+    lab.clients.append(NamespaceProxy(lab.fabric, "127.0.0.1:2999", "127.0.0.1:2379"))
+    Stage(lab, cluster.ctl).begin(lab.add_node("n1"), lab.add_node("n2"))
+    cluster.members[0].hang()
+    print("standing", flush=True)
+    time.sleep(600)
+"""
 
 
 @contextmanager
-def _killed(runtime: str) -> Iterator[Path]:
+def _killed(runtime: str, *, program: str = _PROGRAM) -> Iterator[Path]:
     """The directory of a lab whose program was killed while a container ran."""
-    program = _PROGRAM.replace("    RUNTIME\n", runtime)
+    program = program.replace("    RUNTIME\n", runtime)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
     ) as child:
@@ -103,6 +122,23 @@ def test_a_killed_labs_podman_containers_go() -> None:
         take_down(work)
         assert _left(work) == []
         assert not [path for path in spaces if path.exists()]
+
+
+def test_a_killed_labs_etcd_cluster_goes() -> None:
+    """Members (one of them hung), agents, pings, a proxy, and all their namespaces."""
+    with _killed("", program=_CLUSTER) as work:
+        page = json.loads((work / "lab.json").read_text())
+        pids = [pid for pid, _ in page["processes"]]
+        assert len(pids) == 3 + 2 + 1 + 1
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+
+        take_down(work)
+        assert _left(work) == []
+        wait_for(
+            lambda: not any(start_time(pid) == begun for pid, begun in page["processes"]),
+            "all processes are gone",
+            timeout_s=5,
+        )
 
 
 def _lives_in(space: Path, work: Path) -> bool:
