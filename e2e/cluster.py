@@ -98,10 +98,7 @@ class Cluster:
         return found[0]
 
     def serving(self, node: Node) -> EtcdServer:
-        """The member a node's agent is connected to (with several, any of them).
-
-        Behind a proxy it cannot be seen: then the first.
-        """
+        """The member a node's agent is connected to (with several, any of them)."""
         found: list[EtcdServer] = []
 
         def connected() -> bool:
@@ -110,7 +107,7 @@ class Cluster:
             found[:] = [member for member in self.members if member.address in text]
             return bool(found)
 
-        wait_for(connected, f"{node.name} is connected to etcd", timeout_s=20)
+        wait_for(connected, f"{node.name} is connected to etcd", timeout_s=45)
         return found[0]
 
     def part(self, member: EtcdServer) -> None:

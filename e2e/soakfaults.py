@@ -8,7 +8,7 @@ from pathlib import Path
 
 from e2e.cluster import CLIENT_PORT, Cluster
 from e2e.cut import cut_off
-from e2e.etcdserver import CONFIG_KEY
+from e2e.etcdserver import CONFIG_KEY, EtcdServer
 from e2e.lab import FABRIC_ADDRESS
 from e2e.leasebook import DEVICE
 from e2e.node import Node
@@ -114,22 +114,22 @@ class Faults:
     # --- etcd ---------------------------------------------------------------------------------------
 
     def member_killed(self, node: Node) -> None:
-        """The one that the node uses, as far as can be seen."""
-        member = self._cluster.serving(node)
+        """The one that the node uses."""
+        member = self._used(node)
         member.kill()
         self._meanwhile()
         self._cluster.heal(member)
 
     def member_hung(self, node: Node) -> None:
         """The same one with SIGSTOP."""
-        member = self._cluster.serving(node)
+        member = self._used(node)
         member.hang()
         self._meanwhile()
         self._cluster.heal(member)
 
     def member_parted(self, node: Node) -> None:
         """The same one, away from its peers."""
-        member = self._cluster.serving(node)
+        member = self._used(node)
         self._cluster.part(member)
         self._meanwhile()
         self._cluster.heal(member)
@@ -176,6 +176,10 @@ class Faults:
         self._proxy.do("heal")
 
     # --- inside -------------------------------------------------------------------------------------
+
+    def _used(self, node: Node) -> EtcdServer:
+        behind_proxy = node.name == "n3"
+        return self._cluster.members[1] if behind_proxy else self._cluster.serving(node)
 
     def _start(self, node: Node) -> None:
         node.start_agent()

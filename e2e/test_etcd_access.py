@@ -3,6 +3,8 @@
 As in test_etcd_faults: no ping is lost, and all is at rest afterwards.
 """
 
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from e2e import certificates
 from e2e.clock import Clock
 from e2e.etcdserver import CONFIG_KEY, PREFIX, EtcdServer
 from e2e.lab import FABRIC_ADDRESS, MEMORY, Lab
-from e2e.node import wait_for
+from e2e.node import Node, wait_for
 from e2e.stage import Stage
 from overlay.netconfig import EXAMPLE
 
@@ -151,9 +153,19 @@ def test_a_clock_that_is_stepped_changes_nothing(
             clock.step(step)
             _renewed(stage, server)
             stage.news()
+            assert abs(_ahead_s(node) - step) < 60
             stage.lab.remove_pod(stage.lab.add_pod(node))
             assert node.tell("status")["verdict"] == "healthy"
         _kept(stage)
+
+
+def _ahead_s(node: Node) -> int:
+    """How far the wall clock is ahead of ours that a node's last line in its log was written by."""
+    stamps = re.findall(r"^(\d\d):(\d\d):(\d\d) ", node.log_text(), re.MULTILINE)
+    hours, minutes, seconds = map(int, stamps[-1])
+    now = time.localtime()
+    ahead = (hours - now.tm_hour) * HOUR_S + (minutes - now.tm_min) * 60 + seconds - now.tm_sec
+    return (ahead + 12 * HOUR_S) % (24 * HOUR_S) - 12 * HOUR_S
 
 
 def test_a_full_etcd_keeps_the_leases_it_has_and_new_nodes_say_why_they_wait(
