@@ -3,7 +3,7 @@
 import queue
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +21,7 @@ from agent.life import Life
 from agent.moment import now
 from agent.recalled import Recalled
 from agent.registry import Claimed, Registry
+from agent.roll import Past
 from overlay.desired import Me
 from overlay.model import Family, Lease, Network
 from overlay.netconfig import EXAMPLE, parse_network
@@ -57,9 +58,9 @@ class Told:
         if isinstance(event, Snapshot):
             self.snapshots.append(event)
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """Of an earlier life."""
-        self.remembered.update(leases)
+        self.remembered.update(past.leases)
 
 
 class Joining:
@@ -114,10 +115,10 @@ class Node:
         self.copy.start()
         self.life.start()
 
-    def _leases(self) -> tuple[Mapping[str, Lease], Seen] | None:
+    def _leases(self) -> tuple[Past, Seen] | None:
         seen = self.registry.seen
         own = {claimed.lease.key: claimed.lease for claimed in self.told.claims}
-        return (own, seen) if seen and self.told.snapshots else None
+        return (Past(own, seen.revision, {}), seen) if seen and self.told.snapshots else None
 
     def stop(self) -> None:
         """The clean way."""
@@ -186,9 +187,9 @@ def test_a_node_without_etcd_doubts_in_time_boots_from_its_copy_and_finds_its_su
     assert list(again.told.remembered) == [key]
 
     server.start()
-    wait(lambda: not again.life.refusal, "a lease again")
+    wait(lambda: again.told.claims[-1].how != "remembered", "a lease again")
     assert again.told.claims[-1].lease.key == key
-    assert again.told.claims[-1].how != "remembered"
+    assert not again.life.refusal
     wait(lambda: again.life.health.fine and again.told.snapshots, "etcd answers")
     assert not again.told.snapshots[0].history_lost
 
