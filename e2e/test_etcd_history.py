@@ -67,14 +67,19 @@ def test_a_departure_is_heard_although_history_was_compacted_at_that_very_revisi
     stage: Stage, cluster: Cluster
 ) -> None:
     """etcd issue 18089: a stream that goes on right there is told nothing, and not that it misses anything."""
-    node, left = stage.agents[0], Peer(203)
+    node, left, last = stage.agents[0], Peer(203), Peer(204)
     with stage.undisturbed():
         stage.put(left)
-        stage.everywhere(lambda it: knows(it, peer=left), "it is known")
+        stage.put(last)  # the last that was heard of is still there
+        node.stop_agent()
+        stage.lab.start_nodes(node)  # nothing but one list was heard by now
+        stage.everywhere(lambda it: knows(it, peer=last), "both are known")
         with cut_off(node.namespace, CLIENT_PORT):
             stage.ctl("del", left.key)
             stage.ctl("compact", str(cluster.revision()))
+            assert node.routes_to(left.subnet)
         wait_for(lambda: not node.routes_to(left.subnet), "it is gone", timeout_s=40)
+        stage.ctl("del", last.key)
 
 
 def test_a_snapshot_that_is_restored_costs_no_node_its_traffic(
