@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from itertools import combinations
+from typing import Any
 
 from e2e.etcdserver import SUBNETS
 from e2e.node import Node
@@ -101,7 +102,7 @@ def differences(node: Node, rows: Sequence[Row]) -> list[str]:
         "fdb": {f"{row.mac} dst {row.underlay}" for row in others},
         "neighbour": {f"{row.subnet.network_address} lladdr {row.mac}" for row in others},
     }
-    have = _kernel(node)
+    have = kernel(node)
     return [
         f"{node.name}: {kind} {entry} {'missing' if entry in wanted[kind] else 'without a lease'}"
         for kind in wanted
@@ -109,21 +110,25 @@ def differences(node: Node, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _kernel(node: Node) -> dict[str, set[str]]:
-    space = node.namespace
-    if space.run(["ip", "link", "show", DEVICE]).code != 0:
-        return {"route": set(), "fdb": set(), "neighbour": set()}
-    fdb = json.loads(space.must("bridge", "-j", "fdb", "show", "dev", DEVICE) or "[]")
+def kernel(node: Node) -> dict[str, set[str]]:
+    """The ways to others that a node's kernel has; none while it has no device, which may go at any moment."""
+    fdb = _rows(node, "bridge", "-j", "fdb", "show")
     return {
         "route": {
             f"{row['dst']} via {row['gateway']}"
-            for row in space.query("route", "show", "dev", DEVICE)
+            for row in _rows(node, "ip", "-j", "-d", "route", "show")
             if "gateway" in row
         },
         "fdb": {f"{row['mac']} dst {row['dst']}" for row in fdb if "dst" in row},
         "neighbour": {
             f"{row['dst']} lladdr {row['lladdr']}"
-            for row in space.query("neigh", "show", "dev", DEVICE)
+            for row in _rows(node, "ip", "-j", "-d", "neigh", "show")
             if "PERMANENT" in row["state"]
         },
     }
+
+
+def _rows(node: Node, *words: str) -> list[dict[str, Any]]:
+    said = node.namespace.run([*words, "dev", DEVICE])
+    found: list[dict[str, Any]] = json.loads(said.out or "[]") if said.code == 0 else []
+    return [row for row in found if row]

@@ -186,9 +186,9 @@ class Stage:
 
 def knows(node: Node, *, peer: Peer) -> bool:
     """Whether a node's kernel has the way to a peer as it is now."""
-    neighbours = node.namespace.query("neigh", "show", "dev", leasebook.DEVICE)
-    macs = {row["dst"]: row.get("lladdr") for row in neighbours}
-    return bool(node.routes_to(peer.subnet)) and macs.get(peer.subnet.partition("/")[0]) == peer.mac
+    return f"{peer.subnet.partition('/')[0]} lladdr {peer.mac}" in leasebook.kernel(node)[
+        "neighbour"
+    ] and bool(node.routes_to(peer.subnet))
 
 
 def away(node: Node) -> bool:
