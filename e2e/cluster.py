@@ -107,7 +107,7 @@ class Cluster:
             found[:] = [member for member in self.members if member.address in text]
             return bool(found)
 
-        wait_for(connected, f"{node.name} is connected to etcd", timeout_s=45)
+        wait_for(connected, f"{node.name} is connected to etcd", timeout_s=75)
         return found[0]
 
     def part(self, member: EtcdServer) -> None:

@@ -25,8 +25,9 @@ from e2e.process import CLEAN_ENVIRON, CommandFailed
 from overlay.errors import OverlayError
 from overlay.netconfig import EXAMPLE
 
-PATIENCE_S = 45.0
-"""The longest pause of the retry policy is 30 s."""
+PATIENCE_S = 75.0
+"""A hung member is silent for 20 s before it is left, the longest pause of the retry policy is 30 s, and another
+member that is hung, too, costs a deadline of 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
