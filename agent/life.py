@@ -15,6 +15,7 @@ import tenacity
 
 from agent.events import Event, Gone, Snapshot
 from agent.registry import Claimed, Registry
+from agent.vigil import Vigil
 from overlay.desired import Me
 from overlay.errors import LeaseLost, NotReady, OverlayError
 from overlay.model import Network
@@ -59,6 +60,8 @@ class Life:
         self._claim = claim
         self._stopping = threading.Event()
         self._lost = threading.Event()
+        self._why_lost = ""
+        self._vigil = Vigil(registry)
         self._threads = [
             threading.Thread(target=self._live, name="life", daemon=True),
             threading.Thread(target=self._watch, name="watch", daemon=True),
@@ -120,6 +123,7 @@ class Life:
             me, claimed = held
             self.claimed, self.cause = claimed, ""
             self._lost.clear()
+            self._why_lost = ""
             log.info("lease held lease=%s how=%s", claimed.lease.key, claimed.how)
             self._sink.held(network, me, claimed)
             self._keep(claimed)
@@ -142,6 +146,7 @@ class Life:
         pause = 0.0
         while not self._lost.wait(pause):
             try:
+                claimed = self.claimed or claimed  # its etcd lease may be another one by now
                 self.ttl_s = self._registry.keep(claimed.lease)
                 pause = min(self.ttl_s / 3, RENEW_MOST_S) * random.uniform(0.8, 1.0)
                 pause = pause or RENEW_MOST_S
@@ -152,7 +157,7 @@ class Life:
                 log.warning("lease not renewed, trying again: %s", error)
                 pause = random.uniform(1.0, RETRY_MOST_S)
         if not self._stopping.is_set() and not self.left:
-            self._note_lost("its key was deleted")
+            self._note_lost(self._why_lost or "its key was deleted")
 
     def _note_lost(self, why: str) -> None:
         self.cause = f"the lease was lost: {why}; claiming again"
@@ -196,6 +201,15 @@ class Life:
             self._sink.event(event)
             if self._is_my_end(event):
                 self._lost.set()
+            claimed = self.claimed
+            try:
+                after = self._vigil.told(event, claimed)
+            except LeaseLost as error:
+                self._why_lost = str(error)
+                self._lost.set()
+            else:
+                if self.claimed is claimed:
+                    self.claimed = after
 
     def _is_my_end(self, event: Event) -> bool:
         claimed = self.claimed
