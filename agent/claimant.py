@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent import claim, etcd, twins
+from agent import claim, etcd, survey, twins
 from agent.claim import Ask
 from agent.etcd import Etcd, Listing, Record
 from agent.race import Race
@@ -56,7 +56,7 @@ class Claimant:
         if found is not None and self._doubtful(found, ask):
             for rival in claim.rivals(related, ask.identity, ask.tunnels):
                 if rival.key != found.key:  # our new address may be somebody else's
-                    self._after_asking(rival, ask)
+                    self._bury(self._after_asking(rival, ask))
             found, seized = self._after_asking(found, ask), True
         ask = self._what_pods_allow(found, ask)
         if (
@@ -113,6 +113,16 @@ class Claimant:
             raise StoreUnavailable(f"lease {found.key} is gone; trying again")
         log.warning("lease %s of %s: nobody answered, it is dead", found.key, twins.describe(found))
         return now
+
+    def _bury(self, dead: Lease) -> None:
+        """Remove a dead machine's record: peers would take it, being older, for the one at our address."""
+        self._etcd.txn(
+            [etcd.modified_at(self._start + dead.key, dead.mod_revision)],
+            [
+                etcd.deleting(self._start + dead.key),
+                *survey.marks(self._keys, "removed", dead.key, dead),
+            ],
+        )
 
     @staticmethod
     def _what_pods_allow(found: Lease | None, ask: Ask) -> Ask:

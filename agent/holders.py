@@ -17,12 +17,16 @@ MOST_NODES = 8
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the records: readable ones, reasons of the others, marks, seconds left by lease key."""
+    """What is known of the records: readable ones, reasons of the others, marks.
+
+    ``left_s`` and ``granted_s``: seconds until a lease ends, and its whole TTL, by lease key.
+    """
 
     leases: Mapping[str, Lease]
     unreadable: Mapping[str, str]
     marks: Mapping[Subnet, Mark]
     left_s: Mapping[str, float]
+    granted_s: Mapping[str, float]
 
 
 def is_free_reservation(lease: Lease) -> bool:

@@ -64,7 +64,9 @@ class Race:
         self._take_in(listing)
         for attempt in self._attempts():
             with attempt:
-                if attempt.retry_state.attempt_number > 1:  # what was known has aged while we waited
+                if (
+                    attempt.retry_state.attempt_number > 1
+                ):  # what was known has aged while we waited
                     self._learn(self._news(), ask)
                 taken = self._taken(old)
                 if not self._subnets or overlap(self._subnets, taken):  # else the news is not ours

@@ -157,6 +157,14 @@ class Etcd:
         )
         return int(answer.TTL)
 
+    def term(self, lease: int) -> tuple[int, int]:
+        """(seconds left, TTL it was granted with); (-1, 0) if etcd does not know the lease."""
+        request = rpc_pb2.LeaseTimeToLiveRequest(ID=lease)
+        answer = self._call(
+            lambda stub, **o: stub.LeaseTimeToLive(request, **o), rpc_pb2_grpc.LeaseStub
+        )
+        return int(answer.TTL), int(answer.grantedTTL)
+
     def compact(self, revision: int) -> None:
         """Forget history below a revision; for tests and operators."""
         request = rpc_pb2.CompactionRequest(revision=revision, physical=True)

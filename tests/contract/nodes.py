@@ -48,9 +48,25 @@ class Counting(Etcd):
         super().__init__([url], timeout_s=20)
         self.calls: list[str] = []
 
-    def _call(self, call: Any, stub: Any) -> Any:  # noqa: ANN401 - as in Etcd
-        self.calls.append(call.__qualname__.split(".")[1])
-        return super()._call(call, stub)
+    def range(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        self.calls.append("range")
+        return super().range(*args, **more)
+
+    def txn(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        self.calls.append("txn")
+        return super().txn(*args, **more)
+
+    def grant(self, ttl_s: int) -> int:
+        self.calls.append("grant")
+        return super().grant(ttl_s)
+
+    def keepalive(self, lease: int) -> int:
+        self.calls.append("keepalive")
+        return super().keepalive(lease)
+
+    def revoke(self, lease: int) -> None:
+        self.calls.append("revoke")
+        super().revoke(lease)
 
 
 def take(registry: Registry, number: int, *, net: Any = SMALL, **more: Any) -> Lease:  # noqa: ANN401
