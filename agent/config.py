@@ -14,7 +14,7 @@ from typing import Any
 
 from agent import values
 from overlay.errors import BadConfig, OverlayError
-from overlay.model import Address
+from overlay.model import Address, Subnet
 
 DEFAULT_FILE = Path("/etc/overlay/agent.toml")
 ENV_PREFIX = "OVERLAY_"
@@ -41,6 +41,7 @@ class Config:
     bridge: str
     ip_masq: bool
     ip_masq_fully_random: bool
+    subnet: tuple[Subnet, ...]
     lease_ttl: float
     resync_interval: float
     run_dir: Path
@@ -126,6 +127,13 @@ SETTINGS = (
     Setting("ip_masq", "true", values.boolean, "BOOL", "masquerade what leaves the pod network"),
     Setting(
         "ip_masq_fully_random", "true", values.boolean, "BOOL", "with fully random source ports"
+    ),
+    Setting(
+        "subnet",
+        "",
+        values.subnets,
+        "CIDR,...",
+        "ask for exactly this subnet, at most one per family (default: any)",
     ),
     Setting(
         "lease_ttl",

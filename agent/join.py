@@ -75,6 +75,7 @@ class Join:
                 for family, it in ends.underlay.items()
             },
             prefer=self._memory.subnets,
+            want=self._config.subnet,
             insist=self._pods_bind(network),
             ttl_s=int(self._config.lease_ttl),
         )

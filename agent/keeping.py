@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from agent import retry
 from agent.etcdhealth import CALLS, EtcdHealth
+from agent.events import Event, Gone, Snapshot
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.registry import Claimed, Registry
@@ -57,17 +58,17 @@ class Keeper:
         self._tenure, self._last_good = tenure, last_good
         self._stopping = stopping
         self._looking = False
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[Order | None, str]] = queue.SimpleQueue()
 
-    def order(self, order: Order | None) -> None:
-        """Wake the keeping; None only has it look whether it is to end."""
-        self._orders.put(order)
+    def order(self, order: Order | None, why: str = "") -> None:
+        """Wake the keeping; None only has it look whether it is to end. ``why`` goes with LOST."""
+        self._orders.put((order, why))
 
     def look_at_underlay(self) -> None:
         """An address of the underlay came or went: look soon."""
         if not self._looking:
             self._looking = True
-            self._orders.put(Order.LOOK)
+            self._orders.put((Order.LOOK, ""))
 
     def forget_orders(self) -> None:
         """They were about the lease of before."""
@@ -75,33 +76,35 @@ class Keeper:
         while not self._orders.empty():
             self._orders.get_nowait()
 
-    def keep(self, claimed: Claimed, left: Callable[[], bool], moved: Callable[[], str]) -> str:
+    def keep(self, held: Callable[[], Claimed | None], moved: Callable[[], str]) -> str:
         """Until the lease has to be claimed again, or we stop. Returns why it is lost; empty if it is not.
 
+        ``held`` says what is held now (its etcd lease may become another one), None once it was given back.
         ``moved`` says how the underlay differs from the one that was claimed with; it may raise OverlayError.
         """
         due, pauses = 0.0, retry.Pauses()
-        while not self._stopping.is_set() and not left():
-            order = self._next_order(due - time.monotonic())
+        while not self._stopping.is_set() and held() is not None:
+            order, why = self._next_order(due - time.monotonic())
             if order is Order.LOST:
-                return "its key was deleted"
+                return why or "its key was deleted"
             if order is Order.AGAIN:
                 return ""
             if (order is Order.LOOK or self.underlay_trouble) and self._has_moved(moved):
                 return ""
-            if time.monotonic() >= due and not self._stopping.is_set() and not left():
+            claimed = held()
+            if time.monotonic() >= due and not self._stopping.is_set() and claimed is not None:
                 try:
                     due = time.monotonic() + self._renew(claimed, pauses)
                 except LeaseLost as error:
                     return str(error)
         return ""
 
-    def _next_order(self, wait_s: float) -> Order | None:
+    def _next_order(self, wait_s: float) -> tuple[Order | None, str]:
         most = LOOK_AGAIN_S if self.underlay_trouble else RENEW_MOST_S
         try:
             return self._orders.get(timeout=max(0.0, min(wait_s, most)))
         except queue.Empty:
-            return None
+            return None, ""
 
     def _renew(self, claimed: Claimed, pauses: retry.Pauses) -> float:
         """Returns the seconds until the next time."""
@@ -139,3 +142,19 @@ class Keeper:
         if change:
             log.warning("the underlay changed, telling the peers: %s", change)
         return bool(change)
+
+
+def order_in(event: Event, claimed: Claimed | None) -> Order | None:
+    """What an event means for our own lease. Revisions are compared within one history only."""
+    if claimed is None or claimed.how == "remembered":
+        return None
+    own = claimed.lease
+    match event:
+        case Gone(key, revision) if key == own.key and revision > own.mod_revision:
+            return Order.LOST
+        case Snapshot(leases, unreadable, revision, history_lost):
+            if own.key not in leases and own.key not in unreadable:
+                return Order.LOST if history_lost or revision >= own.mod_revision else None
+            return Order.AGAIN if history_lost else None
+        case _:
+            return None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from agent import config
-from agent.ctl import pods, show, store
+from agent.ctl import leases, pods, show, store
 from agent.ctl.client import ask
 from overlay import __version__
 from overlay.errors import BadConfig, NotReady, OverlayError
@@ -23,6 +23,8 @@ examples:
   overlayctl ipam show                      which pod has which address
   overlayctl gc --dry-run                   what dead pods have left behind
   overlayctl leave                          give the subnet back before the machine is taken away
+  overlayctl node remove NAME               the same for a machine that is gone already
+  overlayctl reserve 10.5.7.0/24 --node n7  keep a subnet for a node
 The agent is found by --run-dir, etcd by the agent's own settings (/etc/overlay/agent.toml, OVERLAY_*).
 """
 
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
             "--output", choices=("table", "json"), default="table", help="json for machines"
         )
         config.add_arguments(verb)
+        leases.add_verb(name, verb)
         if name == "init":
             _add_init(verb)
         if name == "gc":
@@ -138,18 +141,6 @@ def _peers(flags: argparse.Namespace, settings: config.Config) -> int:
     return 0
 
 
-def _leases(flags: argparse.Namespace, settings: config.Config) -> int:
-    rows = store.leases(settings)
-    if flags.output == "json":
-        show.as_json(rows)
-        return 0
-    columns = ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note")
-    show.table(
-        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
-    )
-    return 0
-
-
 def _init(flags: argparse.Namespace, settings: config.Config) -> int:
     text, written = store.init(settings, flags)
     result = {"key": f"{settings.etcd_prefix}/config", "value": text, "written": written}
@@ -188,7 +179,10 @@ def _plan(flags: argparse.Namespace, settings: config.Config) -> int:
 _HELP = {
     "status": "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
     "peers": "the other nodes, and whether the kernel knows the way to them",
-    "leases": "all subnet leases in etcd, unreadable ones included",
+    "leases": "all subnet leases in etcd, unreadable ones included (--stale: what nobody looks after)",
+    "reserve": "keep a subnet for one node (--node, --address), or give it to nobody",
+    "release": "free a reserved subnet; with --force another node's lease",
+    "node": "remove NAME: forget a machine that will not come back, so that peers drop it",
     "init": "write the network config to etcd (once per cluster)",
     "leave": "give this node's subnet back: revoke the lease, stop accepting pods",
     "gc": "take away what dead pods left behind: addresses, records, links (--dry-run: say it only)",
@@ -198,7 +192,10 @@ _HELP = {
 _VERBS = {
     "status": _status,
     "peers": _peers,
-    "leases": _leases,
+    "leases": leases.leases,
+    "reserve": leases.reserve,
+    "release": leases.release,
+    "node": leases.node,
     "init": _init,
     "leave": _leave,
     "plan": _plan,
