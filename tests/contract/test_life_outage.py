@@ -206,7 +206,7 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
     key = node.told.claims[0].lease.key
     server.stop()
-    shutil.rmtree(tmp_path / "etcd" / "data")
+    shutil.rmtree(server.data)
     server.start()
     wait(lambda: any(found.history_lost for found in node.told.snapshots), "the loss is noticed")
     wait(lambda: "held new" in node.told.words[1:], "claimed again")
@@ -215,7 +215,7 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     node.stop()
 
     server.stop()
-    shutil.rmtree(tmp_path / "etcd" / "data")
+    shutil.rmtree(server.data)
     server.start()
     again = born()
     wait(lambda: "held new" in again.told.words, "even the config is the one of before")
