@@ -32,6 +32,8 @@ class Tunnel:
 
 
 Tunnels = Mapping[Family, Tunnel]
+Span = tuple[int, int, int]
+"""A subnet in the shape that is fast to compare: IP version, first and last address."""
 TRIES_AT_RANDOM = 64
 
 
@@ -142,9 +144,14 @@ def asked(subnets: Sequence[Subnet], ask: Ask, *, key: str = "") -> Lease:
     )
 
 
+def span_of(subnet: Subnet) -> Span:
+    """A subnet as numbers."""
+    return subnet.version, int(subnet.network_address), int(subnet.broadcast_address)
+
+
 def choose(
     network: Network,
-    taken: Sequence[Subnet],
+    taken: Sequence[Span],
     *,
     prefer: Sequence[Subnet],
     used: Mapping[Subnet, int],
@@ -160,7 +167,7 @@ def choose(
 
 def _one(
     pool: Pool,
-    taken: Sequence[Subnet],
+    taken: Sequence[Span],
     *,
     prefer: Sequence[Subnet],
     used: Mapping[Subnet, int],
@@ -189,24 +196,24 @@ def _one(
     return netconfig.nth(pool, min(free, key=lambda number: (known[number], number)))
 
 
-def has_free(pool: Pool, taken: Sequence[Subnet]) -> bool:
+def has_free(pool: Pool, taken: Sequence[Span]) -> bool:
     """True if a pool has a subnet that overlaps no taken one."""
     total = netconfig.count(pool)
     return len(_blocked(pool, taken, total)[0]) < total
 
 
-def _blocked(pool: Pool, taken: Sequence[Subnet], total: int) -> tuple[set[int], int]:
+def _blocked(pool: Pool, taken: Sequence[Span], total: int) -> tuple[set[int], int]:
     """The numbers that overlap a taken subnet of any length, and how many leases do."""
     size = 1 << (pool.family.bits - pool.subnet_len)
     start, version = int(pool.first.network_address), pool.network.version
     blocked: set[int] = set()
     holders = 0
-    for subnet in taken:
-        if subnet.version != version:
+    for its_version, first, last in taken:
+        if its_version != version:
             continue
-        low = (int(subnet.network_address) - start) // size
-        high = (int(subnet.broadcast_address) - start) // size
-        low, high = max(low, 0), min(high, total - 1)
+        low, high = (first - start) // size, (last - start) // size
+        if low < 0 or high >= total:
+            low, high = max(low, 0), min(high, total - 1)
         if low == high:
             holders += 1
             blocked.add(low)

@@ -11,6 +11,7 @@ which costs etcd less than one more transaction that fails, and try at once.
 """
 
 import contextlib
+import functools
 import random
 import threading
 import time
@@ -20,9 +21,9 @@ from dataclasses import replace
 import tenacity
 
 from agent import claim, etcd, holders, survey
-from agent.claim import Ask
+from agent.claim import Ask, Span
 from agent.etcd import Etcd, Listing, Record
-from agent.records import Keys, overlap, parse_record, subnets_of
+from agent.records import Keys, named, overlap, parse_record, subnets_of
 from overlay import schema
 from overlay.errors import BadRecord, OutOfSubnets, Retryable, StoreUnavailable
 from overlay.model import Lease, Subnet
@@ -64,14 +65,11 @@ class Race:
         self._take_in(listing)
         for attempt in self._attempts():
             with attempt:
-                if (
-                    attempt.retry_state.attempt_number > 1
-                ):  # what was known has aged while we waited
-                    self._learn(self._news(), ask)
-                taken = self._taken(old)
-                if not self._subnets or overlap(self._subnets, taken):  # else the news is not ours
+                if attempt.retry_state.attempt_number > 1:
+                    self._hear_news(ask)
+                if not self._subnets:
                     self._refuse_another(ask, old)
-                    self._subnets = self._choose(ask, old, taken)
+                    self._subnets = self._choose(ask, old)
                 return self._try(claim.asked(self._subnets, ask), old, ask, grant=grant)
         raise StoreUnavailable("no subnet could be claimed")  # unreachable: tenacity re-raises
 
@@ -87,17 +85,15 @@ class Race:
     def _pace(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         took_s = error.took_s if isinstance(error, _LostRace) else 0.0
-        return self._rng.uniform(0.0, min(PACE_MOST_S, took_s * 2**state.attempt_number))
+        return self._rng.uniform(0.0, min(PACE_MOST_S, 2 * took_s * 2**state.attempt_number))
 
     # --- choosing ----------------------------------------------------------------------------------
 
-    def _choose(self, ask: Ask, old: Lease | None, taken: Sequence[Subnet]) -> tuple[Subnet, ...]:
+    def _choose(self, ask: Ask, old: Lease | None) -> tuple[Subnet, ...]:
         prefer = (*ask.want, *ask.prefer)
         try:
-            return self._one_each(ask, prefer, taken)
-        except (
-            OutOfSubnets
-        ):  # what was freed since is no news: look once more, for the text as well
+            return self._one_each(ask, prefer, self._taken(old))
+        except OutOfSubnets:  # what was freed since was no news: look once more
             self._records = {}
             self._take_in(self._etcd.range(self._keys.start, self._keys.end))
         taken = self._taken(old)
@@ -107,7 +103,7 @@ class Race:
             raise self._out_of_subnets(ask, taken) from error
 
     def _one_each(
-        self, ask: Ask, prefer: Sequence[Subnet], taken: Sequence[Subnet]
+        self, ask: Ask, prefer: Sequence[Subnet], taken: Sequence[Span]
     ) -> tuple[Subnet, ...]:
         return claim.choose(ask.network, taken, prefer=prefer, used=self._used or {}, rng=self._rng)
 
@@ -126,7 +122,7 @@ class Race:
                 raise holders.not_this_one(must[0], key, facts)
             raise holders.pods_cut_off(must, key, facts)
 
-    def _out_of_subnets(self, ask: Ask, taken: Sequence[Subnet]) -> OutOfSubnets:
+    def _out_of_subnets(self, ask: Ask, taken: Sequence[Span]) -> OutOfSubnets:
         """With the facts, for the first pool that has none."""
         pool = next(pool for pool in ask.network.pools if not claim.has_free(pool, taken))
         facts = survey.facts(self._etcd, self._keys, self._records.values())
@@ -136,26 +132,31 @@ class Race:
     # --- what is known -----------------------------------------------------------------------------
 
     def _take_in(self, news: Listing) -> None:
-        for record in news.records:
-            if record.key.startswith(self._keys.start):
-                self._records[record.key] = record
+        self._records.update((record.key, record) for record in news.records)
         self._revision = news.revision
 
-    def _news(self) -> Listing:
-        """What changed since; a read costs etcd far less than a transaction that fails."""
+    def _hear_news(self, ask: Ask) -> None:
+        """What we knew has aged while we waited. A read costs etcd less than a transaction that fails."""
         keys = self._keys
         reading = etcd.reading(keys.start, keys.end, modified_after=self._revision)
-        return self._etcd.txn([], [reading]).listing
+        news = self._etcd.txn([], [reading]).listing
+        self._take_in(news)
+        for record in news.records:
+            if overlap(self._subnets, subnets_of(record, keys.start)):
+                self._subnets = ()
+            with contextlib.suppress(BadRecord):
+                lease = parse_record(record, keys.start)
+                if claim.mine([lease], ask.identity, ask.tunnels) is not None:
+                    raise StoreUnavailable(
+                        f"{lease.key} was written for this machine at the same moment"
+                    )
 
-    def _taken(self, old: Lease | None) -> list[Subnet]:
+    def _taken(self, old: Lease | None) -> list[Span]:
         """Every subnet a key names, readable value or not; our own old record does not block us."""
-        mine = self._keys.start + old.key if old is not None and old.etcd_lease else ""
-        return [
-            subnet
-            for record in self._records.values()
-            if record.key != mine
-            for subnet in subnets_of(record, self._keys.start)
-        ]
+        mine = old.key if old is not None and old.etcd_lease else ""
+        cut = len(self._keys.start)
+        keys = (key[cut:] for key in self._records)
+        return [span for key in keys if key != mine for span in _spans(key)]
 
     def _history(self) -> dict[Subnet, int]:
         listing = self._etcd.range(self._keys.used, self._keys.used_end)
@@ -171,7 +172,7 @@ class Race:
         keys, asked_for = self._keys, {*ask.want, *ask.prefer}
         began = time.monotonic()
         compares = [etcd.unchanged_since(keys.start, keys.end, self._revision)]
-        otherwise = [etcd.reading(keys.start, keys.end, modified_after=self._revision)]
+        otherwise = []
         if self._used is None:
             for end in wanted.endpoints:
                 if end.subnet not in asked_for:  # picked at random: was it ever used?
@@ -192,18 +193,11 @@ class Race:
                 create_revision=outcome.revision,
                 mod_revision=outcome.revision,
             )
-        self._learn(outcome.listing, ask)
+        if outcome.listing.records:  # it was used before: choose anew, by the whole history
+            self._used, self._subnets = self._history(), ()
         raise _LostRace(time.monotonic() - began)
 
-    def _learn(self, news: Listing, ask: Ask) -> None:
-        """Take in what changed. A record of this very machine among it: another process of it was faster."""
-        self._take_in(news)
-        if any(record.key.startswith(self._keys.used) for record in news.records):
-            self._used, self._subnets = self._history(), ()
-        for record in news.records:
-            with contextlib.suppress(BadRecord):
-                lease = parse_record(record, self._keys.start)
-                if claim.mine([lease], ask.identity, ask.tunnels) is not None:
-                    raise StoreUnavailable(
-                        f"{lease.key} was written for this machine at the same moment"
-                    )
+
+@functools.lru_cache(maxsize=1 << 16)
+def _spans(key: str) -> tuple[Span, ...]:
+    return tuple(claim.span_of(subnet) for subnet in named(key))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import twins
-from agent.claim import Identity, Tunnel, check_wanted, choose, mine, rivals, serves
+from agent.claim import Identity, Span, Tunnel, check_wanted, choose, mine, rivals, serves, span_of
 from overlay.errors import BadConfig, OutOfSubnets
 from overlay.model import Endpoint, Family, Lease, Subnet
 from overlay.netconfig import nth, parse_network, subnets
@@ -18,6 +18,12 @@ NETWORK = parse_network(b'{"Network":"10.5.0.0/26","SubnetLen":30,"Backend":{"Ty
 POOL = NETWORK.pools[0]
 ME = Identity("n1", "a" * 32, "0.1.0")
 TUNNELS = {Family.V4: Tunnel(ip_address("192.0.2.1"), "02:00:00:00:00:01", 1)}
+
+
+def spans(subnets: list[Subnet]) -> list[Span]:
+    """As the registry hands them over."""
+    return [span_of(net) for net in subnets]
+
 
 some = st.lists(st.integers(0, 14).map(lambda number: nth(POOL, number)), max_size=20)
 
@@ -29,7 +35,7 @@ def test_what_is_chosen_is_free_and_fits_or_there_is_none(
     """Whatever was taken or used before."""
     history = {net: place for place, net in enumerate(used)}
     try:
-        (chosen,) = choose(NETWORK, taken, prefer=(), used=history, rng=random.Random(seed))
+        (chosen,) = choose(NETWORK, spans(taken), prefer=(), used=history, rng=random.Random(seed))
     except OutOfSubnets:
         assert set(taken) == set(subnets(POOL))
         return
@@ -47,7 +53,7 @@ def test_among_used_ones_the_one_used_longest_ago_is_taken(taken: list[Subnet], 
     history = {net: place for place, net in enumerate(every)}
     free = [net for net in every if net not in taken]
     if free:
-        chosen = choose(NETWORK, taken, prefer=(), used=history, rng=random.Random(seed))
+        chosen = choose(NETWORK, spans(taken), prefer=(), used=history, rng=random.Random(seed))
         assert chosen == (free[0],)
 
 
@@ -55,7 +61,7 @@ def test_a_longer_or_shorter_neighbour_blocks_what_it_overlaps() -> None:
     """After SubnetLen was changed both lengths are about."""
     taken = [ip_network("10.5.0.0/27"), ip_network("10.5.0.33/32")]
 
-    (chosen,) = choose(NETWORK, taken, prefer=(nth(POOL, 0),), used={}, rng=random.Random(1))
+    (chosen,) = choose(NETWORK, spans(taken), prefer=(nth(POOL, 0),), used={}, rng=random.Random(1))
 
     assert not any(chosen.overlaps(net) for net in taken)
 
@@ -66,7 +72,7 @@ def test_the_preferred_one_is_given_if_it_is_free_and_of_this_network() -> None:
     rng = random.Random(1)
 
     assert choose(NETWORK, [], prefer=(wish,), used={wish: 9}, rng=rng) == (wish,)
-    assert choose(NETWORK, [wish], prefer=(wish,), used={}, rng=rng) != (wish,)
+    assert choose(NETWORK, spans([wish]), prefer=(wish,), used={}, rng=rng) != (wish,)
     assert choose(NETWORK, [], prefer=(ip_network("10.9.0.0/30"),), used={}, rng=rng)
 
 
