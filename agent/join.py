@@ -3,17 +3,17 @@
 import logging
 from pathlib import Path
 
-from agent import underlay
+from agent import adoption, underlay
 from agent.config import Config
 from agent.memory import Memory
 from agent.pages import attachments
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig
-from overlay.desired import Me, Vtep, device_name
+from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
 from overlay.model import Address, Family, Network
-from overlay.netlink import LinkInfo, Netlink
+from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,14 @@ class Join:
         Raises:
             OverlayError: whatever stands in the way; the caller tries again.
         """
+        adoption.refuse_beside_flanneld(self._config.etcd_prefix)
         hosts = underlay.read(self._netlink)
+        adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
         self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
-        devices = {family: _device(hosts, network, family) for family in chosen}
+        devices = {family: adoption.device(hosts, network, family) for family in chosen}
         macs = {
-            family: self._memory.mac(family, device_mac=link.mac if link else None)
+            family: adoption.vtep_mac(self._memory, family, link)
             for family, (_, link) in devices.items()
         }
         claimed = registry.claim(
@@ -71,9 +73,11 @@ class Join:
             for end in claimed.lease.endpoints
             if end.family in chosen
         )
-        return self._me(claimed, vteps), claimed
+        me = self._me(claimed, vteps, hosts)
+        adoption.take_in_pods(self._config, network, me)
+        return me, claimed
 
-    def _me(self, claimed: Claimed, vteps: tuple[Vtep, ...]) -> Me:
+    def _me(self, claimed: Claimed, vteps: tuple[Vtep, ...], hosts: Hosts) -> Me:
         return Me(
             lease_key=claimed.lease.key,
             vteps=vteps,
@@ -81,6 +85,7 @@ class Join:
             masquerade=self._config.ip_masq,
             fully_random=self._config.ip_masq_fully_random,
             ipv6_host=IPV6_SYSCTLS.exists(),
+            bridge_mac=adoption.bridge_mac(self._memory, hosts, self._config.bridge),
         )
 
     def _pods_bind(self, network: Network) -> bool:
@@ -106,18 +111,6 @@ class Join:
 
     def _public(self, family: Family) -> Address | None:
         return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
-
-
-def _device(hosts: Hosts, network: Network, family: Family) -> tuple[str, LinkInfo | None]:
-    """Our device's name, and the device if it is there; flannel's is adopted under its own name."""
-    vni = network.backend.vni
-    ours = device_name(family, vni)
-    theirs = f"flannel.{vni}" if family is Family.V4 else f"flannel-v6.{vni}"
-    for name in (ours, theirs):
-        for link in hosts.links:
-            if link.name == name and link.vxlan is not None and link.vxlan.vni == vni:
-                return name, link
-    return ours, None
 
 
 def _tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:

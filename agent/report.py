@@ -6,11 +6,13 @@ Everything here is computed in the reconcile loop's thread from what it owns.
 from collections.abc import Mapping
 from typing import Any
 
+from agent import adoption
 from agent.config import Config
 from agent.life import Life
 from agent.pages import attachments
 from agent.reconcile import Reconciler
 from overlay import __version__
+from overlay.desired import unserved
 from overlay.model import Lease
 from overlay.wanted import NODE
 
@@ -23,6 +25,8 @@ def status(
     ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
     if pods["rivals"]:
         ailing["conflist"] = "; ".join(pods["rivals"])
+    if beside := adoption.trouble(reconciler, pods["beside"]):
+        ailing["flanneld"] = beside
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
@@ -62,7 +66,7 @@ def status(
 def peers(reconciler: Reconciler) -> dict[str, Any]:
     """One row per other node."""
     trouble = reconciler.trouble()
-    return {"peers": [_peer(lease, trouble) for lease in reconciler.peers()]}
+    return {"peers": [_peer(lease, trouble, reconciler) for lease in reconciler.peers()]}
 
 
 def plan(reconciler: Reconciler) -> dict[str, Any]:
@@ -100,15 +104,14 @@ def _mtu_why(reconciler: Reconciler) -> str:
     return f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
 
 
-def _peer(lease: Lease, trouble: dict[str, str]) -> dict[str, Any]:
-    ends = lease.endpoints
-    reachable = any(end.mac and end.underlay for end in ends)
+def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict[str, Any]:
+    ends, me, network = lease.endpoints, reconciler.me, reconciler.network
+    why = unserved(network, me, lease) if me and network else ""
     return {
         "key": lease.key,
         "node": lease.node or "-",
         "subnet": ", ".join(str(end.subnet) for end in ends),
         "underlay": ", ".join(str(end.underlay) for end in ends if end.underlay) or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
-        "state": trouble.get(lease.key)
-        or ("ok" if reachable else f"not served: backend {lease.backend}"),
+        "state": trouble.get(lease.key) or (f"not served: {why}" if why else "ok"),
     }

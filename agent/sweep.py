@@ -14,6 +14,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
+from agent import adoption
 from agent.config import Config
 from agent.pages import rivals
 from cni import collect, health, lock, strays, unfinished
@@ -42,6 +43,8 @@ class Sweep:
         self.collected = self.mended = self.taken_in = 0
         self.faults: dict[str, tuple[str, ...]] = {}
         self.rivals: list[str] = []
+        self.beside: list[str] = []
+        self._prefix = config.etcd_prefix
         self._run_dir: Path = config.run_dir
         self._conf_dir: Path = config.cni_conf_dir
         self._interval_s = config.sweep_interval
@@ -66,6 +69,7 @@ class Sweep:
             "taken_in": self.taken_in,
             "faults": {place: list(found) for place, found in sorted(self.faults.items())},
             "rivals": list(self.rivals),
+            "beside": list(self.beside),
         }
 
     def once(self) -> None:
@@ -107,6 +111,11 @@ class Sweep:
             if sentence not in self.rivals:
                 log.warning("%s", sentence)
         self.rivals = now
+        now = adoption.beside(self._prefix)
+        for sentence in now:
+            if sentence not in self.beside:
+                log.warning("%s; next: %s", sentence, adoption.HINT)
+        self.beside = now
 
     # --- what is left over --------------------------------------------------------------------------
 
