@@ -37,6 +37,11 @@ def key_of(subnet: str) -> str:
     return f"{PREFIX}/subnets/{subnet.replace('/', '-')}"
 
 
+def value_of(etcd: EtcdServer, subnet: str) -> str:
+    """A record, byte for byte."""
+    return etcd.ctl("get", "--print-value-only", key_of(subnet)).removesuffix("\n")
+
+
 def put(etcd: EtcdServer, subnet: str, value: str, *, ttl_s: int = TTL_S) -> None:
     """As flanneld does at each renewal: another etcd lease, and an unconditional put."""
     lease = etcd.ctl("lease", "grant", str(ttl_s)).split()[1]

@@ -6,6 +6,7 @@ Also steady pings, which count what a change of the node's rulers costs.
 import json
 import re
 import signal
+import socket
 from pathlib import Path
 
 from e2e.debianplugins import SHIPPED
@@ -14,6 +15,7 @@ from e2e.netns import Namespace
 from e2e.node import Node
 from e2e.pods import Pod
 from e2e.process import CommandFailed, Daemon, run
+from overlay.netlink.namespace import run_inside
 
 CBR0 = "cbr0"
 """The network's name in flannel's own conflist."""
@@ -91,3 +93,23 @@ class Steady:
         closing = re.search(r"(\d+) packets transmitted", self._log.read_text())
         came, sent = self.received, int(closing[1]) if closing else 0
         return len(came), sorted(set(range(1, sent)) - came)
+
+
+def seen_from(pod: Pod, there: Namespace, address: object) -> str:
+    """Whom a datagram of the pod seems to come from, for a listener ``there``."""
+    with there_socket(there) as listener:
+        port = listener.getsockname()[1]
+        pod.namespace.must("bash", "-c", f"echo >/dev/udp/{address}/{port}")
+        listener.settimeout(5)
+        return str(listener.recvfrom(16)[1][0])
+
+
+def there_socket(there: Namespace) -> socket.socket:
+    """A UDP socket that lies in a namespace."""
+
+    def bound() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind(("", 0))
+        return made
+
+    return run_inside(there.path, bound)

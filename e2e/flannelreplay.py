@@ -6,6 +6,7 @@ pkg/trafficmngr/iptables), with its conditions: where it would end, this raises 
 
 import json
 import secrets
+import shutil
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from e2e import flannel
 from e2e.etcdserver import PREFIX
 from e2e.lab import Lab
 from e2e.node import Node
-from e2e.process import CommandFailed
+from e2e.process import CommandFailed, Daemon
 
 FIRST_SUBNET = "10.5.72.0/24"
 """What is taken where flanneld would draw one."""
@@ -22,11 +23,12 @@ DEVICE = f"flannel.{flannel.VNI}"
 
 
 class Replayed:
-    """One node's flanneld; between its calls nothing runs."""
+    """One node's flanneld; between its calls only a process of its name lives."""
 
     def __init__(self, lab: Lab, node: Node) -> None:
         self.env = node.work / "flannel-subnet.env"
-        self._etcd, self._node, self._space = lab.etcd, node, node.namespace
+        self._lab, self._etcd, self._node, self._space = lab, lab.etcd, node, node.namespace
+        self._process: Daemon | None = None
 
     def start(self) -> None:
         """Device, lease, address, peers, rules, subnet.env."""
@@ -42,6 +44,7 @@ class Replayed:
                 )
         self._rules(config["Network"], subnet)
         self._write_env(config["Network"], subnet)
+        self._live()
 
     def learn(self, subnet: str) -> None:
         """EventAdded."""
@@ -51,6 +54,18 @@ class Replayed:
 
     def stop(self) -> None:
         """It leaves everything."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+    def _live(self) -> None:
+        """A process of its name, which does nothing."""
+        program = self._node.work / "flanneld"
+        program.unlink(missing_ok=True)
+        shutil.copy("/bin/sleep", program)
+        words = self._space.inside([program, "600"])
+        self._process = Daemon("flanneld", words, self._node.work / "flanneld.log")
+        self._lab.track(self._process)
 
     # --- the parts ------------------------------------------------------------------------------------
 
