@@ -159,11 +159,11 @@ def _prefix(process: Path) -> str:
     environ = dict(
         item.split("=", 1) for item in _read(process / "environ").split("\0") if "=" in item
     )
-    found = _flag(words, "etcd-prefix") or environ.get("FLANNELD_ETCD_PREFIX") or FLANNELS_PREFIX
+    found = flag(words, "etcd-prefix") or environ.get("FLANNELD_ETCD_PREFIX") or FLANNELS_PREFIX
     return "/" + found.strip("/")
 
 
-def _flag(words: Sequence[str], name: str) -> str:
+def flag(words: Sequence[str], name: str) -> str:
     """Of Go's package flag: -name value, --name value, -name=value, --name=value; the last one counts."""
     found = ""
     for number, word in enumerate(words):

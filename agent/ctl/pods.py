@@ -10,8 +10,8 @@ from typing import Any
 
 from agent.config import Config
 from agent.ctl import show
-from cni import attach as links
 from cni import adopted, collect, delegate, lock, strays, unfinished
+from cni import attach as links
 from cni.collect import Leftover
 from cni.ipam import Ipam, is_address
 from cni.owner import owner_at
