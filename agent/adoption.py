@@ -91,7 +91,9 @@ def take_in_pods(config: Config, network: Network, me: Me) -> None:
         for vtep in me.vteps
         if (pool := network.pool(vtep.family))
     )
-    taken = adopted.TakeIn(config.run_dir, me.bridge, families, config.host_local_dir).run()
+    taken = adopted.TakeIn(config.run_dir, me.bridge, families, config.host_local_dir).run(
+        doubtful=True
+    )
     for sentence in taken.said:
         log.warning("%s", sentence)
     if taken.addresses:
@@ -117,7 +119,7 @@ def refuse_beside_flanneld(prefix: str, *, proc: Path = PROC) -> None:
 
 
 HINT = (
-    "stop it, its traffic flows on and this agent takes over within seconds: systemctl disable --now flanneld "
+    "stop it, its traffic flows on and this agent takes over within half a minute: systemctl disable --now flanneld "
     "(or take the node out of its DaemonSet); to go back instead: systemctl disable --now overlay-agent"
 )
 

@@ -18,6 +18,7 @@ from agent import adoption
 from agent.config import Config
 from agent.pages import rivals
 from cni import collect, health, lock, strays, unfinished
+from cni.adopted import TakeIn
 from cni.collect import Leftover
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -44,7 +45,7 @@ class Sweep:
         self.faults: dict[str, tuple[str, ...]] = {}
         self.rivals: list[str] = []
         self.beside: list[str] = []
-        self._prefix = config.etcd_prefix
+        self._prefix, self._host_local = config.etcd_prefix, config.host_local_dir
         self._run_dir: Path = config.run_dir
         self._conf_dir: Path = config.cni_conf_dir
         self._interval_s = config.sweep_interval
@@ -85,6 +86,7 @@ class Sweep:
         }
         if page is not None:
             found |= set(strays.survey(self._run_dir, page.bridge))
+            self._take_in(page)
         for item in found:
             if item in self._before or _lives(item):
                 self._settle(item, page)
@@ -116,6 +118,15 @@ class Sweep:
             if sentence not in self.beside:
                 log.warning("%s; next: %s", sentence, adoption.HINT)
         self.beside = now
+
+    def _take_in(self, page: NodePage) -> None:
+        """Another plugin may go on attaching pods to our bridge until its conflist is gone."""
+        taken = TakeIn(self._run_dir, page.bridge, page.families, self._host_local)
+        if got := taken.run(doubtful=False).addresses:
+            self.taken_in += len(got)
+            log.warning("another plugin attached pods to %s, held: %s", page.bridge, ", ".join(got))
+        for sentence in taken.said:
+            log.warning("%s", sentence)
 
     # --- what is left over --------------------------------------------------------------------------
 

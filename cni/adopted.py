@@ -11,7 +11,7 @@ until a DEL. After a reboot no foreign port is there, so nothing is taken in.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -54,8 +54,11 @@ class TakeIn:
     addresses: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
-    def run(self) -> "TakeIn":
+    def run(self, *, doubtful: bool) -> "TakeIn":
         """Hold the addresses of all foreign ports' pods; again is harmless.
+
+        ``doubtful`` says that ports which lead nowhere count as well: right after a take-over, when nobody
+        can have freed anything yet.
 
         Raises:
             OverlayError: the kernel or the run directory cannot be read.
@@ -64,7 +67,7 @@ class TakeIn:
         names = hostlocal.allocations(self.host_local) if found or closed else {}
         for pod in found:
             self._hold(pod, names)
-        if closed:
+        if closed and doubtful:
             self.said.append(
                 f"ports of {self.bridge} lead to no namespace that can be entered: {', '.join(closed)}; all that "
                 f"{self.host_local} holds is held until the runtime's DEL, or: overlayctl ipam release ADDRESS"
@@ -125,13 +128,14 @@ def delete(owner: Owner, netns: str, run_dir: Path, steps: Steps) -> None:
     for place in _places(ipam, owner):
         with lock.held(run_dir, place, steps):
             record = ipam.record_at(place)
-            if record is None or not record.adopted:
+            if record is not None and not record.adopted:
                 continue
-            steps.at("veth")
-            attach.detach(record.owner, netns=netns, mac=record.mac)
-            steps.at("address")
-            for text in record.addresses:
-                hostlocal.forget(Path(record.adopted), text.partition("/")[0], record.container)
+            if record is not None:
+                steps.at("veth")
+                attach.detach(record.owner, netns=netns, mac=record.mac)
+                steps.at("address")
+                for text in record.addresses:
+                    hostlocal.forget(Path(record.adopted), text.partition("/")[0], record.container)
             ipam.release_at(place, record)
 
 
@@ -154,13 +158,15 @@ def export(run_dir: Path, network: Path) -> list[str]:
     return written
 
 
-def _places(ipam: Ipam, owner: Owner) -> Iterator[str]:
-    """Where a journal of this container and interface lies, in other networks than the owner's."""
+def _places(ipam: Ipam, owner: Owner) -> list[str]:
+    """What this container and interface have in other networks than the owner's, by journals and holds."""
+    held = {place for place in ipam.linkless() if place.endswith(f"/{owner.name}")}
     with contextlib.suppress(OSError):
         for network in os.listdir(ipam.records):
             place = f"{network}/{owner.name}"
-            if place != owner.place and os.path.lexists(f"{ipam.records}/{place}.json"):
-                yield place
+            if os.path.lexists(f"{ipam.records}/{place}.json"):
+                held.add(place)
+    return sorted(held - {owner.place})
 
 
 # --- looking ------------------------------------------------------------------------------------------
