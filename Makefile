@@ -60,7 +60,7 @@ test-e2e: $(STAMP) front ## whole nodes, and the demo; root
 	$(PYTEST) -n 2 --dist loadfile e2e
 
 e2e: setup ## the cases with flannel; FLANNELD=/path/to/flanneld runs them against the program, not a replay
-	$(PYTEST) -s e2e/test_flannel.py $(if $(FLANNELD),--flanneld $(abspath $(FLANNELD)))
+	$(PYTEST) e2e/test_flannel.py e2e/test_flannel_beside.py $(if $(FLANNELD),--flanneld $(abspath $(FLANNELD)))
 
 check: lint test-unit ## what to run before every commit; no root
 

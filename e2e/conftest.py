@@ -1,12 +1,15 @@
 """What all rings of whole nodes share: what is built is built once per session."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e import images, libcni
+from e2e.flannelnode import CONFIG, Left, Maker, maker
 from e2e.images import Images
+from e2e.lab import Lab
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +32,27 @@ def flanneld_program(request: pytest.FixtureRequest) -> Path | None:
     if not os.access(path, os.X_OK):
         raise pytest.UsageError(f"--flanneld {given}: no such program")
     return path
+
+
+@pytest.fixture
+def flannel_lab() -> Iterator[Lab]:
+    """An etcd with flannel's config, and no node."""
+    with Lab() as made:
+        made.etcd.start()
+        made.etcd.ctl("put", "/coreos.com/network/config", CONFIG)
+        yield made
+
+
+@pytest.fixture
+def flanneld(flannel_lab: Lab, flanneld_program: Path | None) -> Maker:
+    """Makes a node's flanneld."""
+    return maker(flannel_lab, flanneld_program)
+
+
+@pytest.fixture
+def left(flannel_lab: Lab, flanneld: Maker) -> Left:
+    """What an agent finds at a take-over."""
+    return Left(flannel_lab, flanneld)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,12 @@ def value_of(etcd: EtcdServer, subnet: str) -> str:
     return etcd.ctl("get", "--print-value-only", key_of(subnet)).removesuffix("\n")
 
 
+def revision_of(etcd: EtcdServer, subnet: str) -> int:
+    """At which a record was written last."""
+    answer = json.loads(etcd.ctl("get", key_of(subnet), "-w", "json"))
+    return int(answer["kvs"][0]["mod_revision"])
+
+
 def put(etcd: EtcdServer, subnet: str, value: str, *, ttl_s: int = TTL_S) -> None:
     """As flanneld does at each renewal: another etcd lease, and an unconditional put."""
     lease = etcd.ctl("lease", "grant", str(ttl_s)).split()[1]
