@@ -13,13 +13,12 @@ from pathlib import Path
 
 from agent.config import Config
 from agent.memory import Memory
-from agent.reconcile import Reconciler
 from agent.underlay import Hosts
 from cni import adopted
 from overlay.dataplane.read import marked
 from overlay.desired import Me, device_name, gateway
 from overlay.errors import BadConfig, NotReady
-from overlay.model import Family, Network
+from overlay.model import Family, Lease, Network
 from overlay.netlink import LinkInfo
 from overlay.nodefile import NodeFamily
 
@@ -134,15 +133,15 @@ def beside(prefix: str, *, proc: Path = PROC) -> list[str]:
     ]
 
 
-def trouble(reconciler: Reconciler, besides: Sequence[str]) -> str:
-    """For the status: a flanneld beside us, or our own record as only flannel writes it."""
-    mine = reconciler.leases.get(reconciler.me.lease_key) if reconciler.me else None
-    found = list(besides)
+def trouble(mine: Lease | None, besides: Sequence[str]) -> str:
+    """For the status: a flanneld beside us, or our own record ``mine`` as only flannel writes it."""
+    found = [*besides, f"next: {HINT}"] if besides else []
     if mine is not None and not mine.machine_id:
         found.append(
-            f"the record of this node's lease {mine.key} was written by flannel, not by this agent"
+            f"the record of this node's lease {mine.key} was written by flannel, not by this agent; "
+            "once no flanneld runs here: systemctl restart overlay-agent"
         )
-    return "; ".join([*found, *([f"next: {HINT}"] if found else [])])
+    return "; ".join(found)
 
 
 def _flannelds(proc: Path) -> Iterator[int]:

@@ -25,7 +25,8 @@ def status(
     ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
     if pods["rivals"]:
         ailing["conflist"] = "; ".join(pods["rivals"])
-    if beside := adoption.trouble(reconciler, pods["beside"]):
+    mine = reconciler.leases.get(me.lease_key) if me else None
+    if beside := adoption.trouble(mine, pods["beside"]):
         ailing["flanneld"] = beside
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {

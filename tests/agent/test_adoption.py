@@ -12,7 +12,7 @@ from agent import adoption
 from agent.memory import Memory
 from agent.underlay import Hosts
 from overlay.errors import BadConfig, NotReady
-from overlay.model import Backend, Family, Network, Pool
+from overlay.model import Backend, Family, Lease, Network, Pool
 from overlay.netlink import AddressInfo, LinkInfo
 from overlay.netlink.parse import VxlanInfo
 
@@ -150,6 +150,17 @@ def test_other_programs_and_other_networks_are_nobodys_business(
     process(proc, 4711, *words, space=space, environ=environ)
 
     adoption.refuse_beside_flanneld(PREFIX, proc=proc)
+
+
+def test_the_status_names_the_way_out() -> None:
+    """While it runs: stop it; when it has only left its record: write ours again."""
+    theirs, ours = Lease("10.5.1.0-24", ()), Lease("10.5.1.0-24", (), machine_id="0" * 32)
+
+    assert adoption.trouble(ours, []) == adoption.trouble(None, []) == ""
+    assert "disable --now flanneld" in adoption.trouble(ours, ["flanneld runs"])
+    only_the_record = adoption.trouble(theirs, [])
+    assert "restart overlay-agent" in only_the_record
+    assert "disable" not in only_the_record
 
 
 def test_processes_that_end_under_our_eyes_are_no_error(proc: Path) -> None:
