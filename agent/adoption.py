@@ -42,11 +42,16 @@ def device(hosts: Hosts, network: Network, family: Family) -> tuple[str, LinkInf
     return ours, None
 
 
-def vtep_mac(memory: Memory, family: Family, link: LinkInfo | None) -> str:
-    """A device that another program made keeps its MAC: all peers know it. Ours has the remembered one."""
-    if link is None:
-        return memory.mac(family, device_mac=None)
-    return memory.mac(family, device_mac=link.mac, keep=not marked(link))
+def vtep_mac(
+    memory: Memory, family: Family, link: LinkInfo | None, *, recorded: str | None = None
+) -> str:
+    """A device that another program made keeps its MAC: all peers know it. Ours has the remembered one.
+
+    ``recorded`` is what our record said when it was last read, if the state file should be lost.
+    """
+    if link is not None and not marked(link):
+        return memory.mac(family, device_mac=link.mac, keep=True)
+    return memory.mac(family, device_mac=recorded or (link.mac if link else None))
 
 
 def bridge_mac(memory: Memory, hosts: Hosts, name: str) -> str:

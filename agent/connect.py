@@ -14,5 +14,10 @@ def registry(config: Config) -> Registry:
         username=config.etcd_username,
         password=config.etcd_password,
     )
-    store = Etcd(config.etcd_endpoints, credentials=credentials, timeout_s=config.etcd_timeout)
+    store = Etcd(
+        config.etcd_endpoints,
+        credentials=credentials,
+        timeout_s=config.etcd_timeout,
+        scope=config.etcd_prefix,
+    )
     return Registry(store, config.etcd_prefix)
