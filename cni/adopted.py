@@ -82,8 +82,7 @@ class TakeIn:
             Owner(UNNAMED, pod.port, pod.ifname),
         )
         ipam = Ipam(self.run_dir)
-        known = ipam.record(owner)
-        if known is not None and known.netns_inode == pod.inode:
+        if self._is_known(ipam, owner, pod):
             return
         for address in pod.addresses:
             self._take(owner, address.ip)
@@ -104,6 +103,14 @@ class TakeIn:
                 adopted=str(self.host_local / owner.network),
             )
         )
+
+    @staticmethod
+    def _is_known(ipam: Ipam, owner: Owner, pod: Pod) -> bool:
+        """Taken in before, or attached by a plugin that had its address from us."""
+        held = ipam.held()
+        places = {held.get(str(address.ip), "") for address in pod.addresses}
+        records = [ipam.record_at(place) for place in {owner.place, *places} - {""}]
+        return any(record is not None and record.netns_inode == pod.inode for record in records)
 
     def _take(self, owner: Owner, address: Address) -> None:
         ipam = Ipam(self.run_dir)

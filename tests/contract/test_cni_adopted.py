@@ -157,6 +157,20 @@ def test_an_address_without_a_file_is_held_under_the_ports_name(before: Before, 
     assert list(node.addresses()) == [got]
 
 
+def test_a_pod_that_bridge_attached_with_our_addresses_is_known(before: Before, pod: Path) -> None:
+    """ipam type "overlay" under another plugin: one attachment, one hold, nothing to say."""
+    node = before.node
+    answer = node.call("ADD", pod, container="c1", type="bridge", ipam={"type": "overlay"})
+    got = answer["ips"][0]["address"]
+    ip(node.space, *f"link add v1 type veth peer name eth0 netns {pod.name}".split())
+    ip(node.space, "link", "set", "v1", "up", "master", "overlay0")
+    ip(pod, "addr", "add", got, "dev", "eth0")
+
+    taken = before.take_in()
+    assert (taken.addresses, taken.said) == ([], [])
+    assert node.journals() == ["overlay/c1@eth0"]
+
+
 def test_nothing_is_taken_in_where_no_foreign_port_is(before: Before) -> None:
     """After a reboot host-local's files are still there, their pods are not."""
     (before.networks / "cbr0").mkdir(parents=True)
