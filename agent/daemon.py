@@ -31,6 +31,7 @@ from agent.notify import Notifier
 from agent.pages import Pages, rivals
 from agent.reconcile import Reconciler
 from agent.registry import Claimed, Seen
+from agent.roll import Past
 from agent.server import Server
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
@@ -40,7 +41,7 @@ from overlay import __version__
 from overlay.dataplane import Dataplane
 from overlay.desired import Me
 from overlay.errors import BadConfig, OverlayError
-from overlay.model import Lease, Network
+from overlay.model import Network
 from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
@@ -112,9 +113,7 @@ class Agent:
             after_round=self._after_round,
         )
         header = recalled.header(config.machine_id, config.etcd_prefix, config.etcd_endpoints)
-        self._last_good = LastGood(
-            config.state_dir, header, source=self._leases_now, now=moment.now
-        )
+        self._last_good = LastGood(config.state_dir, header, source=self._past, now=moment.now)
         self._life = Life(
             registry,
             self,
@@ -197,9 +196,9 @@ class Agent:
         remove = self._config.conflist_when_unready == "remove"
         self._loop.post(lambda _: self._pages.withdraw(conflist=remove))
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """Called in either thread, before the first real list."""
-        self._loop.post(lambda reconciler: reconciler.remember(leases, revision))
+        self._loop.post(lambda reconciler: reconciler.remember(past))
 
     def event(self, event: Event) -> None:
         """Called in the watch's thread."""
@@ -248,13 +247,13 @@ class Agent:
             self._ready = True
             self._notifier.ready()
 
-    def _leases_now(self) -> tuple[Mapping[str, Lease], Seen] | None:
+    def _past(self) -> tuple[Past, Seen] | None:
         """Called in the last-good copy's thread."""
         seen = self._registry.seen
 
-        def copied(reconciler: Reconciler) -> tuple[Mapping[str, Lease], Seen] | None:
+        def copied(reconciler: Reconciler) -> tuple[Past, Seen] | None:
             roll = reconciler.demand.roll
-            return (dict(roll.leases), seen) if roll.complete and seen is not None else None
+            return (roll.past(), seen) if roll.complete and seen is not None else None
 
         return self._loop.ask(copied, timeout_s=ASK_TIMEOUT_S)
 

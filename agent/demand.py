@@ -5,10 +5,10 @@ owner and key whose wanted value may have changed; nothing else leaves this room
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 
 from agent.events import Gone, Put, Snapshot, Unreadable
-from agent.roll import Change, Roll
+from agent.roll import Change, Past, Roll
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.model import Lease, Network
 from overlay.wanted import NODE, Wanted
@@ -40,9 +40,9 @@ class Demand:
         """What the watch says."""
         self._judge(self.roll.take(event))
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """What an earlier life knew."""
-        self._judge(self.roll.remember(leases, revision))
+        self._judge(self.roll.remember(past))
 
     def expire(self) -> None:
         """Let go of orphans whose time is up."""
@@ -90,6 +90,8 @@ class Demand:
     def _note_peer(self, change: Change) -> None:
         lease = change.after or change.before
         if lease is None or self.me is None or not self.roll.complete or self._is_me(change.key):
+            return
+        if change.before is change.after:  # an orphan: the roll has said how many
             return
         word = "joined" if change.before is None else "left" if change.after is None else "changed"
         log.info("peer %s node=%s lease=%s", word, lease.node or "(no name)", change.key)

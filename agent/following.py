@@ -36,11 +36,19 @@ class Seen:
 class Following:
     """One per process; ``events`` is for one thread, the attributes may be read from any."""
 
-    def __init__(self, store: Etcd, keys: Keys, *, closing: threading.Event) -> None:
+    def __init__(
+        self,
+        store: Etcd,
+        keys: Keys,
+        *,
+        closing: threading.Event,
+        pauses: Pauses | None = None,
+    ) -> None:
         self.seen: Seen | None = None
         self.heard_at: float | None = None
         """Of the last sign of life, by time.monotonic()."""
         self._store, self._keys, self._closing = store, keys, closing
+        self._pauses = pauses or Pauses()
         self._config_key = f"{keys.prefix}/config"
         self._next: dict[int, int] | None = None
         """Per range the first revision not heard of yet; None: all has to be listed."""
@@ -58,7 +66,7 @@ class Following:
 
         A stream that ends is no outage yet: ``on_lost`` is told, once, when no member takes another one.
         """
-        pauses, away = Pauses(), False
+        away = False
         if seen is not None:
             self.seen = seen
             self._store.adopt(seen.cluster)
@@ -75,7 +83,7 @@ class Following:
                         away = False
                         on_back()
                     for heard in stream:
-                        pauses.progressed()
+                        self._pauses.progressed()
                         yield from self._take(heard)
             except Compacted:
                 log.info("etcd has forgotten the history since our last event: listing again")
@@ -90,7 +98,7 @@ class Following:
                 elif not away:
                     away = True
                     on_lost(f"{error}; next: {error.hint}" if error.hint else str(error))
-            pauses.wait(self._closing)
+            self._pauses.wait(self._closing)
 
     # --- lists -----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ is said once.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from agent.following import Seen
 from agent.moment import Moment
 from agent.recalled import FILE_NAME, MOST_BYTES, Page, Row, row_of
+from agent.roll import Past
 from overlay.errors import OverlayError
 from overlay.model import Lease
 from overlay.nodefile import write_atomic
@@ -29,8 +30,8 @@ GATHER_S = 5.0
 ROWS_A_BREATH = 64
 """Rows encoded before other threads are let in."""
 
-Source = Callable[[], tuple[Mapping[str, Lease], Seen] | None]
-"""A copy of the leases and the history they come from; None while no complete list was seen."""
+Source = Callable[[], tuple[Past, Seen] | None]
+"""A copy of the roll and the history it comes from; None while no complete list was seen."""
 
 
 class LastGood:
@@ -135,9 +136,9 @@ class LastGood:
             )
         self._complaint = why
 
-    def _encoded(self, leases: Mapping[str, Lease], seen: Seen) -> bytes:
+    def _encoded(self, past: Past, seen: Seen) -> bytes:
         rows: dict[str, tuple[Lease, msgspec.Raw]] = {}
-        for number, (key, lease) in enumerate(leases.items()):
+        for number, (key, lease) in enumerate(past.leases.items()):
             was = self._rows.get(key)
             rows[key] = was if was is not None and was[0] is lease else (lease, _raw(row_of(lease)))
             if number % ROWS_A_BREATH == 0:
@@ -145,8 +146,10 @@ class LastGood:
         self._rows = rows
         with self._lock:
             page = self._page
+        moment = self._now()
         whole = msgspec.structs.asdict(page)
-        whole |= {"cluster": seen.cluster, "revision": seen.revision, "saved": self._now().wall}
+        whole |= {"cluster": seen.cluster, "revision": seen.revision, "kept": past.kept}
+        whole |= {"saved": (moment.wall, moment.boot, moment.boot_id)}
         return msgspec.json.encode({**whole, "leases": [raw for _, raw in rows.values()]})
 
 

@@ -11,7 +11,7 @@ on asking. All waiting is on clocks that nobody sets.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -26,11 +26,12 @@ from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.recalled import Recalled
 from agent.registry import Claimed, Registry, Seen
+from agent.roll import Past
 from agent.tenure import Tenure
 from overlay import netconfig
 from overlay.desired import Me
 from overlay.errors import BadConfig, Fatal, LeaseLost, NotReady, OverlayError, StoreUnavailable
-from overlay.model import Lease, Network
+from overlay.model import Network
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Sink(Protocol):
     def event(self, event: Event) -> None:
         """Something changed under P/subnets."""
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """What an earlier life knew of the others."""
 
 
@@ -239,14 +240,14 @@ class Life:
         self.keeper.ttl_s = recalled.ttl_s
         self.tenure.assumed(recalled.ttl_s, age_s=recalled.age_s, doubt=standby.doubt)
         self.claimed = Claimed(recalled.own, "remembered")
-        leases = recalled.leases()
+        past = recalled.past()
         log.warning(
             "etcd does not serve, coming up from the last-good copy: lease=%s peers=%d; %s",
             recalled.own.key,
-            len(leases.keys() - {recalled.own.key}),
+            len(past.leases.keys() - {recalled.own.key}),
             self.tenure.doubt() or "pods may be attached",
         )
-        self._sink.remember(leases, recalled.revision)
+        self._sink.remember(past)
         self._sink.held(standby.network, standby.me, self.claimed)
 
     # --- the watch thread --------------------------------------------------------------------------
@@ -262,8 +263,8 @@ class Life:
             if self._stopping.is_set():
                 return
             if isinstance(event, Snapshot):
-                if before is not None and event.history_lost:
-                    self._sink.remember(before.leases(), before.revision)
+                if before is not None and (event.history_lost or before.kept):
+                    self._sink.remember(before.past(only_kept=not event.history_lost))
                 before = self._before = None  # it may hold thousands of records
             self._sink.event(event)
             if order := self._order_of(event):

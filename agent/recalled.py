@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from agent.moment import Moment, utc
+from agent.roll import Kept, Past
 from overlay import schema
 from overlay.errors import BadRecord
 from overlay.model import Lease
@@ -41,7 +42,8 @@ class Page(msgspec.Struct, frozen=True):
     doubt: str = ""
     cluster: int = 0
     revision: int = 0
-    saved: float = 0.0
+    saved: tuple[float, float, str] = (0.0, 0.0, "")
+    kept: dict[str, tuple[float, float]] = {}
     leases: tuple[Row, ...] = ()
 
 
@@ -56,15 +58,17 @@ class Recalled:
     doubt: str
     cluster: int
     revision: int
+    kept: Kept
     rows: tuple[Row, ...]
 
-    def leases(self) -> dict[str, Lease]:
-        """The readable records; some 30 microseconds each."""
+    def past(self, *, only_kept: bool = False) -> Past:
+        """The readable records, or the orphans alone; some 30 microseconds each."""
         found: dict[str, Lease] = {}
         for row in self.rows:
             with suppress(BadRecord):
-                found[row[0]] = lease_of(row)
-        return found
+                if not only_kept or row[0] in self.kept:
+                    found[row[0]] = lease_of(row)
+        return Past(found, self.revision, self.kept)
 
 
 def header(machine_id: str, prefix: str, endpoints: Sequence[str]) -> Page:
@@ -115,6 +119,7 @@ def read(state_dir: Path, ours: Page, now: Moment) -> Recalled | None:
         doubt=doubt,
         cluster=page.cluster,
         revision=page.revision,
+        kept=_still_kept(page, now),
         rows=page.leases,
     )
 
@@ -143,6 +148,13 @@ def _age(page: Page, now: Moment) -> tuple[float, str]:
     if page.doubt:
         return age, f"when this node last heard of etcd, its lease was lost: {page.doubt}"
     return age, ""
+
+
+def _still_kept(page: Page, now: Moment) -> Kept:
+    passed = Moment(*page.saved).age(now)
+    if passed is None:
+        passed = 0.0  # rather too long than a healthy peer dropped
+    return {key: (lost_at, left - passed) for key, (lost_at, left) in page.kept.items()}
 
 
 def _set_aside(path: Path, why: str) -> None:

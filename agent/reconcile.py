@@ -24,10 +24,10 @@ from agent.drift import Drift
 from agent.events import Event, NetworkChanged
 from agent.kernel import Kernel
 from agent.netnotice import NetworkNotice
-from agent.roll import Roll
+from agent.roll import Past, Roll
 from overlay.desired import Me
 from overlay.errors import ForeignObject, OverlayError
-from overlay.model import Action, KernelObject, Lease, Network, Step
+from overlay.model import Action, KernelObject, Network, Step
 from overlay.plan import plan, record
 
 log = logging.getLogger(__name__)
@@ -79,9 +79,9 @@ class Reconciler:
             self._settled = False
             self._next_resync = self._clock()
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """Until etcd answers: the leases of an earlier life, from disk."""
-        self.demand.remember(leases, revision)
+        self.demand.remember(past)
 
     def kernel_changed(self, after_s: float = 0.0) -> None:
         """Something else touched the kernel: read all of it soon."""

@@ -13,6 +13,7 @@ from agent.claimant import Claimant, Claimed, Keys
 from agent.etcd import Etcd
 from agent.events import Event, Snapshot
 from agent.following import Following, Seen, decoded
+from agent.retry import Pauses
 from overlay import netconfig, schema
 from overlay.model import Lease, Network, Subnet
 
@@ -22,14 +23,21 @@ __all__ = ["Claimed", "Identity", "Registry", "Seen", "Tunnel"]
 class Registry:
     """Everything under one prefix. Thread-safe as far as Etcd is."""
 
-    def __init__(self, store: Etcd, prefix: str, *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        store: Etcd,
+        prefix: str,
+        *,
+        rng: random.Random | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:
         self.prefix = prefix
         self._etcd = store
         self.keys = Keys(prefix)
         self._start, self._end = self.keys.start, self.keys.end
         self._rng = rng or random.Random()
         self._closing = threading.Event()
-        self._following = Following(store, self.keys, closing=self._closing)
+        self._following = Following(store, self.keys, closing=self._closing, pauses=pauses)
 
     def close(self) -> None:
         """End the watch and all calls."""

@@ -114,10 +114,7 @@ def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
     """What etcd's absence, or its loss of memory, means here; and the underlay's."""
     found = {}
     if not life.health.fine:
-        state = f"etcd {life.health.sentence()}"
-        found["etcd"] = (
-            f"{state}; traffic goes on; look: overlayctl status on other nodes, etcdctl endpoint health"
-        )
+        found["etcd"] = f"{life.health.sentence()}; traffic goes on"
     if life.claimed is not None and life.refusal:
         found["new pods are refused"] = life.refusal
     if life.keeper.underlay_trouble:

@@ -50,8 +50,11 @@ class Pauses:
     ``failed`` says how long to wait; ``progressed`` says that something was heard. Not for several threads.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, most_s: float = MOST_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
+        self._wait = tenacity.wait_random_exponential(multiplier=FIRST_S, max=most_s)
         self._state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
         self._failures = 0
         self._good_since: float | None = None
@@ -73,7 +76,7 @@ class Pauses:
         self._good_since = None
         self._failures += 1
         self._state.attempt_number = self._failures
-        return float(WAIT(self._state))
+        return float(self._wait(self._state))
 
     def wait(self, stopping: threading.Event) -> bool:
         """Note a failure and wait; True once ``stopping`` is set."""

@@ -31,6 +31,19 @@ class Orphan:
     instead: Lease | None = None
 
 
+Kept = Mapping[str, tuple[float, float]]
+"""Orphans as they outlive a process: key to (wall time of the loss, seconds that are left to them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a process knew, or an earlier life of it: leases, the store's revision, and which are orphans."""
+
+    leases: Mapping[str, Lease]
+    revision: int
+    kept: Kept
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A key whose value or age is another one now. ``before`` and ``after`` are None for "not there"."""
@@ -61,12 +74,22 @@ class Roll:
         """For overlay.wanted: low is old."""
         return lease.create_revision + (YOUNGEST if lease.key in self.orphans else 0)
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> list[Change]:
+    def remember(self, past: Past) -> list[Change]:
         """Take what an earlier life knew, unless etcd has already spoken."""
         if self.complete:
             return []
-        self.remembered, self.revision = True, revision
-        return self._changes([change for lease in leases.values() for change in self._put(lease)])
+        self.remembered, self.revision = True, past.revision
+        changes = [change for lease in past.leases.values() for change in self._put(lease)]
+        for key, (lost_at, left_s) in past.kept.items():
+            if key in past.leases and left_s > 0:
+                self.orphans[key] = Orphan(lost_at, self._clock() + min(left_s, self._keep_s))
+        return self._changes(changes)
+
+    def past(self) -> Past:
+        """What a later life may need to know: a copy."""
+        now = self._clock()
+        kept = {key: (it.lost_at, it.until - now) for key, it in self.orphans.items()}
+        return Past(dict(self.leases), self.revision, kept)
 
     def take(self, event: Snapshot | Put | Gone | Unreadable) -> list[Change]:
         """What follows from an event of the watch."""
@@ -133,8 +156,8 @@ class Roll:
             )
         if len(self.orphans) > kept:
             log.warning(
-                "etcd lost its history, now at revision %d: %d peers are kept until they are back, for at "
-                "most %.0f s",
+                "etcd lost its history, now at revision %d: %d leases that it has no more are kept until they "
+                "are back, for at most %.0f s",
                 self.revision,
                 len(self.orphans),
                 self._keep_s,

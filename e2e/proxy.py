@@ -59,6 +59,11 @@ class Proxy:
         """HOST:PORT."""
         return f"{self.address[0]}:{self.address[1]}"
 
+    @property
+    def open(self) -> int:
+        """Connections that stand now."""
+        return self._do(self._standing())
+
     def __enter__(self) -> Self:
         return self
 
@@ -121,6 +126,9 @@ class Proxy:
         self._server = await asyncio.start_server(self._serve, *at)
         host, port = self._server.sockets[0].getsockname()[:2]
         return host, port
+
+    async def _standing(self) -> int:
+        return len(self._writers) // 2
 
     async def _unlisten(self) -> None:
         if self._server is not None:

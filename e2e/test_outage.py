@@ -7,6 +7,7 @@ import pytest
 
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
+from e2e.pods import CniFailed
 from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -92,3 +93,28 @@ def test_a_new_address_of_the_underlay_is_told_to_the_peers_in_place(lab: Lab) -
     assert one.subnet == subnet
     assert one.ask("plan")["steps"] == two.ask("plan")["steps"] == []
     assert one.status()["verdict"] == two.status()["verdict"] == "healthy"
+
+
+def test_a_node_cut_off_past_its_ttl_refuses_new_pods_and_keeps_those_it_has(lab: Lab) -> None:
+    """With the reason; STATUS says it too; once etcd answers it takes pods again, in the same subnet."""
+    node, other = lab.add_node("n3"), lab.nodes["n2"]
+    node.start_agent("--lease-ttl", "5s", "--etcd-timeout", "1s")
+    lab.record()
+    node.wait_ready()
+    near, far, subnet = lab.add_pod(node), lab.add_pod(other), node.subnet
+    wait_for(lambda: near.ping(far.address).ok, "they talk", timeout_s=10)
+
+    lab.etcd.stop()
+    wait_for(lambda: not (node.run_dir / "node.json").exists(), "no new pods", timeout_s=20)
+    late = lab.bare_pod(node)
+    with pytest.raises(CniFailed, match=r"may be somebody else's by now\. Pods that run are kept"):
+        node.runtime.add(late)
+    assert node.status()["verdict"] == "degraded"
+    assert "new pods are refused" in node.status()["trouble"]
+    assert near.ping(far.address, count=5).received == 5
+
+    lab.etcd.start()
+    node.wait_ready(timeout_s=30)
+    assert node.subnet == subnet
+    node.runtime.add(late)
+    assert near.ping(far.address, count=5).received == 5

@@ -32,6 +32,7 @@ class Fault(Enum):
 _BY_TEXT = (
     ("invalid auth token", Fault.TOKEN),
     ("revision of auth store is old", Fault.TOKEN),
+    ("revision in header is old", Fault.TOKEN),  # the same, as 3.4 and 3.5.1 let it slip out
     ("authentication is not enabled", Fault.NO_AUTH),
     ("user name is empty", Fault.NO_USER),
     ("user name not found", Fault.WRONG_PASSWORD),

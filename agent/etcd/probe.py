@@ -4,6 +4,7 @@ Only made after a failure, within the deadline of the failed call. Nothing is se
 HTTP/2, which every etcd answers.
 """
 
+import contextlib
 import socket
 import ssl
 import time
@@ -60,18 +61,26 @@ def _secure(
     endpoint: Endpoint, credentials: Credentials, context: ssl.SSLContext, deadline: float
 ) -> Reason | None:
     context.set_alpn_protocols(["h2"])
+    shaken = False
     try:
         with (
             _connect(endpoint, deadline) as plug,
             context.wrap_socket(plug, server_hostname=endpoint.name) as line,
         ):
+            shaken = True
             line.settimeout(_left(deadline))
-            line.sendall(_HELLO)
+            with contextlib.suppress(OSError):  # the refusal may be there already, to be read
+                line.sendall(_HELLO)
             line.recv(1)  # in TLS 1.3 a refused client certificate shows at the first answer
     except ssl.SSLCertVerificationError as error:
         return _untrusted(endpoint, credentials, error)
-    except ssl.SSLError as error:
-        return _refused(credentials, error)
+    except (ssl.SSLError, ConnectionResetError) as error:
+        if shaken:
+            return _unwelcome(credentials, str(error))
+        # etcd without TLS just hangs up on a handshake.
+        if _speaks_http2(endpoint, deadline):
+            return Reason("it does not speak TLS", "write http:// in etcd_endpoints")
+        return _refused(credentials, error) if isinstance(error, ssl.SSLError) else None
     return None
 
 
@@ -103,38 +112,37 @@ def _untrusted(
 
 
 def _refused(credentials: Credentials, error: ssl.SSLError) -> Reason:
-    said = (error.reason or str(error)).upper()
-    if "WRONG_VERSION_NUMBER" in said or "HTTP_REQUEST" in said or "RECORD_LAYER" in said:
-        return Reason("it does not speak TLS", "write http:// in etcd_endpoints")
-    if "ALERT" in said and not credentials.certfile:
-        return Reason("it asks for a client certificate", "set etcd_certfile and etcd_keyfile")
-    if "ALERT" in said:
-        which = "expired" if "EXPIRED" in said else "not accepted"
-        return Reason(
-            f"our client certificate, etcd_certfile = {credentials.certfile!r}, is {which}",
-            f"openssl x509 -noout -text -in {credentials.certfile}; it must be signed by etcd's "
-            "--trusted-ca-file",
-        )
+    said = error.reason or str(error)
+    if "ALERT" in said:  # in TLS 1.2 our certificate is looked at within the handshake
+        return _unwelcome(credentials, said)
     return Reason(f"the TLS handshake failed: {said.lower().replace('_', ' ')}")
 
 
-def _plain(endpoint: Endpoint, deadline: float) -> Reason | None:
-    wants_tls = Reason(
-        "it speaks TLS only", "write https:// in etcd_endpoints, and set etcd_cafile"
+def _unwelcome(credentials: Credentials, said: str) -> Reason:
+    if not credentials.certfile:
+        return Reason("it asks for a client certificate", "set etcd_certfile and etcd_keyfile")
+    which = "expired" if "EXPIRED" in said else "not accepted"
+    return Reason(
+        f"our client certificate, etcd_certfile = {credentials.certfile!r}, is {which}",
+        f"openssl x509 -noout -text -in {credentials.certfile}; it must be signed by etcd's "
+        "--trusted-ca-file",
     )
+
+
+def _plain(endpoint: Endpoint, deadline: float) -> Reason | None:
+    if _speaks_http2(endpoint, deadline) or not _speaks_tls(endpoint, deadline):
+        return None
+    return Reason("it speaks TLS only", "write https:// in etcd_endpoints, and set etcd_cafile")
+
+
+def _speaks_http2(endpoint: Endpoint, deadline: float) -> bool:
     try:
         with _connect(endpoint, deadline) as plug:
             plug.settimeout(_left(deadline))
             plug.sendall(_HELLO)
-            first = plug.recv(64)
-        # A settings frame: length (3 bytes), type 4. Go's TLS answers HTTP with a plain 400, or an alert.
-        if first[3:4] == b"\x04":
-            return None
-        if first[:2] == b"\x15\x03":
-            return wants_tls
+            return plug.recv(64)[3:4] == b"\x04"  # a SETTINGS frame: length (3 bytes), type 4
     except ConnectionResetError:
-        pass
-    return wants_tls if _speaks_tls(endpoint, deadline) else None
+        return False
 
 
 def _speaks_tls(endpoint: Endpoint, deadline: float) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.events import Event, Gone, Put, Snapshot
+from agent.roll import Past
 from overlay.desired import desired_peer
 from overlay.model import Action, Lease
 from tests.agent.one_node import TTL_S, Node, lease, objects, snapshot
@@ -114,7 +115,7 @@ def test_nothing_remembered_is_deleted_before_etcd_speaks() -> None:
     node = Node()
     stale = desired_peer(NETWORK, ME, lease(8))
     node.kernel.state.update({item.key: item for item in stale})
-    node.reconciler.remember({"10.5.2.0-24": lease(2), "10.5.7.0-24": lease(7)}, 9)
+    node.reconciler.remember(Past({"10.5.2.0-24": lease(2), "10.5.7.0-24": lease(7)}, 9, {}))
     node.reconciler.set_node(NETWORK, ME)
     node.settle()
 
@@ -130,9 +131,28 @@ def test_nothing_remembered_is_deleted_before_etcd_speaks() -> None:
     assert node.reconciler.drift.changes == 0
 
 
+def test_a_kept_peer_is_kept_across_a_restart_for_the_time_that_is_left_to_it(node: Node) -> None:
+    """An upgrade while the cluster is being restored drops nobody."""
+    node.reconciler.on_event(lost(lease(1), lease(3)))
+    node.clock.now += TTL_S / 2
+    past = node.reconciler.demand.roll.past()
+
+    node.reconciler = node.born()
+    node.reconciler.remember(past)
+    node.reconciler.on_event(Snapshot({"10.5.1.0-24": lease(1)}, {}, 4))
+    node.reconciler.set_node(NETWORK, ME)
+    node.settle()
+    assert objects(2) <= set(node.kernel.state.values())
+    assert not objects(3) & set(node.kernel.state.values())
+
+    node.clock.now += TTL_S / 2
+    node.settle()
+    assert not objects(2) & set(node.kernel.state.values())
+
+
 def test_what_is_remembered_comes_too_late_once_etcd_has_spoken(node: Node) -> None:
     """An old copy never overrules a real list."""
-    node.reconciler.remember({"10.5.7.0-24": lease(7)}, 99)
+    node.reconciler.remember(Past({"10.5.7.0-24": lease(7)}, 99, {}))
     node.settle()
 
     assert node.kernel.log == []

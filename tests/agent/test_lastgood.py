@@ -1,7 +1,7 @@
 """The last-good copy: written late and seldom, read back as mistrustfully as etcd itself."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from agent.following import Seen
 from agent.lastgood import LastGood
 from agent.moment import Moment
 from agent.recalled import FILE_NAME, Page, Recalled, row_of
+from agent.roll import Past
 from overlay.model import Lease
 from overlay.netconfig import EXAMPLE
 from tests.agent.one_node import lease
@@ -37,9 +38,12 @@ class Keeper:
         )
         self.copy.start()
 
-    def _source(self) -> tuple[Mapping[str, Lease], Seen] | None:
+    def _source(self) -> tuple[Past, Seen] | None:
         self.asked += 1
-        return None if self.leases is None else (dict(self.leases), Seen(2**63 + 5, 17))
+        if self.leases is None:
+            return None
+        past = Past(dict(self.leases), 17, {"10.5.2.0-24": (7.0, 90.0)})
+        return past, Seen(2**63 + 5, 17)
 
     def hold(self) -> None:
         """This node has a lease."""
@@ -70,7 +74,9 @@ def test_what_is_written_is_read_back(keeper: Keeper) -> None:
     found = keeper.read()
 
     assert found is not None
-    assert found.leases() == {item.key: item for item in (OWN, lease(2))}
+    assert found.past().leases == {item.key: item for item in (OWN, lease(2))}
+    assert found.past(only_kept=True).leases == {"10.5.2.0-24": lease(2)}
+    assert found.kept == {"10.5.2.0-24": (7.0, 78.0)}
     assert (found.own, found.ttl_s) == (OWN, TTL_S)
     assert (found.cluster, found.revision) == (2**63 + 5, 17)
     assert (found.age_s, found.doubt) == (14.0, "")
@@ -179,7 +185,7 @@ def test_a_record_that_cannot_be_read_takes_no_other_with_it(
 
     found = keeper.read()
     assert found is not None
-    assert list(found.leases()) == [OWN.key]
+    assert list(found.past().leases) == [OWN.key]
 
 
 @given(data=st.binary(max_size=200), cut=st.integers(0, 400))
@@ -196,4 +202,4 @@ def test_any_bytes_are_read_without_an_exception(
         (state_dir / FILE_NAME).write_bytes(raw)
         found = recalled.read(state_dir, HEADER, Moment(0, 0, ""))
         if found is not None:
-            found.leases()
+            found.past()

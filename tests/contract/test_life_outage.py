@@ -3,7 +3,7 @@
 import queue
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +21,9 @@ from agent.life import Life
 from agent.moment import now
 from agent.recalled import Recalled
 from agent.registry import Claimed, Registry
+from agent.roll import Past
 from overlay.desired import Me
+from overlay.errors import NotReady
 from overlay.model import Family, Lease, Network
 from overlay.netconfig import EXAMPLE, parse_network
 from tests.contract.etcd_server import Server
@@ -57,9 +59,9 @@ class Told:
         if isinstance(event, Snapshot):
             self.snapshots.append(event)
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """Of an earlier life."""
-        self.remembered.update(leases)
+        self.remembered.update(past.leases)
 
 
 class Joining:
@@ -91,7 +93,10 @@ class Joining:
 
     def moved(self, me: Me) -> str:
         """What it is told."""
-        return "" if self.moves.empty() else self.moves.get_nowait()
+        move = "" if self.moves.empty() else self.moves.get_nowait()
+        if move == "none":
+            raise NotReady("interface eth0 has no V4 address yet")
+        return move
 
 
 class Node:
@@ -114,10 +119,10 @@ class Node:
         self.copy.start()
         self.life.start()
 
-    def _leases(self) -> tuple[Mapping[str, Lease], Seen] | None:
+    def _leases(self) -> tuple[Past, Seen] | None:
         seen = self.registry.seen
         own = {claimed.lease.key: claimed.lease for claimed in self.told.claims}
-        return (own, seen) if seen and self.told.snapshots else None
+        return (Past(own, seen.revision, {}), seen) if seen and self.told.snapshots else None
 
     def stop(self) -> None:
         """The clean way."""
@@ -186,9 +191,9 @@ def test_a_node_without_etcd_doubts_in_time_boots_from_its_copy_and_finds_its_su
     assert list(again.told.remembered) == [key]
 
     server.start()
-    wait(lambda: not again.life.refusal, "a lease again")
+    wait(lambda: again.told.claims[-1].how != "remembered", "a lease again")
     assert again.told.claims[-1].lease.key == key
-    assert again.told.claims[-1].how != "remembered"
+    assert not again.life.refusal
     wait(lambda: again.life.health.fine and again.told.snapshots, "etcd answers")
     assert not again.told.snapshots[0].history_lost
 
@@ -221,9 +226,15 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
 
 
 def test_an_underlay_that_moves_is_told_in_place(server: Server, born: Callable[[], Node]) -> None:
-    """Same key, one record rewritten, and the node never was without a lease."""
+    """No address at all changes nothing; another one rewrites the record; the lease is never given up."""
     node = born()
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
+
+    node.joining.moves.put("none")
+    node.life.keeper.look_at_underlay()
+    wait(lambda: "no V4 address" in node.life.keeper.underlay_trouble, "said")
+    assert node.told.words == ["held new"]
+    assert not node.life.refusal
 
     node.joining.address = "198.18.0.77"
     node.joining.moves.put("198.18.0.1 -> 198.18.0.77")
