@@ -5,6 +5,7 @@ KEEP ?=
 RUNTIME ?=
 SECONDS ?= 60
 PEERS ?= 2000
+FLANNELD ?=
 DESTDIR ?=
 
 FRONT := cni/front-$(shell uname -m)
@@ -14,7 +15,7 @@ CODE := overlay agent cni e2e tests conftest.py hatch_build.py
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench bench-cni front build install
+.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e e2e check demo demo-down soak bench bench-cni front build install
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
 
 test-e2e: $(STAMP) front ## whole nodes, and the demo; root
 	$(PYTEST) -n 2 --dist loadfile e2e
+
+e2e: setup ## the cases with flannel; FLANNELD=/path/to/flanneld runs them against the program, not a replay
+	$(PYTEST) e2e/test_flannel.py e2e/test_flannel_beside.py $(if $(FLANNELD),--flanneld $(abspath $(FLANNELD)))
 
 check: lint test-unit ## what to run before every commit; no root
 

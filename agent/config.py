@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import values
+from cni import hostlocal
 from overlay.errors import BadConfig, OverlayError
 from overlay.model import Address, Subnet
 
@@ -48,6 +49,7 @@ class Config:
     state_dir: Path
     cni_conf_dir: Path
     cni_bin_dir: Path
+    host_local_dir: Path
     conflist_when_unready: str
     sweep_interval: float
     log_level: str
@@ -167,6 +169,13 @@ SETTINGS = (
         "where the conflist goes once the node is ready",
     ),
     Setting("cni_bin_dir", "/opt/cni/bin", Path, "DIR", "where the CNI executables are"),
+    Setting(
+        "host_local_dir",
+        hostlocal.DIRECTORY,
+        Path,
+        "DIR",
+        "where host-local keeps the addresses of pods that flannel's plugin attached (its dataDir)",
+    ),
     Setting(
         "conflist_when_unready",
         "keep",

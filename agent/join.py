@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import claim, underlay
+from agent import adoption, claim, underlay
 from agent.config import Config
 from agent.memory import Memory
 from agent.pages import attachments
@@ -16,10 +16,10 @@ from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig
-from overlay.desired import Me, Vtep, device_name
+from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
 from overlay.model import Address, Family, Lease, Network
-from overlay.netlink import LinkInfo, Netlink
+from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class _Ends:
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
+    bridge_mac: str
 
 
 class Join:
@@ -120,19 +121,22 @@ class Join:
         return ", ".join(changes)
 
     def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
+        adoption.refuse_beside_flanneld(self._config.etcd_prefix)
         hosts = underlay.read(self._netlink)
+        adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
         self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
-        devices = {family: _device(hosts, network, family) for family in chosen}
+        devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
             {family: name for family, (name, _) in devices.items()},
             {
-                family: self._memory.mac(
-                    family, device_mac=(macs or {}).get(family) or (link.mac if link else None)
+                family: adoption.vtep_mac(
+                    self._memory, family, link, recorded=(macs or {}).get(family)
                 )
                 for family, (_, link) in devices.items()
             },
+            adoption.bridge_mac(self._memory, hosts, self._config.bridge),
         )
 
     def _me(self, lease: Lease, network: Network, ends: _Ends) -> Me:
@@ -148,14 +152,17 @@ class Join:
             for end in lease.endpoints
             if end.family in ends.underlay
         )
-        return Me(
+        me = Me(
             lease_key=lease.key,
             vteps=vteps,
             bridge=self._config.bridge,
             masquerade=self._config.ip_masq,
             fully_random=self._config.ip_masq_fully_random,
             ipv6_host=IPV6_SYSCTLS.exists(),
+            bridge_mac=ends.bridge_mac,
         )
+        adoption.take_in_pods(self._config, network, me)
+        return me
 
     def _pods_bind(self, network: Network) -> bool:
         """True if pods hold addresses of our last subnets, and the config still has those."""
@@ -180,18 +187,6 @@ class Join:
 
     def _public(self, family: Family) -> Address | None:
         return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
-
-
-def _device(hosts: Hosts, network: Network, family: Family) -> tuple[str, LinkInfo | None]:
-    """Our device's name, and the device if it is there; flannel's is adopted under its own name."""
-    vni = network.backend.vni
-    ours = device_name(family, vni)
-    theirs = f"flannel.{vni}" if family is Family.V4 else f"flannel-v6.{vni}"
-    for name in (ours, theirs):
-        for link in hosts.links:
-            if link.name == name and link.vxlan is not None and link.vxlan.vni == vni:
-                return name, link
-    return ours, None
 
 
 def _tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from e2e.etcdserver import EtcdServer
 from e2e.netns import Namespace, cable
 from e2e.node import Node
 from e2e.pods import CniFailed, Pod
-from e2e.process import kill, start_time
+from e2e.process import Daemon, kill, start_time
 
 FABRIC_ADDRESS = "192.168.50.254"
 UNDERLAY_MTU = 1500
@@ -56,8 +57,9 @@ class Lab:
         self.pods: list[Pod] = []
         self.clients: list[Client] = []
         self.cgroup = leftovers.cgroup_of(self.work)
+        self._daemons: list[Daemon] = []
         self._namespaces: list[str] = []
-        self._pod_count = 0
+        self._pod_count = self._machine_count = 0
         self.fabric = Namespace(f"ovl-{self.id}-fabric")
         self._namespaces.append(self.fabric.name)
         self.etcd = EtcdServer(self.fabric, FABRIC_ADDRESS, self.work)
@@ -91,7 +93,15 @@ class Lab:
 
     def add_node(self, name: str) -> Node:
         """A machine on the underlay; its agent is not started."""
-        number = 1 + len(self.nodes)
+        address, namespace = self.add_machine(name)
+        node = Node(name, namespace, address=address, work=self.work / name, etcd=self.etcd.url)
+        self.nodes[name] = node
+        return node
+
+    def add_machine(self, name: str) -> tuple[str, Namespace]:
+        """A machine on the underlay with nothing on it: its address, its namespace."""
+        self._machine_count += 1
+        number = self._machine_count
         address, namespace = f"192.168.50.{number}", self._namespace(name)
         namespace.create()
         cable(self.fabric, f"port{number}", namespace, "eth0")
@@ -100,9 +110,7 @@ class Lab:
             f"addr add {address}/24 dev eth0",
             f"route add default via {FABRIC_ADDRESS}",
         )
-        node = Node(name, namespace, address=address, work=self.work / name, etcd=self.etcd.url)
-        self.nodes[name] = node
-        return node
+        return address, namespace
 
     def start_nodes(self, *nodes: Node) -> None:
         """Start the agents together and wait for all."""
@@ -149,11 +157,17 @@ class Lab:
         namespace.create()
         return namespace
 
+    def track(self, daemon: Daemon) -> None:
+        """Take this process down with the lab."""
+        self._daemons.append(daemon)
+        self.record()
+
     # --- the end ----------------------------------------------------------------------------------
 
     def record(self, *, owned: bool = True) -> None:
         """Write down what there is, so that it can be taken down without us."""
         pids = [self.etcd.pid, *(client.pid for client in self.clients)]
+        pids += [daemon.pid for daemon in self._daemons if daemon.alive]
         pids += [node.pid for node in self.nodes.values()]
         owner = [os.getpid(), start_time(os.getpid())] if owned else [0, ""]
         page = {
@@ -170,6 +184,8 @@ class Lab:
         self.record()
         for client in self.clients:
             client.close()
+        for daemon in self._daemons:
+            daemon.end(signal.SIGKILL)
         for node in self.nodes.values():
             node.kill_agent()
         self.etcd.kill()

@@ -49,6 +49,11 @@ class Node:
         words = ["-m", "cni.install", "--bin-dir", str(self.runtime.bin_dir)]
         must([sys.executable, *words, "--run-dir", str(self.run_dir)])
 
+    def configure(self, **settings: object) -> None:
+        """Further keys of agent.toml, for the agent's next start."""
+        with self.config_file.open("a") as file:
+            file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+
     # --- the agent --------------------------------------------------------------------------------
 
     @property
@@ -110,9 +115,9 @@ class Node:
         ]
         return self.namespace.run(words)
 
-    def ask(self, verb: str) -> Any:  # noqa: ANN401 - any JSON
+    def ask(self, verb: str, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
         """``overlayctl VERB --output json``, whatever its exit code."""
-        said = self.overlayctl(verb, "--output", "json")
+        said = self.overlayctl(verb, *arguments, "--output", "json")
         try:
             return json.loads(said.out)
         except json.JSONDecodeError:

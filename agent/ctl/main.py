@@ -103,12 +103,12 @@ def _add_init(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_ipam(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("action", choices=("show", "check", "release"), help="what to do")
+    verb.add_argument("action", choices=("show", "check", "release", "export"), help="what to do")
     verb.add_argument(
         "target",
         nargs="?",
-        metavar="ADDRESS|CONTAINER",
-        help="what to release (a container by its beginning)",
+        metavar="ADDRESS|CONTAINER|DIR",
+        help="what to release (a container by its beginning); where host-local of the network lives",
     )
     verb.add_argument("--force", action="store_true", help="release even what a living pod uses")
 
