@@ -248,14 +248,15 @@ class Agent:
                 return self._ask(report.plan)
             case "standing":
                 return dataclasses.asdict(self._standing_now())
+            case "etcd":
+                return report.store(self._life)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
                 raise BadConfig(f"unknown verb {other!r}")
 
     def _ask(self, question: Any) -> Mapping[str, Any]:  # noqa: ANN401 - Callable[[Reconciler], dict]
-        answer: Mapping[str, Any] = self._loop.ask(question, timeout_s=ASK_TIMEOUT_S)
-        return answer
+        return dict(self._loop.ask(question, timeout_s=ASK_TIMEOUT_S))
 
     def _leave(self, *, force: bool) -> Mapping[str, Any]:
         attached = attachments(self._config)

@@ -8,6 +8,7 @@ touches the kernel, and no failure of etcd ends the process.
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,7 @@ import tenacity
 
 from agent.events import Event, Gone, Snapshot
 from agent.registry import Claimed, Registry
+from agent.storehealth import StoreHealth
 from overlay.desired import Me
 from overlay.errors import LeaseLost, NotReady, OverlayError
 from overlay.model import Network
@@ -54,6 +56,8 @@ class Life:
         self.ttl_s = 0.0
         self.left = False
         self.etcd_state = "connecting"
+        self.etcd_since = time.time()
+        self.health = StoreHealth(registry.member, clock=time.monotonic)
         self._registry = registry
         self._sink = sink
         self._claim = claim
@@ -98,15 +102,21 @@ class Life:
         log.info("lease given back lease=%s", claimed.lease.key)
         return claimed.lease.key
 
+    @property
+    def heard(self) -> tuple[float, int]:
+        """When the watch last had a word from etcd (monotonic, 0: never), and the revision then."""
+        return self._registry.heard
+
     def etcd_lost(self, why: str) -> None:
         """Told by the watch, once per outage."""
-        self.etcd_state = f"unreachable: {why}"
+        self.etcd_state, self.etcd_since = f"unreachable: {why}", time.time()
         log.warning("etcd is away, the kernel stays as it is: %s", why)
 
     def etcd_back(self) -> None:
         """Told by the watch, once per outage."""
         if self.etcd_state != "connected":
             log.info("etcd answers")
+            self.etcd_since = time.time()
         self.etcd_state = "connected"
 
     # --- the life thread ---------------------------------------------------------------------------
@@ -145,6 +155,7 @@ class Life:
                 self.ttl_s = self._registry.keep(claimed.lease)
                 pause = min(self.ttl_s / 3, RENEW_MOST_S) * random.uniform(0.8, 1.0)
                 pause = pause or RENEW_MOST_S
+                self.health.renewed()
             except LeaseLost as error:
                 self._note_lost(str(error))
                 return
@@ -183,6 +194,8 @@ class Life:
             hint = getattr(error, "hint", "")
             if hint:
                 log.warning("  next: %s", hint)
+            if "space exceeded" in cause:
+                self.health.look()
             if isinstance(error, LeaseLost):  # a freshly started agent finds the pages of its past
                 self._sink.lost(cause)
         self.cause = cause

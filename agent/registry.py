@@ -5,12 +5,13 @@ Nothing but leases is ever written under P/subnets; the history of use lives und
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from agent import etcd
 from agent.claim import Identity, Tunnel, Tunnels
 from agent.claimant import Claimant, Claimed, Keys, parse_record
-from agent.etcd import Etcd, Listing
+from agent.etcd import Etcd, Listing, members
 from agent.events import Event, Gone, Put, Snapshot, Unreadable
 from overlay import netconfig, schema
 from overlay.errors import BadRecord, Compacted, OverlayError
@@ -26,6 +27,8 @@ class Registry:
 
     def __init__(self, store: Etcd, prefix: str, *, rng: random.Random | None = None) -> None:
         self.prefix = prefix
+        self.heard = (0.0, 0)
+        """When the watch last had a word from etcd (monotonic, 0: never), and the store's revision then."""
         self._etcd = store
         self.keys = Keys(prefix)
         self._start, self._end = self.keys.start, self.keys.end
@@ -101,6 +104,14 @@ class Registry:
         )
         self._etcd.revoke(lease.etcd_lease)
 
+    # --- the store itself -----------------------------------------------------------------------------
+
+    def member(self, with_quota: bool) -> tuple[members.Status, int | None]:
+        """How the member is that calls go to now, for agent.storehealth."""
+        endpoint = self._etcd.endpoint
+        found = members.status(self._etcd, endpoint)
+        return found, members.quota(endpoint, self._etcd.credentials) if with_quota else None
+
     # --- the watch ----------------------------------------------------------------------------------------
 
     def watch(
@@ -138,6 +149,7 @@ class Registry:
 
     def _stream(self, revision: int) -> Iterator[tuple[Event | None, int]]:
         for changes, reached in self._etcd.watch(self._start, self._end, revision=revision):
+            self.heard = (time.monotonic(), reached)
             if reached < revision - 1:
                 raise Compacted(f"etcd went back to revision {reached}", revision=reached)
             for change in changes:

@@ -3,6 +3,7 @@
 Everything here is computed in the reconcile loop's thread from what it owns.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ def status(
     ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
     if pods["rivals"]:
         ailing["conflist"] = "; ".join(pods["rivals"])
+    if life.health.trouble:
+        ailing["etcd"] = life.health.trouble
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
@@ -56,6 +59,23 @@ def status(
             **{key: f"unreadable record: {why}" for key, why in reconciler.unreadable.items()},
             **ailing,
         },
+    }
+
+
+def store(life: Life) -> dict[str, Any]:
+    """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
+    life.health.soon()
+    lease = life.claimed.lease if life.claimed else None
+    when, revision = life.heard
+    return {
+        "state": life.etcd_state,
+        "since": life.etcd_since,
+        "lease": lease.key if lease else "",
+        "etcd_lease": lease.etcd_lease if lease else 0,
+        "ttl_s": life.ttl_s,
+        "waiting_for": life.cause,
+        "heard_s": time.monotonic() - when if when else None,
+        "heard_revision": revision,
     }
 
 

@@ -64,7 +64,7 @@ class Etcd:
         timeout_s: float = 5.0,
     ) -> None:
         self.endpoints = tuple(endpoints)
-        self._credentials = credentials or Credentials()
+        self.credentials = self._credentials = credentials or Credentials()
         self._timeout_s = timeout_s
         self._current = 0
         self._lock = threading.Lock()
@@ -172,6 +172,20 @@ class Etcd:
         made.on_failure = lambda error: self._failed(endpoint, error)
         self._watches.add(made)
         return made
+
+    # --- one given member ------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """The one that calls go to now."""
+        return self.endpoints[self._current % len(self.endpoints)]
+
+    def at(self, endpoint: str) -> tuple[grpc.Channel, tuple[tuple[str, str], ...]]:
+        """Channel and metadata to ask this very member (agent.etcd.members); a token is had from any."""
+        for _ in self.endpoints:
+            with contextlib.suppress(StoreUnavailable):
+                return self._channel(endpoint), self._metadata()[1:]
+        return self._channel(endpoint), ()
 
     # --- inside ----------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from overlay.errors import OverlayError
 class Server:
     """``stop`` is SIGKILL; ``start`` again has the data of before, at the same address."""
 
-    def __init__(self, work: Path) -> None:
-        self._work = work
+    def __init__(self, work: Path, *more: str) -> None:
+        self._work, self._more = work, more
         self._ports = (_free_port(), _free_port())
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -28,7 +28,7 @@ class Server:
         words += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         words += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         words += ["--initial-cluster", f"t={peer}", "--heartbeat-interval", "50"]
-        words += ["--election-timeout", "500"]
+        words += ["--election-timeout", "500", *self._more]
         with (self._work / "log").open("ab") as log:
             self._process = subprocess.Popen(words, stdout=log, stderr=log)
         client = Etcd([self.url], timeout_s=1)
