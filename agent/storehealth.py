@@ -99,7 +99,7 @@ class StoreHealth:
         self._clock = clock
         self._least_s = least_s
         self._lock = threading.Lock()
-        self._next = float("-inf")
+        self._next = clock() + least_s  # nodes that start together shall not all ask at that moment
         self._kinds: set[str] = set()
         self._quota = DEFAULT_QUOTA
         self._quota_until = float("-inf")

@@ -94,9 +94,20 @@ def test_each_change_of_state_is_logged_once(caplog: pytest.LogCaptureFixture) -
     assert store.health.trouble == ""
 
 
+def test_the_renewal_at_the_start_does_not_ask() -> None:
+    """Five thousand nodes that start together ask ten minutes later, each at a time of its own."""
+    store = Store()
+    store.health.renewed()
+    assert not store.looks
+    store.now += LEAST_S
+    store.health.renewed()
+    assert store.looks == [True]
+
+
 def test_frequent_renewals_do_not_ask_more_often_but_trouble_is_looked_at_again() -> None:
     """One look a minute while it is well."""
     store = Store()
+    store.health.look()
     for _ in range(10):
         store.now += 2
         store.health.renewed()

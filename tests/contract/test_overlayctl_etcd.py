@@ -175,6 +175,11 @@ def test_the_agents_lease_and_watch_are_shown(etcd_server: Server, life: Life, c
     assert "granted 600 s" in table
 
 
+def _fill(store: Etcd) -> None:
+    while True:
+        store.put("/filler", b"x" * 400_000)
+
+
 def test_a_store_that_fills_is_warned_of_and_the_advice_mends_it(
     own_server: Callable[..., Server], ctl: Ctl
 ) -> None:
@@ -193,8 +198,7 @@ def test_a_store_that_fills_is_warned_of_and_the_advice_mends_it(
         assert "alarm" not in out
 
         with pytest.raises(OverlayError, match="space exceeded"):
-            while True:
-                store.put("/filler", b"x" * 400_000)
+            _fill(store)
         code, out, _ = ctl(server.url)
         assert code == 1
         assert "! alarm NOSPACE" in out
