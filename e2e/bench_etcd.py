@@ -8,6 +8,7 @@ arithmetic; e2e/simnodes.py says what a simulated node is.
 
 import argparse
 import itertools
+import signal
 import sys
 import tempfile
 import time
@@ -20,7 +21,8 @@ from agent.life import RENEW_MOST_S
 from e2e.simstore import Crew, Reading, SimStore, Span
 
 CONFIG = '{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}'
-WORKERS = 2
+NODES_A_PROCESS = 25
+"""More full nodes in one process of Python spend their time waiting for each other."""
 DAY_S = 86_400
 RENEW_S = RENEW_MOST_S * 0.9
 """Mean of agent.life's pause, which is uniform in 0.8 to 1.0 of it."""
@@ -74,10 +76,13 @@ class Bench:
     # --- the phases -----------------------------------------------------------------------------------
 
     def _join_storm(self) -> None:
-        """Full nodes, all at once, into an empty network."""
-        shares = _shares(self._storm, len(self._crew))
+        """So many nodes, all at once, into an empty network; the full ones among them watch meanwhile."""
+        shares, full = _shares(self._storm, len(self._crew)), _shares(self._full, len(self._crew))
         self._crew.all(
-            *({"do": "nodes", "first": a, "count": n, "ttl_s": DAY_S} for a, n in shares)
+            *(
+                {"do": "nodes", "first": first, "count": n, "ttl_s": DAY_S, "watching": watching}
+                for (first, n), (_, watching) in zip(shares, full, strict=True)
+            )
         )
         cpu = sum(state["cpu_s"] for state in self._states())
         first = self._store.opening()
@@ -89,7 +94,7 @@ class Bench:
         self.found.join_s = max(state["held_at"] for state in states) - begun
         calls = span.calls()
         _say(
-            f"join storm: {self._storm} full nodes at once into an empty network",
+            f"join storm: {self._storm} nodes at once into an empty network, {self._full} of them watch",
             f"all hold distinct subnets after {self.found.join_s:.1f} s",
             f"transactions {calls['Txn']}, of which lost to another claim and tried again "
             f"{calls['Txn'] - self._storm}",
@@ -289,10 +294,12 @@ def main() -> int:
     parser.add_argument("--quiet", type=float, default=60, help="seconds")
     parser.add_argument("--after", type=float, default=60, help="seconds counted after the restart")
     flags = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of every finally
     with tempfile.TemporaryDirectory(prefix="ovl-bench-etcd") as place:
         work = Path(place)
         with SimStore(f"ovl-{work.name[-8:]}", work) as store:
-            crew = Crew(store.space, WORKERS, work / "nodes.log")
+            print(f"etcd and the nodes are in namespace {store.space.name}", flush=True)
+            crew = Crew(store.space, max(2, flags.storm // NODES_A_PROCESS), work / "nodes.log")
             try:
                 bench = Bench(store, crew, flags)
                 bench.run()

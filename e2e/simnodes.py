@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -52,16 +52,29 @@ def tunnels(number: int) -> dict[Family, Tunnel]:
     return {Family.V4: Tunnel(FIRST_UNDERLAY + number, mac, 1)}
 
 
-class FullNode:
-    """One node; implements agent.life.Sink."""
+class Deaf(Registry):
+    """A registry that never watches: 500 watchers of 500 joins are 250,000 events to decode on one machine."""
 
-    def __init__(self, number: int, prefix: str, ttl_s: int) -> None:
+    def watch(
+        self,
+        *,
+        on_lost: Callable[[str], None],  # noqa: ARG002
+        on_back: Callable[[], None],  # noqa: ARG002
+    ) -> Iterator[Event]:
+        """Nothing, ever."""
+        yield from ()
+
+
+class FullNode:
+    """One node; implements agent.life.Sink. With ``watching`` it hears of the others."""
+
+    def __init__(self, number: int, prefix: str, ttl_s: int, *, watching: bool) -> None:
         self.events: Counter[str] = Counter()
         self.held_at = 0.0
         self.losses = 0
         self._number, self._ttl_s = number, ttl_s
         store = Etcd([f"http://{FIRST_ADDRESS + number}:{PORT}"], timeout_s=TIMEOUT_S)
-        self.registry = Registry(store, prefix)
+        self.registry = (Registry if watching else Deaf)(store, prefix)
         self.life = Life(self.registry, self, self._claim)
 
     def _claim(self, network: Network) -> Any:  # noqa: ANN401 - nobody asks who we are
@@ -178,8 +191,11 @@ class Worker:
         }
         return verbs[command["do"]](**{k: v for k, v in command.items() if k != "do"})
 
-    def _make(self, first: int, count: int, ttl_s: int) -> None:
-        self._nodes += [FullNode(first + i, self._prefix, ttl_s) for i in range(count)]
+    def _make(self, first: int, count: int, ttl_s: int, watching: int) -> None:
+        """The first ``watching`` of them are full nodes."""
+        self._nodes += [
+            FullNode(first + i, self._prefix, ttl_s, watching=i < watching) for i in range(count)
+        ]
 
     def _start(self, last: int) -> float:
         begun = time.monotonic()
