@@ -13,7 +13,7 @@ import pytest
 
 _NEEDS_ROOT = ("contract", "e2e")
 _COMMANDS = (
-    *("ip", "bridge", "tc", "nft", "iptables", "etcd", "etcdctl", "ping", "nsenter"),
+    *("ip", "bridge", "tc", "nft", "iptables", "etcd", "etcdctl", "ping", "nsenter", "openssl"),
     *("containerd", "ctr", "runc", "podman", "conmon", "busybox", "gcc", "go", "strace"),
 )
 _FILES = (

@@ -19,4 +19,9 @@ def store(config: Config) -> Etcd:
         username=config.etcd_username,
         password=config.etcd_password,
     )
-    return Etcd(config.etcd_endpoints, credentials=credentials, timeout_s=config.etcd_timeout)
+    return Etcd(
+        config.etcd_endpoints,
+        credentials=credentials,
+        timeout_s=config.etcd_timeout,
+        scope=config.etcd_prefix,
+    )

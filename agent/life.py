@@ -103,9 +103,9 @@ class Life:
         return claimed.lease.key
 
     @property
-    def heard(self) -> tuple[float, int]:
-        """When the watch last had a word from etcd (monotonic, 0: never), and the revision then."""
-        return self._registry.heard
+    def heard(self) -> tuple[float | None, int]:
+        """When the watch last had a sign of life (monotonic; None: never), and the highest revision it knows."""
+        return self._registry.heard_at, self._registry.store_revision
 
     def etcd_lost(self, why: str) -> None:
         """Told by the watch, once per outage."""
@@ -194,7 +194,7 @@ class Life:
             hint = getattr(error, "hint", "")
             if hint:
                 log.warning("  next: %s", hint)
-            if "space exceeded" in cause:
+            if "NOSPACE" in cause:
                 self.health.look()
             if isinstance(error, LeaseLost):  # a freshly started agent finds the pages of its past
                 self._sink.lost(cause)

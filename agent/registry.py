@@ -5,35 +5,39 @@ Nothing but leases is ever written under P/subnets; the history of use lives und
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from agent import etcd
 from agent.claim import Identity, Tunnel, Tunnels
-from agent.claimant import Claimant, Claimed, Keys, parse_record
-from agent.etcd import Etcd, Listing, members
-from agent.events import Event, Gone, Put, Snapshot, Unreadable
+from agent.claimant import Claimant, Claimed, Keys
+from agent.etcd import Etcd, members
+from agent.events import Event, Snapshot
+from agent.following import Following, Seen, decoded
+from agent.retry import Pauses
 from overlay import netconfig, schema
-from overlay.errors import BadRecord, Compacted, OverlayError
 from overlay.model import Lease, Network, Subnet
 
-__all__ = ["Claimed", "Identity", "Registry", "Tunnel"]
-
-WATCH_RETRY_MOST_S = 5.0
+__all__ = ["Claimed", "Identity", "Registry", "Seen", "Tunnel"]
 
 
 class Registry:
     """Everything under one prefix. Thread-safe as far as Etcd is."""
 
-    def __init__(self, store: Etcd, prefix: str, *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        store: Etcd,
+        prefix: str,
+        *,
+        rng: random.Random | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:
         self.prefix = prefix
-        self.heard = (0.0, 0)
-        """When the watch last had a word from etcd (monotonic, 0: never), and the store's revision then."""
         self._etcd = store
         self.keys = Keys(prefix)
         self._start, self._end = self.keys.start, self.keys.end
         self._rng = rng or random.Random()
         self._closing = threading.Event()
+        self._following = Following(store, self.keys, closing=self._closing, pauses=pauses)
 
     def close(self) -> None:
         """End the watch and all calls."""
@@ -60,7 +64,7 @@ class Registry:
 
     def snapshot(self) -> Snapshot:
         """All leases at one revision."""
-        return self._snapshot(self._etcd.range(self._start, self._end))
+        return decoded(self._etcd.range(self._start, self._end), self._start)
 
     def claim(
         self,
@@ -115,69 +119,36 @@ class Registry:
     # --- the watch ----------------------------------------------------------------------------------------
 
     def watch(
-        self, *, on_lost: Callable[[str], None], on_back: Callable[[], None]
+        self,
+        *,
+        on_lost: Callable[[str], None],
+        on_back: Callable[[], None],
+        seen: Seen | None = None,
     ) -> Iterator[Event]:
         """A Snapshot, then every change after it, without loss, until closed; outages are waited out.
 
-        After an outage it goes on from the last revision; only where that was compacted, or etcd came back
-        with an older history, is a new Snapshot taken.
+        ``seen`` is what the caller's last-good copy comes from: if etcd has lost that history, the first
+        Snapshot says so.
         """
-        revision, pause, away = 0, 0.2, False
-        while not self._closing.is_set():
-            try:
-                if not revision:
-                    snapshot = self.snapshot()
-                    revision = snapshot.revision
-                    yield snapshot
-                for event, reached in self._stream(revision + 1):
-                    if away:
-                        away = False
-                        on_back()
-                    pause, revision = 0.2, max(revision, reached)
-                    if event is not None:
-                        yield event
-            except Compacted:
-                revision = 0
-            except OverlayError as error:
-                if self._closing.is_set():
-                    return
-                if not away:
-                    away = True
-                    on_lost(str(error))
-                self._closing.wait(pause * self._rng.uniform(0.5, 1.0))
-                pause = min(pause * 2, WATCH_RETRY_MOST_S)
+        return self._following.events(on_lost=on_lost, on_back=on_back, seen=seen)
 
-    def _stream(self, revision: int) -> Iterator[tuple[Event | None, int]]:
-        for changes, reached in self._etcd.watch(self._start, self._end, revision=revision):
-            self.heard = (time.monotonic(), reached)
-            if reached < revision - 1:
-                raise Compacted(f"etcd went back to revision {reached}", revision=reached)
-            for change in changes:
-                yield self._event(change), change.revision
-            if not changes:
-                yield None, 0
+    @property
+    def seen(self) -> Seen | None:
+        """What we know of etcd: to be kept with a copy of the records. None before the first list."""
+        return self._following.seen
 
-    def _event(self, change: etcd.Change) -> Event:
-        key = change.key.removeprefix(self._start)
-        if change.record is None:
-            return Gone(key, change.revision)
-        try:
-            return Put(parse_record(change.record, self._start))
-        except BadRecord as error:
-            return Unreadable(key, str(error))
+    @property
+    def heard_at(self) -> float | None:
+        """When the watch last had a sign of life, by time.monotonic(); at most some 20 s ago if all is well."""
+        return self._following.heard_at
+
+    @property
+    def store_revision(self) -> int:
+        """The store's highest revision that the watch has heard of, 0 before the first list."""
+        seen = self._following.seen
+        return seen.revision if seen else 0
 
     # --- inside ---------------------------------------------------------------------------------------
-
-    def _snapshot(self, listing: Listing) -> Snapshot:
-        leases: dict[str, Lease] = {}
-        unreadable: dict[str, str] = {}
-        for record in listing.records:
-            key = record.key.removeprefix(self._start)
-            try:
-                leases[key] = parse_record(record, self._start)
-            except BadRecord as error:
-                unreadable[key] = str(error)
-        return Snapshot(leases, unreadable, listing.revision)
 
     def _marks(self, lease: Lease) -> list[object]:
         value = schema.format_lease(lease)

@@ -74,7 +74,7 @@ def store(life: Life) -> dict[str, Any]:
         "etcd_lease": lease.etcd_lease if lease else 0,
         "ttl_s": life.ttl_s,
         "waiting_for": life.cause,
-        "heard_s": time.monotonic() - when if when else None,
+        "heard_s": None if when is None else time.monotonic() - when,
         "heard_revision": revision,
     }
 

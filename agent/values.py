@@ -40,15 +40,16 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def endpoints(text: str) -> tuple[str, ...]:
-    """etcd client URLs."""
-    found = words(text)
+    """etcd client URLs: names or addresses, each once; a slash at the end is usual and means nothing."""
+    found = tuple(dict.fromkeys(url.removesuffix("/") for url in words(text)))
     if not found:
         raise ValueError("no endpoint given")
     for url in found:
-        if not re.fullmatch(
-            r"(https?://)?[^/\s:]+:\d{1,5}|(https?://)?\[[0-9a-fA-F:]+\]:\d{1,5}", url
-        ):
+        match = re.fullmatch(r"(?:https?://)?(?:\[(.+)\]|[A-Za-z0-9._-]+):(\d{1,5})", url)
+        if not match or not 1 <= int(match[2]) <= 65535:
             raise ValueError(f"{url!r} is not http://HOST:PORT or https://HOST:PORT")
+        if match[1]:
+            ip_address(match[1])  # what stands in brackets
     return found
 
 

@@ -3,6 +3,7 @@
 OverlayError                 cni_code 100
 ├── Retryable                cni_code 11: the same call may succeed later, nothing has to be changed first
 │   ├── StoreUnavailable     etcd does not answer, has no leader, or passed the deadline
+│   │   └── StoreReplaced    etcd answers, but it is not the cluster we knew
 │   ├── Compacted            the watched revision is gone: list again, then diff whole values
 │   ├── KernelBusy           ENOBUFS, EBUSY, an interrupted dump
 │   └── NotReady             this node has no network config, lease or bridge yet; the text says which
@@ -46,6 +47,14 @@ class Retryable(OverlayError):
 
 class StoreUnavailable(Retryable):
     """etcd does not answer, has no leader, or the deadline passed."""
+
+
+class StoreReplaced(StoreUnavailable):
+    """etcd answers, but as another cluster; ``cluster`` is its id."""
+
+    def __init__(self, message: str, *, cluster: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cluster = cluster
 
 
 class Compacted(Retryable):

@@ -20,8 +20,8 @@ from agent.storehealth import DEFAULT_QUOTA, alarm, human, judge
 from overlay.errors import BadConfig, NotReady, OverlayError
 
 CALLS = 3
-SILENT_S = 25 * 60.0
-"""etcd says at least every second 10 minutes, and a tenth later, that a quiet watch lives (progress notify)."""
+SILENT_S = 60.0
+"""A watch that lives has a sign of it every 20 s at most."""
 WELL, DEGRADED, DOWN = "well", "degraded", "down"
 CODES = {WELL: 0, DEGRADED: 1, DOWN: 2}
 T = TypeVar("T")

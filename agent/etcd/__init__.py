@@ -1,7 +1,8 @@
 """The only door to etcd: calls with deadlines, endpoints that are rotated, streams of our own."""
 
-from agent.etcd.client import Credentials, Etcd
-from agent.etcd.watch import Watch
+from agent.etcd.client import Etcd
+from agent.etcd.credentials import Credentials
+from agent.etcd.watch import Heard, Span, Watch
 from agent.etcd.wire import (
     Change,
     Listing,
@@ -18,9 +19,11 @@ __all__ = [
     "Change",
     "Credentials",
     "Etcd",
+    "Heard",
     "Listing",
     "Outcome",
     "Record",
+    "Span",
     "Watch",
     "deleting",
     "modified_at",

@@ -19,7 +19,8 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from agent.etcd.client import Credentials, Etcd
+from agent.etcd.client import Etcd
+from agent.etcd.credentials import Credentials
 from agent.etcd.wire import words
 from overlay.errors import BadConfig, StoreUnavailable
 
@@ -125,7 +126,7 @@ def quota(endpoint: str, credentials: Credentials, *, timeout_s: float = ASK_S) 
     Only there etcd tells it. Where metrics have a listener of their own (--listen-metrics-urls), nobody knows.
     """
     scheme, _, rest = endpoint.rpartition("://")
-    secure = scheme == "https" or bool(credentials.cafile)
+    secure = scheme == "https" or (not scheme and credentials.wants_tls)
     try:
         door: http.client.HTTPConnection = (
             http.client.HTTPSConnection(rest, timeout=timeout_s, context=_tls(credentials))

@@ -20,10 +20,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A range at one revision."""
+    """A range at one revision; ``cluster`` is the id of the cluster that said so, 0 where nobody asked."""
 
     records: tuple[Record, ...]
     revision: int
+    cluster: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def words(error: grpc.RpcError) -> str:
     details = error.details() or error.code().name
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer within the deadline"
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return "what answers there is not etcd 3.4 or later"
     for known in (
         "Connection refused",
         "No route to host",

@@ -1,0 +1,198 @@
+"""Following etcd: a list, then every change after it, without loss or duplicate, over any outage.
+
+What was heard of each range is remembered by revision, and a stream that ends is taken up again right
+behind it. Before that etcd is asked whether it still has the history we know: the same cluster, no older
+revision, and the last record we heard of as we heard of it. If not, or if history was compacted meanwhile, all is
+listed again.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from agent.claimant import Keys, parse_record
+from agent.etcd import Change, Etcd, Heard, Listing, Record, Span
+from agent.events import Event, Gone, NetworkChanged, Put, Snapshot, Unreadable
+from agent.retry import Pauses
+from overlay.errors import BadRecord, Compacted, OverlayError, StoreReplaced
+from overlay.model import Lease
+
+log = logging.getLogger(__name__)
+
+_LEASES, _CONFIG = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a process knew of etcd: the cluster's id, and the highest revision it heard of."""
+
+    cluster: int
+    revision: int
+
+
+class Following:
+    """One per process; ``events`` is for one thread, the attributes may be read from any."""
+
+    def __init__(
+        self,
+        store: Etcd,
+        keys: Keys,
+        *,
+        closing: threading.Event,
+        pauses: Pauses | None = None,
+    ) -> None:
+        self.seen: Seen | None = None
+        self.heard_at: float | None = None
+        """Of the last sign of life, by time.monotonic()."""
+        self._store, self._keys, self._closing = store, keys, closing
+        self._pauses = pauses or Pauses()
+        self._config_key = f"{keys.prefix}/config"
+        self._next: dict[int, int] | None = None
+        """Per range the first revision not heard of yet; None: all has to be listed."""
+        self._witness: Record | None = None
+        self._lost = False
+
+    def events(
+        self,
+        *,
+        on_lost: Callable[[str], None],
+        on_back: Callable[[], None],
+        seen: Seen | None = None,
+    ) -> Iterator[Event]:
+        """Until closed. ``seen`` is what the caller's copy on disk comes from.
+
+        A stream that ends is no outage yet: ``on_lost`` is told, once, when no member takes another one.
+        """
+        away = False
+        if seen is not None:
+            self.seen = seen
+            self._store.adopt(seen.cluster)
+        while not self._closing.is_set():
+            streaming = False
+            try:
+                if self._next is not None and not self._is_same_history():
+                    self._forget()
+                if self._next is None:
+                    yield from self._list()
+                with closing(self._store.watch(self._spans())) as stream:
+                    streaming = True
+                    if away:
+                        away = False
+                        on_back()
+                    for heard in stream:
+                        self._pauses.progressed()
+                        yield from self._take(heard)
+            except Compacted:
+                log.info("etcd has forgotten the history since our last event: listing again")
+                self._next = None
+            except StoreReplaced as error:
+                self._replaced(error)
+            except OverlayError as error:
+                if self._closing.is_set():
+                    return
+                if streaming:
+                    log.info("the watch ended, opening another: %s", error)
+                elif not away:
+                    away = True
+                    on_lost(f"{error}; next: {error.hint}" if error.hint else str(error))
+            self._pauses.wait(self._closing)
+
+    # --- lists -----------------------------------------------------------------------------------------
+
+    def _list(self) -> Iterator[Event]:
+        listing = self._store.ranges((self._keys.start, self._keys.end), (self._config_key, ""))
+        lost = self._lost or self._contradicts(listing)
+        if lost:
+            log.warning(
+                "etcd has lost its history (restored or replaced): cluster %x revision %d, we knew %s",
+                listing.cluster,
+                listing.revision,
+                f"{self.seen.cluster:x} {self.seen.revision}" if self.seen else "none",
+            )
+        leases = [one for one in listing.records if one.key != self._config_key]
+        raw = next((one.value for one in listing.records if one.key == self._config_key), None)
+        self.seen = Seen(listing.cluster, listing.revision)
+        self.heard_at = time.monotonic()
+        self._lost = False
+        self._next = dict.fromkeys((_LEASES, _CONFIG), listing.revision + 1)
+        self._witness = max(leases, key=lambda one: one.mod_revision, default=None)
+        snapshot = decoded(Listing(tuple(leases), listing.revision), self._keys.start)
+        yield Snapshot(snapshot.leases, snapshot.unreadable, snapshot.revision, history_lost=lost)
+        yield NetworkChanged(raw)
+
+    def _contradicts(self, listing: Listing) -> bool:
+        """Every read goes through etcd's quorum, so it can never be older than what we have heard."""
+        seen = self.seen
+        return seen is not None and (
+            listing.cluster != seen.cluster or listing.revision < seen.revision
+        )
+
+    def _is_same_history(self) -> bool:
+        """Raises Compacted if that cannot be said any more."""
+        witness = self._witness
+        listing = self._store.range(witness.key if witness else self._config_key)
+        if self._contradicts(listing):
+            return False
+        if witness is None or witness in listing.records:
+            return True
+        # Changed or deleted since: then it was there when we heard of it.
+        return witness in self._store.range(witness.key, revision=witness.mod_revision).records
+
+    def _forget(self) -> None:
+        self._next, self._lost = None, True
+
+    def _replaced(self, error: StoreReplaced) -> None:
+        log.warning("%s", error)
+        self._store.adopt(error.cluster)
+        self._forget()
+
+    # --- streams -----------------------------------------------------------------------------------------
+
+    def _spans(self) -> list[Span]:
+        first = self._next or {}
+        return [
+            Span(self._keys.start, self._keys.end, first[_LEASES]),
+            Span(self._config_key, "", first[_CONFIG]),
+        ]
+
+    def _take(self, heard: Heard) -> Iterator[Event]:
+        self.heard_at = time.monotonic()
+        if self.seen is not None and heard.revision > self.seen.revision:
+            self.seen = Seen(self.seen.cluster, heard.revision)
+        if not heard.changes or self._next is None:
+            return  # a progress report: the events up to its revision may still be to come
+        first = self._next[heard.span]
+        for change in heard.changes:
+            if change.revision >= first:
+                yield self._event(change)
+        self._next[heard.span] = max(first, heard.changes[-1].revision + 1)
+
+    def _event(self, change: Change) -> Event:
+        if change.key == self._config_key:
+            return NetworkChanged(change.record.value if change.record else None)
+        key = change.key.removeprefix(self._keys.start)
+        if change.record is None:
+            if self._witness is not None and self._witness.key == change.key:
+                self._witness = None
+            return Gone(key, change.revision)
+        self._witness = change.record
+        try:
+            return Put(parse_record(change.record, self._keys.start))
+        except BadRecord as error:
+            return Unreadable(key, str(error))
+
+
+def decoded(listing: Listing, start: str) -> Snapshot:
+    """A list as leases and reasons why a record is none."""
+    leases: dict[str, Lease] = {}
+    unreadable: dict[str, str] = {}
+    for record in listing.records:
+        key = record.key.removeprefix(start)
+        try:
+            leases[key] = parse_record(record, start)
+        except BadRecord as error:
+            unreadable[key] = str(error)
+    return Snapshot(leases, unreadable, listing.revision)

@@ -1,0 +1,142 @@
+"""The watch over a line that breaks in every way, and before an etcd that misbehaves."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from agent.etcd import Etcd, Span, deleting
+from agent.events import Gone, NetworkChanged, Snapshot
+from agent.registry import Registry
+from e2e.proxy import DOWN, Proxy
+from overlay.errors import StoreUnavailable
+from tests.contract.etcd_follower import Follower, until
+from tests.contract.etcd_server import VERSIONS, Server
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One of each version, that takes large requests."""
+    work = tmp_path_factory.mktemp("watch")
+    made = Server(work, "--max-request-bytes", "3000000", version=request.param)
+    yield made
+    made.stop()
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """Between etcd and the watch."""
+    with Proxy(("127.0.0.1", server.port)) as made:
+        yield made
+
+
+@pytest.fixture
+def writer(server: Server) -> Iterator[Etcd]:
+    """A client of its own line."""
+    made = Etcd([server.url])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def follower(proxy: Proxy, prefix: str) -> Iterator[Follower]:
+    """A registry behind the proxy that has its first list."""
+    made = Follower(Etcd([f"http://{proxy.url}"], timeout_s=1), prefix)
+    until(lambda: len(made.events) >= 2)
+    yield made
+    made.stop()
+
+
+def test_leases_and_config_come_on_one_stream_and_over_a_cut_line(
+    proxy: Proxy, writer: Etcd, prefix: str, follower: Follower
+) -> None:
+    """Every change of both ranges once, in order; neighbours of the ranges never."""
+    assert isinstance(follower.events[0], Snapshot)
+    assert follower.events[1] == NetworkChanged(None)
+    writer.put(f"{prefix}/config", b"{}")
+    writer.put(f"{prefix}/configuration", b"-")
+    writer.put(f"{prefix}/subnets", b"-")
+    writer.put(f"{prefix}/subnets/a", b"-")
+    until(lambda: len(follower.events) == 4)
+
+    proxy.cut()
+    until(lambda: follower.outages)
+    writer.put(f"{prefix}/subnets/b", b"-")
+    writer.txn([], [deleting(f"{prefix}/subnets/a"), deleting(f"{prefix}/config")])
+    proxy.heal()
+    until(lambda: len(follower.events) == 7)
+
+    assert follower.events[2] == NetworkChanged(b"{}")
+    assert follower.keys == ["a", "b"]
+    assert NetworkChanged(None) in follower.events[4:]
+    assert [one.key for one in follower.events if isinstance(one, Gone)] == ["a"]
+    assert (len(follower.snapshots), len(follower.outages), follower.returns) == (1, 1, 1)
+    assert follower.registry.heard_at
+    assert follower.registry.store_revision >= follower.snapshots[0].revision + 6
+
+
+def test_history_forgotten_while_cut_off_is_listed_again_with_the_config(
+    proxy: Proxy, writer: Etcd, prefix: str, follower: Follower
+) -> None:
+    """Not lost, only forgotten: the list is an ordinary one."""
+    proxy.cut()
+    until(lambda: follower.outages)
+    writer.put(f"{prefix}/subnets/a", b"-")
+    writer.compact(writer.put(f"{prefix}/config", b"{}"))
+    proxy.heal()
+    until(lambda: len(follower.events) == 4)
+
+    again = follower.snapshots[1]
+    assert list(again.unreadable) == ["a"]
+    assert not again.history_lost
+    assert follower.events[3] == NetworkChanged(b"{}")
+
+
+def test_a_stream_that_falls_silent_is_ended_and_one_that_is_only_quiet_is_not(
+    proxy: Proxy, writer: Etcd, prefix: str
+) -> None:
+    """No event for many pulses: signs of life come. Nothing comes back any more: it is said."""
+    store = Etcd([f"http://{proxy.url}"], timeout_s=2)
+    heard = iter(store.watch([Span(f"{prefix}/a", "", 1)], pulse_s=1.0))
+    for _ in range(2):
+        assert not next(heard).changes
+
+    proxy.hang(DOWN)
+    with pytest.raises(StoreUnavailable, match="silent"):
+        assert not list(heard)
+    store.close()
+
+
+def test_a_member_that_hangs_while_a_watch_is_opened_costs_one_deadline(
+    proxy: Proxy, prefix: str
+) -> None:
+    """Not one that never ends."""
+    store = Etcd([f"http://{proxy.url}"], timeout_s=0.5)
+    store.range("/")
+    proxy.hang(DOWN)
+    with pytest.raises(StoreUnavailable, match="no answer within the deadline"):
+        store.watch([Span(prefix, "", 1)])
+    store.close()
+
+
+def test_what_is_larger_than_a_message_of_grpc_arrives(writer: Etcd, prefix: str) -> None:
+    """Twelve megabytes of history at once, and as a list."""
+    large = b"x" * 1_500_000
+    first = writer.put(f"{prefix}/subnets/0", large)
+    for number in range(1, 8):
+        writer.put(f"{prefix}/subnets/{number}", large)
+
+    watch = writer.watch([Span(f"{prefix}/subnets/", f"{prefix}/subnets0", first)])
+    found = 0
+    for heard in watch:
+        found += len(heard.changes)
+        if found == 8:
+            break
+    watch.close()
+    registry = Registry(writer, prefix)
+    assert len(registry.snapshot().unreadable) == 8
