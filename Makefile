@@ -54,10 +54,10 @@ test-unit: $(STAMP) ## pure rooms and fakes; no root
 	$(PYTEST) tests -m 'not contract'
 
 test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
-	$(PYTEST) tests -m contract
+	$(PYTEST) -n 4 --dist worksteal tests/contract -m contract
 
 test-e2e: $(STAMP) front ## whole nodes, and the demo; root
-	$(PYTEST) e2e
+	$(PYTEST) -n 2 --dist loadfile e2e
 
 check: lint test-unit ## what to run before every commit; no root
 

@@ -7,8 +7,6 @@ A failure of the reconcile loop itself ends the process with code 70 for systemd
 """
 
 import argparse
-import dataclasses
-import fcntl
 import gc
 import logging
 import os
@@ -17,33 +15,32 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import IO, Any
 
 from agent import config as settings
-from agent import connect, logs, report
+from agent import connect, logs, moment, recalled, report, sole
 from agent.config import Config
+from agent.control import ASK_TIMEOUT_S, Control
 from agent.events import Event
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
+from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
-from agent.pages import Pages, attachments, rivals
+from agent.pages import Pages, rivals
 from agent.reconcile import Reconciler
-from agent.registry import Claimed
+from agent.registry import Claimed, Seen
 from agent.server import Server
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
 from cni import main as cni
-from cni.standing import Standing
 from cni.steps import Steps
-from overlay import __version__, nodefile
+from overlay import __version__
 from overlay.dataplane import Dataplane
 from overlay.desired import Me
-from overlay.errors import BadConfig, NotReady, OverlayError
-from overlay.model import Network
+from overlay.errors import BadConfig, OverlayError
+from overlay.model import Lease, Network
 from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
@@ -51,7 +48,6 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
-ASK_TIMEOUT_S = 10.0
 
 _EPILOG = """\
 The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
@@ -61,6 +57,7 @@ files:
   /etc/overlay/agent.toml      the settings above as KEY = value (TOML)
   <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
   <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
+  <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
 signals:
   TERM, INT                    stop within a second; kernel, lease and pods stay as they are
 see also: overlayctl status, overlayctl plan, etcdctl get --prefix /coreos.com/network/subnets
@@ -94,32 +91,60 @@ class Agent:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = _only_one(config.run_dir)
+        self._lock = sole.hold(config.run_dir)
         self._notifier = Notifier()
         self._stop = threading.Event()
-        self._ready = False
+        self._ready = self._withdrawn = False
+        self._told_version = -1
         self._pages = Pages(config)
         self._netlink = Netlink()
         self._dataplane = Dataplane(config.run_dir)
-        self._join = Join(config, Memory(config.state_dir), self._netlink)
+        registry = self._registry = connect.registry(config)
+        self._join = Join(config, Memory(config.state_dir), self._netlink, registry)
         self._loop = Loop(
-            Reconciler(self._dataplane, clock=time.monotonic, resync_s=config.resync_interval),
+            Reconciler(
+                self._dataplane,
+                clock=time.monotonic,
+                resync_s=config.resync_interval,
+                ttl_s=config.lease_ttl,
+            ),
             round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
             after_round=self._after_round,
         )
-        registry = connect.registry(config)
-        self._life = Life(registry, self, lambda network: self._join(registry, network))
-        self._watch = KernelWatch(self._loop, self._dataplane)
+        header = recalled.header(config.machine_id, config.etcd_prefix, config.etcd_endpoints)
+        self._last_good = LastGood(
+            config.state_dir, header, source=self._leases_now, now=moment.now
+        )
+        self._life = Life(
+            registry,
+            self,
+            self._join,
+            last_good=self._last_good,
+            recalled=recalled.read(config.state_dir, header, moment.now()),
+            ttl_s=config.lease_ttl,
+        )
+        self._watch = KernelWatch(
+            self._loop, self._dataplane, underlay_changed=self._life.keeper.look_at_underlay
+        )
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(
             config, lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S)
         )
+        self._control = Control(
+            config,
+            life=self._life,
+            loop=self._loop,
+            pages=self._pages,
+            standing=self._standing,
+            underlay=lambda: self._join.chosen,
+            pods=self._sweep.report,
+        )
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,
-            ctl=self._serve_ctl,
+            ctl=self._control.answer,
             late=cni.too_late,
-            told=self._log_cni,
+            told=logs.cni_answered,
         )
 
     def run(self) -> int:
@@ -135,6 +160,7 @@ class Agent:
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
         self._loop.start()
+        self._last_good.start()
         self._watch.start()
         self._life.start()
         self._sweep.start()
@@ -145,6 +171,7 @@ class Agent:
         self._sweep.stop()
         self._watch.stop()
         self._life.stop()
+        self._last_good.stop()
         self._loop.stop()
         self._loop.join(0.5)
         if self._loop.failure is not None:
@@ -170,6 +197,10 @@ class Agent:
         remove = self._config.conflist_when_unready == "remove"
         self._loop.post(lambda _: self._pages.withdraw(conflist=remove))
 
+    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+        """Called in either thread, before the first real list."""
+        self._loop.post(lambda reconciler: reconciler.remember(leases, revision))
+
     def event(self, event: Event) -> None:
         """Called in the watch's thread."""
         self._loop.post(lambda reconciler: reconciler.on_event(event))
@@ -178,10 +209,24 @@ class Agent:
 
     def _after_round(self, reconciler: Reconciler) -> None:
         if reconciler.in_sync and self._life.claimed is not None:
-            self._publish(reconciler)
+            self._keep_promise(reconciler)
+        if reconciler.demand.roll.version != self._told_version:
+            self._told_version = reconciler.demand.roll.version
+            self._last_good.changed()
         self._standing.turned(in_sync=reconciler.in_sync, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))
+
+    def _keep_promise(self, reconciler: Reconciler) -> None:
+        """Pages are there exactly while pods may be attached; the data plane serves either way."""
+        if not self._life.refusal:
+            self._withdrawn = False
+            self._publish(reconciler)
+        elif not self._withdrawn:
+            self._withdrawn = True
+            log.warning("no new pods: %s", self._life.refusal)
+            self._pages.withdraw(conflist=self._config.conflist_when_unready == "remove")
+            self._now_ready()
 
     def _publish(self, reconciler: Reconciler) -> None:
         if reconciler.network is None or reconciler.me is None:
@@ -196,15 +241,28 @@ class Agent:
         except (OSError, OverlayError) as error:
             log.error("not ready yet, trying again: %s", error)
             return
+        self._now_ready()
+
+    def _now_ready(self) -> None:
         if not self._ready:
             self._ready = True
             self._notifier.ready()
+
+    def _leases_now(self) -> tuple[Mapping[str, Lease], Seen] | None:
+        """Called in the last-good copy's thread."""
+        seen = self._registry.seen
+
+        def copied(reconciler: Reconciler) -> tuple[Mapping[str, Lease], Seen] | None:
+            roll = reconciler.demand.roll
+            return (dict(roll.leases), seen) if roll.complete and seen is not None else None
+
+        return self._loop.ask(copied, timeout_s=ASK_TIMEOUT_S)
 
     # --- the socket's threads ------------------------------------------------------------------------
 
     def _keep_pages(self, reconciler: Reconciler) -> str:
         """In the loop's thread: only a node that is ready has pages."""
-        ready = reconciler.in_sync and self._life.claimed is not None
+        ready = reconciler.in_sync and not self._life.refusal
         return self._pages.keep() if ready else ""
 
     def _serve_cni(
@@ -214,86 +272,10 @@ class Agent:
             environ,
             stdin,
             self._config.run_dir,
-            standing=self._standing_now(),
+            standing=self._control.standing(),
             steps=steps,
             alone=False,
         )
-
-    @staticmethod
-    def _log_cni(environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes) -> None:
-        verb = environ.get("CNI_COMMAND", "")[:8]
-        verb = verb if verb.isalpha() else repr(verb)  # one line, whatever it holds
-        if code > 0:
-            log.warning("%s refused %s %s", verb, steps.sentence(), stdout.decode().strip())
-        elif verb in ("ADD", "DEL", "GC"):
-            log.info("%s %s", verb, steps.sentence())
-        else:
-            log.debug("%s %s", verb, steps.sentence())
-
-    def _standing_now(self) -> Standing:
-        missing = self._life.cause or "no lease is held"
-        return self._standing.now(lease_missing=missing if self._life.claimed is None else "")
-
-    def _serve_ctl(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        match question.get("verb"):
-            case "status":
-                return self._ask(
-                    lambda loop: report.status(
-                        self._config, self._life, loop, self._join.chosen, self._sweep.report()
-                    )
-                )
-            case "peers":
-                return self._ask(report.peers)
-            case "plan":
-                return self._ask(report.plan)
-            case "standing":
-                return dataclasses.asdict(self._standing_now())
-            case "etcd":
-                return report.store(self._life)
-            case "leave":
-                return self._leave(force=bool(question.get("force")))
-            case other:
-                raise BadConfig(f"unknown verb {other!r}")
-
-    def _ask(self, question: Any) -> Mapping[str, Any]:  # noqa: ANN401 - Callable[[Reconciler], dict]
-        return dict(self._loop.ask(question, timeout_s=ASK_TIMEOUT_S))
-
-    def _leave(self, *, force: bool) -> Mapping[str, Any]:
-        attached = attachments(self._config)
-        if attached and not force:
-            raise NotReady(
-                f"{attached} pods are attached to this node, they would lose their network",
-                hint="drain the node first, or: overlayctl leave --force",
-            )
-        nodefile.remove_conflist(
-            self._config.cni_conf_dir
-        )  # no new pod between here and the release
-        key = self._life.leave()
-        self._loop.post(lambda _: self._pages.withdraw(conflist=True))
-        return {
-            "left": key,
-            "text": f"gave back {key}; peers drop this node now. To join again: restart overlay-agent",
-        }
-
-
-def _only_one(run_dir: Path) -> IO[str]:
-    """Hold ``<run-dir>/agent.lock`` while we live: two agents on one kernel would fight.
-
-    Raises:
-        BadConfig: another agent holds it.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        lock = (run_dir / "agent.lock").open("a+")
-    except OSError as error:
-        raise BadConfig(f"run_dir = {str(run_dir)!r}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise BadConfig(
-            f"another overlay-agent already runs with run_dir = {str(run_dir)!r}"
-        ) from error
-    return lock
 
 
 if __name__ == "__main__":

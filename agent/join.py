@@ -1,18 +1,24 @@
-"""From the network config to "who we are": underlay, VTEP, lease. Asks etcd, changes no kernel state."""
+"""From the network config to "who we are": underlay, VTEP, lease. Asks etcd, changes no kernel state.
+
+Three ways in: `claim` asks etcd, `recall` believes the last-good copy while etcd does not answer, and `moved`
+only looks whether the underlay is still the one that peers know.
+"""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
-from agent import underlay
+from agent import claim, underlay
 from agent.config import Config
 from agent.memory import Memory
 from agent.pages import attachments
+from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig
 from overlay.desired import Me, Vtep, device_name
 from overlay.errors import BadConfig
-from overlay.model import Address, Family, Network
+from overlay.model import Address, Family, Lease, Network
 from overlay.netlink import LinkInfo, Netlink
 
 log = logging.getLogger(__name__)
@@ -22,60 +28,127 @@ SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
 """Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
 
 
-class Join:
-    """Callable for agent.life: one attempt to hold a lease."""
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """What a node is without having asked etcd; ``doubt`` says why it gives no address away, or is empty."""
 
-    def __init__(self, config: Config, memory: Memory, netlink: Netlink) -> None:
+    network: Network
+    me: Me
+    doubt: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Per family of the config: the underlay, our device's name and our VTEP's MAC."""
+
+    underlay: dict[Family, Underlay]
+    device: dict[Family, str]
+    mac: dict[Family, str]
+
+
+class Join:
+    """For agent.life: one attempt to hold a lease, or to do without etcd."""
+
+    def __init__(
+        self, config: Config, memory: Memory, netlink: Netlink, registry: Registry
+    ) -> None:
         self.chosen = ""
         self._config = config
         self._memory = memory
         self._netlink = netlink
+        self._registry = registry
 
-    def __call__(self, registry: Registry, network: Network) -> tuple[Me, Claimed]:
+    def claim(self, network: Network) -> tuple[Me, Claimed]:
         """Choose the underlay, claim a subnet, and say what this node is.
 
         Raises:
             OverlayError: whatever stands in the way; the caller tries again.
         """
-        hosts = underlay.read(self._netlink)
-        chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
-        self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
-        devices = {family: _device(hosts, network, family) for family in chosen}
-        macs = {
-            family: self._memory.mac(family, device_mac=link.mac if link else None)
-            for family, (_, link) in devices.items()
-        }
-        claimed = registry.claim(
+        ends = self._ends(network)
+        claimed = self._registry.claim(
             Identity(self._config.node_name, self._config.machine_id, __version__),
             network,
             {
                 family: Tunnel(
-                    self._public(family) or it.address, macs[family], network.backend.vni
+                    self._public(family) or it.address, ends.mac[family], network.backend.vni
                 )
-                for family, it in chosen.items()
+                for family, it in ends.underlay.items()
             },
             prefer=self._memory.subnets,
             insist=self._pods_bind(network),
             ttl_s=int(self._config.lease_ttl),
         )
         self._memory.remember(tuple(end.subnet for end in claimed.lease.endpoints))
+        return self._me(claimed.lease, network, ends), claimed
+
+    def recall(self, recalled: Recalled) -> Standby:
+        """What this node was when it last heard of etcd, on the underlay of today.
+
+        Raises:
+            OverlayError: the underlay is not there yet, or the copy does not fit together.
+        """
+        network, own = netconfig.parse_network(recalled.network), recalled.own
+        if not claim.serves(network, own):
+            raise BadConfig(
+                f"the last-good copy holds a lease {own.key} outside of its own network"
+            )
+        known = {end.family: end for end in own.endpoints}
+        ends = self._ends(network, macs={family: end.mac for family, end in known.items()})
+        doubt = recalled.doubt
+        for family, it in ends.underlay.items():
+            address = self._public(family) or it.address
+            if address != known[family].underlay:
+                doubt = doubt or (
+                    f"this node's address is {address} now, and peers know it as {known[family].underlay} until "
+                    "etcd answers"
+                )
+        return Standby(network, self._me(own, network, ends), doubt)
+
+    def moved(self, me: Me) -> str:
+        """What is another underlay than the one ``me`` stands on, in words; empty if none is.
+
+        Raises:
+            OverlayError: there is no usable underlay at all.
+        """
+        hosts = underlay.read(self._netlink)
+        changes = []
+        for vtep in me.vteps:
+            it = self._underlay(hosts, vtep.family)
+            if (it.address, it.link) != (vtep.local, vtep.underlay):
+                changes.append(f"{vtep.local} on {vtep.underlay} -> {it.address} on {it.link}")
+        return ", ".join(changes)
+
+    def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
+        hosts = underlay.read(self._netlink)
+        chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
+        self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
+        devices = {family: _device(hosts, network, family) for family in chosen}
+        return _Ends(
+            chosen,
+            {family: name for family, (name, _) in devices.items()},
+            {
+                family: self._memory.mac(
+                    family, device_mac=(macs or {}).get(family) or (link.mac if link else None)
+                )
+                for family, (_, link) in devices.items()
+            },
+        )
+
+    def _me(self, lease: Lease, network: Network, ends: _Ends) -> Me:
         vteps = tuple(
             Vtep(
                 subnet=end.subnet,
-                link=devices[end.family][0],
-                mac=macs[end.family],
-                local=chosen[end.family].address,
-                underlay=chosen[end.family].link,
-                mtu=_tunnel_mtu(chosen[end.family], network, end.family),
+                link=ends.device[end.family],
+                mac=ends.mac[end.family],
+                local=ends.underlay[end.family].address,
+                underlay=ends.underlay[end.family].link,
+                mtu=_tunnel_mtu(ends.underlay[end.family], network, end.family),
             )
-            for end in claimed.lease.endpoints
-            if end.family in chosen
+            for end in lease.endpoints
+            if end.family in ends.underlay
         )
-        return self._me(claimed, vteps), claimed
-
-    def _me(self, claimed: Claimed, vteps: tuple[Vtep, ...]) -> Me:
         return Me(
-            lease_key=claimed.lease.key,
+            lease_key=lease.key,
             vteps=vteps,
             bridge=self._config.bridge,
             masquerade=self._config.ip_masq,

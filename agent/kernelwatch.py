@@ -3,18 +3,19 @@
 Our own changes come back as events too. They carry the wanted value, so a dictionary look-up tells them
 apart; anything else (a deleted route, a device that went down, lost events) asks for a full read, which
 alone decides what is wrong. Reads follow one another at a distance, so that a fight with another program
-costs little.
+costs little. An address of the underlay that comes or goes is passed on: it may be the one peers know.
 """
 
 import logging
 import threading
+from collections.abc import Callable
 
 from agent.loop import Loop
 from agent.reconcile import Reconciler
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput
 from overlay.netlink.monitor import Monitor
-from overlay.netlink.parse import Record
+from overlay.netlink.parse import AddressInfo, Record
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,12 @@ LOOK_AFTER_S = 0.15
 
 
 class KernelWatch:
-    """One thread; it touches the kernel only to listen."""
+    """One thread; it touches the kernel only to listen. ``underlay_changed`` must be quick."""
 
-    def __init__(self, loop: Loop, dataplane: Dataplane) -> None:
+    def __init__(
+        self, loop: Loop, dataplane: Dataplane, *, underlay_changed: Callable[[], None]
+    ) -> None:
+        self._underlay_changed = underlay_changed
         self._loop = loop
         self._dataplane = dataplane
         self._monitor = Monitor()
@@ -50,14 +54,26 @@ class KernelWatch:
                 continue
             if records is None:
                 log.info("kernel events were lost, reading everything")
+                self._underlay_changed()
                 self._loop.post(lambda reconciler: reconciler.kernel_changed())
             elif records:
                 self._loop.post(lambda reconciler, these=records: self._judge(reconciler, these))  # type: ignore[misc]
 
     def _judge(self, reconciler: Reconciler, records: list[Record]) -> None:
         """In the loop's thread."""
+        if any(self._is_underlays(reconciler, record) for record in records):
+            self._underlay_changed()
         for record in records:
             item = self._dataplane.observe(record)
             if item is not None and not reconciler.explains(item, deleted=record.deleted):
                 reconciler.kernel_changed(after_s=LOOK_AFTER_S)
                 return
+
+    def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
+        """An address of an interface that carries a VTEP; a VTEP's address wherever it goes to."""
+        if not isinstance(record, AddressInfo) or reconciler.me is None:
+            return False
+        name = self._dataplane.link_name(record.link)
+        return any(
+            name == vtep.underlay or record.address.ip == vtep.local for vtep in reconciler.me.vteps
+        )

@@ -3,30 +3,37 @@
 Two threads, both ended by ``stop``: `life` claims and renews, `watch` carries events to the reconcile
 loop. What they wait for is always in ``cause``, in words an operator can act on; nothing here ever
 touches the kernel, and no failure of etcd ends the process.
+
+A start while etcd does not answer: after the first attempt the node comes up from its last-good copy, and goes
+on asking. All waiting is on clocks that nobody sets.
 """
 
 import logging
-import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol, TypeVar
 
 import tenacity
 
+from agent import retry
+from agent.etcdhealth import CALLS, WATCH, EtcdHealth
 from agent.events import Event, Gone, Snapshot
-from agent.registry import Claimed, Registry
-from agent.storehealth import StoreHealth
+from agent.join import Standby
+from agent.keeping import Keeper, Order
+from agent.lastgood import LastGood
+from agent.moment import boot_clock
+from agent.recalled import Recalled
+from agent.registry import Claimed, Registry, Seen
+from agent.tenure import Tenure
+from overlay import netconfig
 from overlay.desired import Me
-from overlay.errors import LeaseLost, NotReady, OverlayError
-from overlay.model import Network
+from overlay.errors import BadConfig, Fatal, LeaseLost, NotReady, OverlayError, StoreUnavailable
+from overlay.model import Lease, Network
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-RETRY_MOST_S = 5.0
-RENEW_MOST_S = 600.0
-"""Renewing more often than the TTL needs shows a lost lease early; it costs etcd no revision."""
 
 
 class Sink(Protocol):
@@ -41,28 +48,51 @@ class Sink(Protocol):
     def event(self, event: Event) -> None:
         """Something changed under P/subnets."""
 
+    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+        """What an earlier life knew of the others."""
+
+
+class Joining(Protocol):
+    """agent.join.Join; each may raise any OverlayError."""
+
+    def claim(self, network: Network) -> tuple[Me, Claimed]:
+        """Choose the underlay, claim, and say who we are now."""
+
+    def recall(self, recalled: Recalled) -> Standby:
+        """Who we were."""
+
+    def moved(self, me: Me) -> str:
+        """How the underlay differs from the one ``me`` stands on; empty if it does not."""
+
 
 class Life:
-    """``claim`` chooses the underlay, claims, and says who we are now; it may raise any OverlayError."""
+    """``recalled`` is what an earlier life left, if anything; ``ttl_s`` the TTL that is asked for."""
 
     def __init__(
         self,
         registry: Registry,
         sink: Sink,
-        claim: Callable[[Network], tuple[Me, Claimed]],
+        joining: Joining,
+        *,
+        last_good: LastGood,
+        recalled: Recalled | None,
+        ttl_s: float,
     ) -> None:
         self.cause = "starting"
         self.claimed: Claimed | None = None
-        self.ttl_s = 0.0
         self.left = False
-        self.etcd_state = "connecting"
-        self.etcd_since = time.time()
-        self.health = StoreHealth(registry.member, clock=time.monotonic)
-        self._registry = registry
-        self._sink = sink
-        self._claim = claim
+        self.health = EtcdHealth(time.monotonic, time.time)
+        self.tenure = Tenure(boot_clock)
+        self._registry, self._sink, self._joining = registry, sink, joining
+        self._last_good = last_good
+        self._recalled = self._before = recalled
+        self._standby: Standby | None = None
+        self._raw = b""
+        self._asked_at = 0.0
         self._stopping = threading.Event()
-        self._lost = threading.Event()
+        self.keeper = Keeper(
+            registry, self.health, self.tenure, last_good, stopping=self._stopping, ttl_s=ttl_s
+        )
         self._threads = [
             threading.Thread(target=self._live, name="life", daemon=True),
             threading.Thread(target=self._watch, name="watch", daemon=True),
@@ -76,8 +106,26 @@ class Life:
     def stop(self) -> None:
         """Stop renewing and watching. The lease stays: whoever comes back within its TTL finds it."""
         self._stopping.set()
-        self._lost.set()
+        self.keeper.order(None)
         self._registry.close()
+
+    @property
+    def heard_s_ago(self) -> float | None:
+        """Seconds since the watch's last sign of life; None before the first list."""
+        at = self._registry.heard_at
+        return None if at is None else time.monotonic() - at
+
+    @property
+    def store_revision(self) -> int:
+        """The store's highest revision that the watch has heard of."""
+        return self._registry.store_revision
+
+    @property
+    def refusal(self) -> str:
+        """Why this node gives no address to a new pod; empty if it does."""
+        if self.claimed is None:
+            return self.cause or "no lease is held"
+        return self.tenure.doubt()
 
     def leave(self) -> str:
         """Give the subnet back now; the life of this process ends with it. Returns the key given back.
@@ -95,29 +143,14 @@ class Life:
             self.left = False
             raise
         self.claimed = None
+        self.tenure.ended()
+        self._last_good.left()
         self.cause = (
             "the lease was given back by overlayctl leave; restart overlay-agent to join again"
         )
-        self._lost.set()
+        self.keeper.order(None)
         log.info("lease given back lease=%s", claimed.lease.key)
         return claimed.lease.key
-
-    @property
-    def heard(self) -> tuple[float | None, int]:
-        """When the watch last had a sign of life (monotonic; None: never), and the highest revision it knows."""
-        return self._registry.heard_at, self._registry.store_revision
-
-    def etcd_lost(self, why: str) -> None:
-        """Told by the watch, once per outage."""
-        self.etcd_state, self.etcd_since = f"unreachable: {why}", time.time()
-        log.warning("etcd is away, the kernel stays as it is: %s", why)
-
-    def etcd_back(self) -> None:
-        """Told by the watch, once per outage."""
-        if self.etcd_state != "connected":
-            log.info("etcd answers")
-            self.etcd_since = time.time()
-        self.etcd_state = "connected"
 
     # --- the life thread ---------------------------------------------------------------------------
 
@@ -128,97 +161,133 @@ class Life:
             if held is None:
                 return
             me, claimed = held
+            self.keeper.forget_orders()
             self.claimed, self.cause = claimed, ""
-            self._lost.clear()
+            self._standby = self._recalled = None
+            self.tenure.renewed(self.keeper.ttl_s, asked_at=self._asked_at)
+            self._last_good.held(self._raw, claimed.lease)
+            self._last_good.renewed(self.keeper.ttl_s, age_s=self.tenure.age_s)
             log.info("lease held lease=%s how=%s", claimed.lease.key, claimed.how)
             self._sink.held(network, me, claimed)
-            self._keep(claimed)
+            why = self.keeper.keep(claimed, lambda: self.left, partial(self._joining.moved, me))
+            if why and not self.left:
+                log.warning("lease lost, traffic goes on, claiming again: %s", why)
+                self._give_up(f"the lease was lost: {why}; claiming again")
 
     def _network(self) -> Network:
-        network = self._registry.network()
-        if network is None:
-            key = f"{self._registry.prefix}/config"
-            raise NotReady(
-                f"no network config at {key}; write it with: overlayctl init --network 10.5.0.0/16   or: "
-                f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
-            )
-        self.etcd_back()
+        raw = self._registry.raw_network()
+        self.health.back(CALLS)
+        try:
+            network = netconfig.parse_network(raw or self._no_network())
+        except (BadConfig, NotReady) as error:
+            if self._standby is None:
+                raise
+            log.warning("the network config of before is kept: %s", error)
+            return self._standby.network  # a running node would keep it, too
+        self._raw = raw or b""
         if network.backend.direct_routing:
             log.warning("Backend.DirectRouting is not served yet: every peer is reached by tunnel")
         return network
 
-    def _keep(self, claimed: Claimed) -> None:
-        """Renew until the lease is lost or we stop; an etcd that is away is no reason to stop renewing."""
-        pause = 0.0
-        while not self._lost.wait(pause):
-            try:
-                self.ttl_s = self._registry.keep(claimed.lease)
-                pause = min(self.ttl_s / 3, RENEW_MOST_S) * random.uniform(0.8, 1.0)
-                pause = pause or RENEW_MOST_S
-                self.health.renewed()
-            except LeaseLost as error:
-                self._note_lost(str(error))
-                return
-            except OverlayError as error:
-                log.warning("lease not renewed, trying again: %s", error)
-                pause = random.uniform(1.0, RETRY_MOST_S)
-        if not self._stopping.is_set() and not self.left:
-            self._note_lost("its key was deleted")
+    def _no_network(self) -> bytes:
+        key = f"{self._registry.prefix}/config"
+        raise NotReady(
+            f"no network config at {key}; write it with: overlayctl init --network 10.5.0.0/16   or: "
+            f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
+        )
 
-    def _note_lost(self, why: str) -> None:
-        self.cause = f"the lease was lost: {why}; claiming again"
-        self.claimed = None
-        log.warning("lease lost, traffic goes on, claiming again: %s", why)
-        self._sink.lost(self.cause)
+    def _claim(self, network: Network) -> tuple[Me, Claimed] | None:
+        if self.left:
+            return None
+        self._asked_at = boot_clock()
+        held = self._joining.claim(network)
+        self.health.back(CALLS)
+        return held
+
+    def _give_up(self, why: str) -> None:
+        self.cause, self.claimed = why, None
+        self.tenure.ended()
+        self._last_good.lost(why)
+        self._sink.lost(why)
 
     def _until(self, attempt: Callable[[], T]) -> T | None:
         """Try until it succeeds; None once we are stopping. Says each new reason once."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(OverlayError),
-            wait=tenacity.wait_random_exponential(multiplier=0.3, max=RETRY_MOST_S)
-            + tenacity.wait_fixed(0.2),
-            sleep=tenacity.sleep_using_event(self._stopping),
-            stop=tenacity.stop_when_event_set(self._stopping),
-            before_sleep=self._say,
-        )
         try:
-            return retrying(attempt)
+            return retry.retrying(self._stopping, before_sleep=self._say)(attempt)
         except tenacity.RetryError:
             return None
 
     def _say(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         cause = str(error)
+        if isinstance(error, StoreUnavailable):
+            self.health.lost(CALLS, cause)
         if cause != self.cause:
             log.warning("waiting: %s", cause)
             hint = getattr(error, "hint", "")
             if hint:
                 log.warning("  next: %s", hint)
             if "NOSPACE" in cause:
-                self.health.look()
-            if isinstance(error, LeaseLost):  # a freshly started agent finds the pages of its past
-                self._sink.lost(cause)
+                self.keeper.store.soon()
+            if isinstance(error, LeaseLost) or (self.claimed and isinstance(error, Fatal)):
+                self._give_up(cause)  # a freshly started agent finds the pages of its past
         self.cause = cause
+        if self._recalled is not None and (isinstance(error, StoreUnavailable) or not self._raw):
+            self._come_up(self._recalled)
+
+    def _come_up(self, recalled: Recalled) -> None:
+        """From the last-good copy, because etcd does not say what we need."""
+        try:
+            standby = self._joining.recall(recalled)
+        except OverlayError as error:
+            log.warning("the last-good copy cannot be used yet: %s", error)
+            return
+        self._recalled, self._standby, self._raw = None, standby, recalled.network
+        self.keeper.ttl_s = recalled.ttl_s
+        self.tenure.assumed(recalled.ttl_s, age_s=recalled.age_s, doubt=standby.doubt)
+        self.claimed = Claimed(recalled.own, "remembered")
+        leases = recalled.leases()
+        log.warning(
+            "etcd does not serve, coming up from the last-good copy: lease=%s peers=%d; %s",
+            recalled.own.key,
+            len(leases.keys() - {recalled.own.key}),
+            self.tenure.doubt() or "pods may be attached",
+        )
+        self._sink.remember(leases, recalled.revision)
+        self._sink.held(standby.network, standby.me, self.claimed)
 
     # --- the watch thread --------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        for event in self._registry.watch(on_lost=self.etcd_lost, on_back=self.etcd_back):
+        health = self.health
+        before = self._before
+        for event in self._registry.watch(
+            on_lost=partial(health.lost, WATCH),
+            on_back=partial(health.back, WATCH),
+            seen=Seen(before.cluster, before.revision) if before else None,
+        ):
             if self._stopping.is_set():
                 return
+            if isinstance(event, Snapshot):
+                if before is not None and event.history_lost:
+                    self._sink.remember(before.leases(), before.revision)
+                before = self._before = None  # it may hold thousands of records
             self._sink.event(event)
-            if self._is_my_end(event):
-                self._lost.set()
+            if order := self._order_of(event):
+                self.keeper.order(order)
 
-    def _is_my_end(self, event: Event) -> bool:
+    def _order_of(self, event: Event) -> Order | None:
+        """What an event means for our own lease. Revisions are compared within one history only."""
         claimed = self.claimed
-        if claimed is None:
-            return False
+        if claimed is None or claimed.how == "remembered":
+            return None
+        own = claimed.lease
         match event:
-            case Gone(key, revision):
-                return key == claimed.lease.key and revision > claimed.lease.mod_revision
-            case Snapshot(leases, unreadable, revision):
-                absent = claimed.lease.key not in leases and claimed.lease.key not in unreadable
-                return absent and revision >= claimed.lease.mod_revision
+            case Gone(key, revision) if key == own.key and revision > own.mod_revision:
+                return Order.LOST
+            case Snapshot(leases, unreadable, revision, history_lost):
+                if own.key not in leases and own.key not in unreadable:
+                    return Order.LOST if history_lost or revision >= own.mod_revision else None
+                return Order.AGAIN if history_lost else None
             case _:
-                return False
+                return None

@@ -7,6 +7,11 @@ in a file people get a plain time instead.
 import logging
 import os
 import sys
+from collections.abc import Mapping
+
+from cni.steps import Steps
+
+log = logging.getLogger(__name__)
 
 _PRIORITY = {
     logging.DEBUG: 7,
@@ -34,3 +39,15 @@ def configure(level: str) -> None:
             logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
         )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def cni_answered(environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes) -> None:
+    """What became of a CNI request, in one line."""
+    verb = environ.get("CNI_COMMAND", "")[:8]
+    verb = verb if verb.isalpha() else repr(verb)  # one line, whatever it holds
+    if code > 0:
+        log.warning("%s refused %s %s", verb, steps.sentence(), stdout.decode().strip())
+    elif verb in ("ADD", "DEL", "GC"):
+        log.info("%s %s", verb, steps.sentence())
+    else:
+        log.debug("%s %s", verb, steps.sentence())

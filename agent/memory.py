@@ -5,6 +5,7 @@ made once. A file that cannot be read is set aside, said, and made anew: it is a
 """
 
 import logging
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Memory:
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "state.json"
+        self._complained = False
         self._state = self._load()
 
     def mac(self, family: Family, *, device_mac: str | None) -> str:
@@ -63,11 +65,21 @@ class Memory:
                 aside,
                 error,
             )
-            if self._path.exists():
+            with suppress(OSError):
                 self._path.replace(aside)
             return _State()
 
     def _save(self, *, macs: dict[str, str], subnets: tuple[str, ...]) -> None:
         self._state = _State(macs=macs, subnets=subnets)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._path, msgspec.json.encode(self._state), mode=0o600)
+        try:
+            write_atomic(self._path, msgspec.json.encode(self._state), mode=0o600)
+        except OSError as error:
+            if not self._complained:
+                log.warning(
+                    "state file cannot be written, a reboot would make a new MAC and may change the subnet; "
+                    "file=%s why=%s next: df -h %s",
+                    self._path,
+                    error.strerror,
+                    self._path.parent,
+                )
+            self._complained = True

@@ -3,12 +3,12 @@
 Everything here is computed in the reconcile loop's thread from what it owns.
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from agent.config import Config
 from agent.life import Life
+from agent.moment import utc
 from agent.pages import attachments
 from agent.reconcile import Reconciler
 from overlay import __version__
@@ -20,12 +20,13 @@ def status(
     config: Config, life: Life, reconciler: Reconciler, underlay: str, pods: Mapping[str, Any]
 ) -> dict[str, Any]:
     """One screen: the verdict and the facts behind it. ``pods`` is the sweep's report."""
-    me, trouble = reconciler.me, reconciler.trouble()
+    me, trouble, demand = reconciler.me, reconciler.trouble(), reconciler.demand
     ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
     if pods["rivals"]:
         ailing["conflist"] = "; ".join(pods["rivals"])
-    if life.health.trouble:
-        ailing["etcd"] = life.health.trouble
+    if life.keeper.store.trouble:
+        ailing["etcd's store"] = life.keeper.store.trouble
+    ailing |= _outage(life, reconciler)
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
@@ -34,29 +35,32 @@ def status(
         "in_sync": reconciler.in_sync,
         "waiting_for": waiting,
         "subnets": [str(vtep.subnet) for vtep in me.vteps] if me else [],
-        "lease": {"key": life.claimed.lease.key, "ttl_s": life.ttl_s} if life.claimed else {},
+        "lease": _lease(life),
         "etcd": {
-            "state": life.etcd_state,
+            **life.health.facts(),
+            "heard_s_ago": life.heard_s_ago,
             "endpoints": list(config.etcd_endpoints),
-            "revision": reconciler.revision,
+            "revision": demand.roll.revision,
         },
         "underlay": underlay,
         "devices": [f"{vtep.link} mac {vtep.mac}" for vtep in me.vteps] if me else [],
         "mtu": me.pod_mtu if me else 0,
         "mtu_why": _mtu_why(reconciler),
         "peers": {
-            "total": len(reconciler.peers()),
+            "total": len(demand.peers()),
             "failing": len([who for who in trouble if who != NODE]),
-            "unreadable": len(reconciler.unreadable),
+            "unreadable": len(demand.roll.unreadable),
+            "kept": len(demand.orphans()),
         },
         "attachments": attachments(config),
         "pods": dict(pods),
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
+        "notices": [reconciler.notice.text] if reconciler.notice.text else [],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
-            **{key: f"unreadable record: {why}" for key, why in reconciler.unreadable.items()},
+            **{key: f"unreadable record: {why}" for key, why in demand.roll.unreadable.items()},
             **ailing,
         },
     }
@@ -64,25 +68,26 @@ def status(
 
 def store(life: Life) -> dict[str, Any]:
     """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
-    life.health.soon()
+    life.keeper.store.soon()
     lease = life.claimed.lease if life.claimed else None
-    when, revision = life.heard
     return {
-        "state": life.etcd_state,
-        "since": life.etcd_since,
+        **life.health.facts(),
         "lease": lease.key if lease else "",
         "etcd_lease": lease.etcd_lease if lease else 0,
-        "ttl_s": life.ttl_s,
+        "ttl_s": life.keeper.ttl_s,
         "waiting_for": life.cause,
-        "heard_s": None if when is None else time.monotonic() - when,
-        "heard_revision": revision,
+        "heard_s": life.heard_s_ago,
+        "heard_revision": life.store_revision,
     }
 
 
 def peers(reconciler: Reconciler) -> dict[str, Any]:
     """One row per other node."""
-    trouble = reconciler.trouble()
-    return {"peers": [_peer(lease, trouble) for lease in reconciler.peers()]}
+    trouble = {
+        key: f"kept: not in etcd since its history was lost at {utc(lost_at)}"
+        for key, lost_at in reconciler.demand.orphans().items()
+    } | reconciler.trouble()
+    return {"peers": [_peer(lease, trouble) for lease in reconciler.demand.peers()]}
 
 
 def plan(reconciler: Reconciler) -> dict[str, Any]:
@@ -100,15 +105,49 @@ def sentence(life: Life, reconciler: Reconciler) -> str:
     if reconciler.waiting_for:
         return f"waiting for {reconciler.waiting_for}"
     state = "in sync" if reconciler.in_sync else "applying"
-    away = "" if life.etcd_state == "connected" else f"; etcd {life.etcd_state}"
-    return f"{state}, subnet {life.claimed.lease.key}, {len(reconciler.peers())} peers{away}"
+    away = "" if life.health.fine else f"; degraded, etcd {life.health.sentence()}"
+    refused = "; no new pods" if life.refusal else ""
+    count = len(reconciler.demand.peers())
+    return f"{state}, subnet {life.claimed.lease.key}, {count} peers{refused}{away}"
+
+
+def _lease(life: Life) -> dict[str, Any]:
+    if life.claimed is None:
+        return {}
+    return {
+        "key": life.claimed.lease.key,
+        "ttl_s": life.keeper.ttl_s,
+        "renewed_s_ago": round(life.tenure.age_s, 1),
+        "how": life.claimed.how,
+    }
+
+
+def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
+    """What etcd's absence, or its loss of memory, means here; and the underlay's."""
+    found = {}
+    if not life.health.fine:
+        state = f"etcd {life.health.sentence()}"
+        found["etcd"] = (
+            f"{state}; traffic goes on; look: overlayctl status on other nodes, etcdctl endpoint health"
+        )
+    if life.claimed is not None and life.refusal:
+        found["new pods are refused"] = life.refusal
+    if life.keeper.underlay_trouble:
+        found["underlay"] = f"{life.keeper.underlay_trouble}; everything stays as it is meanwhile"
+    if kept := reconciler.demand.orphans():
+        found["etcd's history was lost"] = (
+            f"{len(kept)} peers are kept that etcd knows no more, since {utc(min(kept.values()))}; each goes when "
+            "its lease would have ended; look: overlayctl peers; where such a node lives: systemctl restart "
+            "overlay-agent there"
+        )
+    return found
 
 
 def _verdict(life: Life, reconciler: Reconciler, trouble: dict[str, str]) -> str:
     if not reconciler.synced_once:
         return "down"
-    healthy = life.claimed and reconciler.in_sync and not trouble and life.etcd_state == "connected"
-    return "healthy" if healthy and not reconciler.unreadable else "degraded"
+    healthy = life.claimed and reconciler.in_sync and not trouble
+    return "healthy" if healthy and not reconciler.demand.roll.unreadable else "degraded"
 
 
 def _mtu_why(reconciler: Reconciler) -> str:

@@ -20,16 +20,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
-from agent import claim
+from agent import claim, recalled
 from agent.claim import Identity, Tunnel
 from agent.etcd import Etcd
 from agent.events import Event
-from agent.life import RENEW_MOST_S, Life
+from agent.join import Standby
+from agent.keeping import RENEW_MOST_S
+from agent.lastgood import LastGood
+from agent.life import Life
+from agent.moment import now
 from agent.registry import Claimed, Registry
 from overlay import netconfig, schema
-from overlay.errors import LeaseLost, OverlayError
+from overlay.errors import LeaseLost, NotReady, OverlayError
 from overlay.model import Family, Lease, Network
 
 FIRST_ADDRESS = ip_address("127.64.0.0")
@@ -52,6 +57,11 @@ def tunnels(number: int) -> dict[Family, Tunnel]:
     return {Family.V4: Tunnel(FIRST_UNDERLAY + number, mac, 1)}
 
 
+def url_of(number: int) -> str:
+    """An address of etcd that only this node uses."""
+    return f"http://{FIRST_ADDRESS + number}:{PORT}"
+
+
 class Deaf(Registry):
     """A registry that never watches: 500 watchers of 500 joins are 250,000 events to decode on one machine."""
 
@@ -60,29 +70,42 @@ class Deaf(Registry):
         yield from ()
 
 
-class FullNode:
-    """One node; implements agent.life.Sink. With ``watching`` it hears of the others."""
+class SimNode:
+    """One node; implements agent.life.Sink and Joining. With ``watching`` it hears of the others."""
 
-    def __init__(self, number: int, prefix: str, ttl_s: int, *, watching: bool) -> None:
+    def __init__(
+        self, number: int, url: str, prefix: str, ttl_s: int, *, watching: bool = True
+    ) -> None:
         self.events: Counter[str] = Counter()
         self.held_at = 0.0
         self.losses = 0
         self._number, self._ttl_s = number, ttl_s
-        store = Etcd([f"http://{FIRST_ADDRESS + number}:{PORT}"], timeout_s=TIMEOUT_S)
+        store = Etcd([url], timeout_s=TIMEOUT_S)
         self.registry = (Registry if watching else Deaf)(store, prefix)
-        self.life = Life(self.registry, self, self._claim)
+        header = recalled.header(identity(number).machine_id, prefix, [url])
+        copy = LastGood(Path("/nonexistent"), header, source=lambda: None, now=now)  # not started
+        self.life = Life(self.registry, self, self, last_good=copy, recalled=None, ttl_s=ttl_s)
 
-    def _claim(self, network: Network) -> Any:  # noqa: ANN401 - nobody asks who we are
+    def claim(self, network: Network) -> tuple[Any, Claimed]:
+        """As agent.join does it; nobody asks who we are."""
         number = self._number
         return None, self.registry.claim(
             identity(number), network, tunnels(number), ttl_s=self._ttl_s
         )
 
-    def held(self, network: Network, me: object, claimed: Claimed) -> None:  # noqa: ARG002
+    def recall(self, recalled: recalled.Recalled) -> Standby:
+        """There is no last-good copy."""
+        raise NotReady("a simulated node has no earlier life")
+
+    def moved(self, me: object) -> str:
+        """Its underlay stays."""
+        return ""
+
+    def held(self, network: Network, me: object, claimed: Claimed) -> None:
         """A lease is held."""
         self.held_at = time.monotonic()
 
-    def lost(self, why: str) -> None:  # noqa: ARG002
+    def lost(self, why: str) -> None:
         """It is gone."""
         self.losses += 1
 
@@ -90,11 +113,14 @@ class FullNode:
         """Something under the prefix changed."""
         self.events[type(event).__name__] += 1
 
+    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+        """Nothing."""
+
     def renew(self) -> None:
         """What agent.life does every 8 to 10 minutes, now, on this node's own connection."""
         if self.life.claimed is not None:
             self.registry.keep(self.life.claimed.lease)
-            self.life.health.look()
+            self.life.keeper.store.look()
 
 
 class BareNodes:
@@ -165,7 +191,7 @@ class Worker:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        self._nodes: list[FullNode] = []
+        self._nodes: list[SimNode] = []
         self._store = Etcd([f"http://127.0.0.1:{PORT}"], timeout_s=TIMEOUT_S)
         self._registry = Registry(self._store, prefix)
         self._bare = BareNodes(self._store, self._registry)
@@ -189,7 +215,8 @@ class Worker:
     def _make(self, first: int, count: int, ttl_s: int, watching: int) -> None:
         """The first ``watching`` of them are full nodes."""
         self._nodes += [
-            FullNode(first + i, self._prefix, ttl_s, watching=i < watching) for i in range(count)
+            SimNode(i, url_of(i), self._prefix, ttl_s, watching=i < first + watching)
+            for i in range(first, first + count)
         ]
 
     def _start(self, last: int) -> float:
@@ -206,8 +233,8 @@ class Worker:
         return {
             "keys": [one.lease.key for one in claimed if one],
             "held_at": max((node.held_at for node in self._nodes), default=0),
-            "heard_at": min((node.life.heard[0] or 0 for node in self._nodes), default=0),
-            "connected": sum(node.life.etcd_state == "connected" for node in self._nodes),
+            "heard_at": [node.registry.heard_at for node in self._nodes if node.registry.heard_at],
+            "connected": sum(node.life.health.fine for node in self._nodes),
             "losses": sum(node.losses for node in self._nodes),
             "events": dict(events),
             "bare": dict(self._bare.done),

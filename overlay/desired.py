@@ -27,6 +27,7 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
+from overlay.schema import parse_key
 
 MAX_LINK_NAME = 15
 """IFNAMSIZ - 1, linux/if.h."""
@@ -54,7 +55,11 @@ class Vtep:
 
 @dataclass(frozen=True, slots=True)
 class Me:
-    """This node, once it holds a lease. ``ipv6_host`` is False where the kernel has IPv6 switched off."""
+    """This node, once it holds a lease. ``ipv6_host`` is False where the kernel has IPv6 switched off.
+
+    ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
+    ones are attached there.
+    """
 
     lease_key: str
     vteps: tuple[Vtep, ...]
@@ -62,6 +67,22 @@ class Me:
     masquerade: bool = True
     fully_random: bool = True
     ipv6_host: bool = True
+    draining: tuple[str, ...] = ()
+
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """The keys of all our records: none of them is a peer."""
+        return frozenset((self.lease_key, *self.draining))
+
+    @property
+    def old_subnets(self) -> tuple[tuple[Vtep, Subnet], ...]:
+        """What is being drained, each with the VTEP that serves it."""
+        return tuple(
+            (vtep, subnet)
+            for key in self.draining
+            for subnet in parse_key(key)
+            if (vtep := self.vtep(Family.of(subnet))) is not None and subnet != vtep.subnet
+        )
 
     @property
     def pod_mtu(self) -> int:
@@ -116,6 +137,11 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
             LinkAddress(vtep.link, _host(vtep.subnet.network_address)),
             LinkAddress(me.bridge, gateway(vtep.subnet)),
         ]
+    for vtep, subnet in me.old_subnets:
+        objects += [
+            LinkAddress(vtep.link, _host(subnet.network_address)),
+            LinkAddress(me.bridge, gateway(subnet)),
+        ]
     if me.ipv6_host:
         # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
         links = [me.bridge, *(vtep.link for vtep in me.vteps)]
@@ -147,10 +173,10 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
 def reserved(me: Me) -> tuple[KernelObject, ...]:
     """What no peer may ever claim: our own subnets, VTEP addresses and MACs. Never programmed."""
     objects: list[KernelObject] = []
-    for vtep in me.vteps:
-        via = vtep.subnet.network_address
+    for vtep, subnet in (*((vtep, vtep.subnet) for vtep in me.vteps), *me.old_subnets):
+        via = subnet.network_address
         objects += [FdbEntry(vtep.link, vtep.mac, vtep.local), Neighbour(vtep.link, via, vtep.mac)]
-        objects.append(Route(vtep.subnet, via, me.bridge))
+        objects.append(Route(subnet, via, me.bridge))
     return tuple(objects)
 
 
@@ -161,7 +187,10 @@ def _ruleset(network: Network, me: Me) -> str:
     pairs = [
         (pool.network, vtep.subnet) for vtep in me.vteps if (pool := network.pool(vtep.family))
     ]
-    return rules.render_inet(pairs, masquerade=me.masquerade, fully_random=me.fully_random)
+    draining = [(vtep.link, subnet) for vtep, subnet in me.old_subnets]
+    return rules.render_inet(
+        pairs, masquerade=me.masquerade, fully_random=me.fully_random, draining=draining
+    )
 
 
 def _host(address: Address) -> HostAddress:

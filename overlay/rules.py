@@ -14,13 +14,21 @@ _MULTICAST = {Family.V4: "224.0.0.0/4", Family.V6: "ff00::/8"}
 
 
 def render_inet(
-    networks: Sequence[tuple[Subnet, Subnet]], *, masquerade: bool, fully_random: bool
+    networks: Sequence[tuple[Subnet, Subnet]],
+    *,
+    masquerade: bool,
+    fully_random: bool,
+    draining: Sequence[tuple[str, Subnet]] = (),
 ) -> str:
-    """One transaction that replaces the table; ``networks`` are (cluster, own subnet) per family."""
-    nat = _postrouting(networks, fully_random=fully_random) if masquerade else []
+    """One transaction that replaces the table; ``networks`` are (cluster, own subnet) per family.
+
+    ``draining`` are (tunnel device, own subnet of an earlier network config): pods that live on there.
+    """
+    old = [(subnet, subnet) for _, subnet in draining]
+    nat = _postrouting((*networks, *old), _kept(draining), fully_random) if masquerade else []
     forward = [
         f'{_WORD[Family.of(cluster)]} {side} {cluster} accept comment "pod traffic is forwarded"'
-        for cluster, _ in networks
+        for cluster, _ in (*networks, *old)
         for side in ("saddr", "daddr")
     ]
     # nft 1.0.6 wants a newline before each closing brace.
@@ -41,9 +49,20 @@ def render_inet(
     return "\n".join(lines) + "\n"
 
 
-def _postrouting(networks: Sequence[tuple[Subnet, Subnet]], *, fully_random: bool) -> list[str]:
+def _kept(draining: Sequence[tuple[str, Subnet]]) -> list[str]:
+    """Old pods talk to old pods of other nodes under their own addresses; the old network's size is forgotten."""
+    return [
+        f'oifname "{link}" {_WORD[Family.of(subnet)]} saddr {subnet} return comment "old pods, into the tunnel"'
+        for link, subnet in draining
+    ]
+
+
+def _postrouting(
+    networks: Sequence[tuple[Subnet, Subnet]], first: list[str], fully_random: bool
+) -> list[str]:
     how = "masquerade fully-random" if fully_random else "masquerade"
     rules = ['meta mark & 0x4000 == 0x4000 return comment "kube-proxy masquerades this itself"']
+    rules += first
     for cluster, own in networks:
         family = Family.of(cluster)
         ip = _WORD[family]

@@ -1,7 +1,8 @@
 """Who wants which kernel object: the claims of all peers, and which of them stand.
 
 Two leases may claim one kernel object with different values (the same subnet, or one VTEP MAC at two
-underlay addresses). Then the older lease stands, whole, and the younger one is not programmed at all:
+underlay addresses), or say that two VTEPs live at one underlay address, which the kernel would take but
+which cannot be true. Then the older lease stands, whole, and the younger one is not programmed at all:
 half a peer would send its traffic to somebody else. Equal values are shared: a node that changed its
 subnet has two records with one MAC for a while, and both are right.
 
@@ -11,16 +12,32 @@ Every operation costs the objects of the peers concerned, never the number of pe
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from overlay.model import KernelObject
+from overlay.model import Address, FdbEntry, KernelObject
 
 NODE = ""
 """The owner of what this node itself needs; older than any lease."""
 
 
 @dataclass(frozen=True, slots=True)
+class _Home:
+    """What an FDB entry says the other way round: at this underlay address lives the VTEP with this MAC."""
+
+    link: str
+    underlay: Address
+    mac: str
+
+    @property
+    def key(self) -> Hashable:
+        return ("home", self.link, self.underlay)
+
+
+_Fact = KernelObject | _Home
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
     age: int
-    objects: tuple[KernelObject, ...]
+    facts: tuple[_Fact, ...]
 
 
 class Wanted:
@@ -30,12 +47,12 @@ class Wanted:
         self.want: dict[Hashable, KernelObject] = {}
         self.losers: dict[str, str] = {}  # owner -> the owner it lost to
         self._claims: dict[str, _Claim] = {}
-        self._by_key: dict[Hashable, dict[str, KernelObject]] = {}
-        self._reserved: dict[Hashable, KernelObject] = {}
+        self._by_key: dict[Hashable, dict[str, _Fact]] = {}
+        self._reserved: dict[Hashable, _Fact] = {}
 
     def reserve(self, objects: Iterable[KernelObject]) -> None:
         """State what no peer may claim. Call before the peers are set."""
-        self._reserved = {item.key: item for item in objects}
+        self._reserved = {item.key: item for item in _facts(objects)}
 
     def claim(self, owner: str, *, age: int, objects: tuple[KernelObject, ...]) -> set[Hashable]:
         """State what an owner wants now; returns the keys whose value may have changed.
@@ -43,18 +60,19 @@ class Wanted:
         ``age`` is the lease's create revision: low is old. Empty ``objects`` forgets the owner.
         """
         before = self._claims.get(owner, _Claim(age, ()))
-        if objects:
-            self._claims[owner] = _Claim(age, objects)
+        facts = _facts(objects)
+        if facts:
+            self._claims[owner] = _Claim(age, facts)
         else:
             self._claims.pop(owner, None)
             self.losers.pop(owner, None)
-        fresh = {item.key: item for item in objects}
-        for item in before.objects:
+        fresh = {item.key: item for item in facts}
+        for item in before.facts:
             if item.key not in fresh:
                 self._unclaim(item.key, owner)
         for key, item in fresh.items():
             self._by_key.setdefault(key, {})[owner] = item
-        touched = {item.key for item in before.objects} | set(fresh)
+        touched = {item.key for item in before.facts} | set(fresh)
         return self._settle(touched, owner)
 
     def owners(self, key: Hashable) -> tuple[str, ...]:
@@ -64,7 +82,7 @@ class Wanted:
     def keys(self, owner: str) -> tuple[Hashable, ...]:
         """The keys an owner claims."""
         claim = self._claims.get(owner)
-        return tuple(item.key for item in claim.objects) if claim else ()
+        return tuple(item.key for item in claim.facts) if claim else ()
 
     def _unclaim(self, key: Hashable, owner: str) -> None:
         holders = self._by_key.get(key, {})
@@ -86,7 +104,9 @@ class Wanted:
                 touched.update(self.keys(other))
         for key in touched:
             standing = [
-                item for who, item in self._by_key.get(key, {}).items() if who not in self.losers
+                item
+                for who, item in self._by_key.get(key, {}).items()
+                if who not in self.losers and not isinstance(item, _Home)
             ]
             if standing:
                 self.want[key] = standing[0]
@@ -97,7 +117,7 @@ class Wanted:
     def _rival(self, owner: str) -> str | None:
         """The older owner whose claim contradicts this one's, if there is one."""
         mine = self._claims[owner]
-        for item in mine.objects:
+        for item in mine.facts:
             held = self._reserved.get(item.key)
             if held is not None and held != item and owner != NODE:
                 return "this node"
@@ -109,3 +129,12 @@ class Wanted:
                 ):
                     return other
         return None
+
+
+def _facts(objects: Iterable[KernelObject]) -> tuple[_Fact, ...]:
+    """The objects, and what their FDB entries say the other way round."""
+    found = tuple(objects)
+    homes = (
+        _Home(item.link, item.underlay, item.mac) for item in found if isinstance(item, FdbEntry)
+    )
+    return (*found, *homes)

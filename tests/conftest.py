@@ -3,7 +3,7 @@
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from hypothesis import settings
 from tests.contract import spaces
 from tests.contract.etcd_server import Server
 
-settings.register_profile("ring", max_examples=40)
-settings.register_profile("long", max_examples=1000)
+settings.register_profile("ring", max_examples=40, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ring"))
 """The unit ring is run before every commit; HYPOTHESIS_PROFILE=long looks longer."""
 
@@ -42,3 +42,13 @@ _NUMBERS = itertools.count()
 def prefix() -> str:
     """A prefix nobody else uses."""
     return f"/test{next(_NUMBERS)}/network"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged may hold names that are no UTF-8; a report travels between processes as UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from agent import connect
@@ -162,7 +161,7 @@ def _agent(report: Report, store: Etcd, settings: Config) -> None:
     revision = max((one.status.revision for one in report.answering if one.status), default=None)
     report.agent = {**said, "ttl_left_s": left, "store_revision": revision}
     if said["state"] != "connected":
-        report.warnings.append(f"the agent is not connected to etcd: {said['state']}")
+        report.warnings.append(f"the agent is not connected to etcd: {said['text']}")
     if not said["lease"]:
         report.warnings.append(f"the agent holds no lease: {said['waiting_for']}")
     if said["heard_s"] is not None and said["heard_s"] > SILENT_S:
@@ -256,7 +255,6 @@ def _cells(one: Endpoint) -> list[str]:
 
 
 def _show_agent(agent: Mapping[str, Any]) -> None:
-    since = datetime.fromtimestamp(agent["since"], UTC).isoformat(sep=" ", timespec="seconds")
     left = agent["ttl_left_s"]
     lease = agent["lease"] or "none"
     if agent["etcd_lease"]:
@@ -268,7 +266,7 @@ def _show_agent(agent: Mapping[str, Any]) -> None:
     heard = "nothing heard yet"
     if agent["heard_s"] is not None:
         heard = f"last heard {agent['heard_s']:.0f} s ago at revision {agent['heard_revision']}"
-    print(f"agent: {agent['state']} since {since}")
+    print(f"agent: {agent['state']} since {agent['since']}")
     print(f"  lease {lease}")
     print(f"  watch {heard}; the store is at {agent['store_revision'] or 'an unknown revision'}")
 

@@ -42,11 +42,12 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         "version": answer["version"],
         "subnet": ", ".join(answer["subnets"]) or "none yet",
         "lease": _lease(answer["lease"]),
-        "etcd": etcd["state"] + f" ({', '.join(etcd['endpoints'])}), revision {etcd['revision']}",
+        "etcd": _etcd(etcd),
         "underlay": answer["underlay"] or "not chosen yet",
         "devices": ", ".join(answer["devices"]) or "none yet",
         "mtu": f"{answer['mtu']} ({answer['mtu_why']})" if answer["mtu"] else "not known yet",
-        "peers": f"{peers['total']} known, {peers['failing']} failing, {peers['unreadable']} unreadable",
+        "peers": f"{peers['total']} known, {peers['failing']} failing, {peers['unreadable']} unreadable"
+        + (f", {peers['kept']} kept though etcd lost them" if peers["kept"] else ""),
         "pods": _pods(answer["attachments"], answer["pods"]),
         "kernel": f"{answer['changes']} changes since start, {answer['mended']} mended after others",
     }
@@ -54,8 +55,18 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         facts["waiting for"] = answer["waiting_for"]
     for name, fact in facts.items():
         out.print(Text(f"  {name:<12}{fact}"))
+    for sentence in answer["notices"]:
+        out.print(Text(f"  i {sentence}", style="cyan"))
     for who, why in answer["trouble"].items():
         out.print(Text(f"  ! {who}: {why}", style="yellow"))
+
+
+def _etcd(etcd: Mapping[str, Any]) -> str:
+    where = f"{', '.join(etcd['endpoints'])}, revision {etcd['revision']}"
+    since = f" since {etcd['since']}" if etcd["state"] == "connected" else ""
+    heard = etcd.get("heard_s_ago")
+    last = "" if heard is None else f", watch last heard {heard:.0f} s ago"
+    return f"{etcd['text']}{since} ({where}{last})"
 
 
 def _pods(count: int, swept: Mapping[str, Any]) -> str:
@@ -67,7 +78,11 @@ def _pods(count: int, swept: Mapping[str, Any]) -> str:
 def _lease(lease: Mapping[str, Any]) -> str:
     if not lease.get("key"):
         return "none"
-    left = lease.get("ttl_s")
-    return f"{lease['key']}" + (
-        f", {left:.0f} s left unless renewed" if left else ", without expiry"
+    ttl = lease.get("ttl_s")
+    left = (
+        f", TTL {ttl:.0f} s, renewed {lease['renewed_s_ago']:.0f} s ago"
+        if ttl
+        else ", without expiry"
     )
+    source = " (from the last-good copy)" if lease["how"] == "remembered" else ""
+    return f"{lease['key']}{left}{source}"

@@ -8,6 +8,7 @@ from agent import connect
 from agent.config import Config
 from agent.registry import Registry
 from overlay import netconfig
+from overlay.conflicts import contradicting
 from overlay.errors import BadConfig, NotReady
 from overlay.model import Lease
 
@@ -16,7 +17,8 @@ def leases(config: Config) -> list[dict[str, Any]]:
     """One row per record under P/subnets, unreadable ones included."""
     with closing(connect.registry(config)) as store:
         listing = store.snapshot()
-        rows = [_row(store, lease) for lease in listing.leases.values()]
+        rivals = contradicting(listing.leases.values())
+        rows = [_row(store, it, rivals.get(it.key, "")) for it in listing.leases.values()]
     unreadable = [_blank(key, f"unreadable: {why}") for key, why in listing.unreadable.items()]
     return sorted(rows + unreadable, key=lambda row: str(row["subnet"]))
 
@@ -69,7 +71,7 @@ def leave(config: Config) -> dict[str, Any]:
     }
 
 
-def _row(store: Registry, lease: Lease) -> dict[str, Any]:
+def _row(store: Registry, lease: Lease, rival: str) -> dict[str, Any]:
     ends = lease.endpoints
     left = store.ttl_s(lease) if lease.etcd_lease else None
     return {
@@ -79,9 +81,10 @@ def _row(store: Registry, lease: Lease) -> dict[str, Any]:
         "backend": lease.backend or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
         "expires": "never (reservation)" if left is None else f"in {_span(left)} unless renewed",
-        "note": f"overlay-agent {lease.version}"
-        if lease.machine_id
-        else "written by another agent",
+        "note": (
+            f"overlay-agent {lease.version}" if lease.machine_id else "written by another agent"
+        )
+        + (f"; contradicts the older {rival}, no node serves it" if rival else ""),
     }
 
 

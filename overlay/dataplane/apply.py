@@ -81,6 +81,11 @@ class Dataplane:
         """What one event is about, if it is ours, by the links as last read."""
         return convert(record, self._links.seen)
 
+    def link_name(self, index: int) -> str:
+        """A link's name by the links as last read; empty if it was not there then."""
+        link = self._links.seen.by_index.get(index)
+        return link.name if link else ""
+
     def obstacles(self, networks: Sequence[Subnet]) -> list[str]:
         """What of others stands in the way of ``networks``, a sentence each; by the links as last read."""
         routes: list[RouteInfo] = []

@@ -1,68 +1,17 @@
 """reconcile: the gate, dirty peers only, failures alone, repair, and nothing changed twice."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from agent.backlog import RETRY_MOST_S
-from agent.events import Gone, Put, Snapshot, Unreadable
-from agent.reconcile import Reconciler
-from overlay.desired import Me, Vtep, desired_peer
+from agent.events import Gone, NetworkChanged, Put, Snapshot, Unreadable
+from overlay.desired import Me, Vtep
 from overlay.errors import KernelBusy
-from overlay.model import Endpoint, FdbEntry, Lease, Neighbour, Route
-from tests.agent.fake_kernel import FakeKernel
+from overlay.model import FdbEntry, Neighbour, Route
+from tests.agent.one_node import Node, lease, objects, snapshot
 from tests.examples import ME, NETWORK
-
-
-def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5) -> Lease:
-    """Node ``number``'s record."""
-    end = Endpoint(
-        ip_network(f"10.5.{number}.0/24"),
-        ip_address(f"192.0.2.{number}"),
-        f"02:00:00:00:00:{mac or number:02x}",
-        1,
-    )
-    return Lease(
-        key=f"10.5.{number}.0-24",
-        endpoints=(end,),
-        node=f"n{number}",
-        create_revision=create,
-        mod_revision=mod,
-    )
-
-
-def snapshot(*numbers: int) -> Snapshot:
-    """A complete list."""
-    return Snapshot({item.key: item for item in map(lease, numbers)}, {}, 10)
-
-
-class Clock:
-    """Time that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Node:
-    """A reconciler on a fake kernel."""
-
-    def __init__(self) -> None:
-        self.clock, self.kernel = Clock(), FakeKernel()
-        self.reconciler = self.born()
-
-    def born(self) -> Reconciler:
-        """A fresh agent on the same kernel."""
-        return Reconciler(self.kernel, clock=self.clock, resync_s=60)
-
-    def settle(self) -> None:
-        """Tick at this instant until nothing is due."""
-        for _ in range(10):
-            if self.reconciler.tick() > 0:
-                return
-        pytest.fail("never at rest")
 
 
 @pytest.fixture
@@ -74,11 +23,6 @@ def node() -> Node:
     made.settle()
     assert made.reconciler.in_sync
     return made
-
-
-def objects(number: int, **more: int) -> set[object]:
-    """What the kernel holds for a peer."""
-    return set(desired_peer(NETWORK, ME, lease(number, **more)))
 
 
 def test_nothing_is_touched_before_the_snapshot_and_the_lease() -> None:
@@ -159,7 +103,7 @@ def test_an_unreadable_record_never_removes_a_peer(node: Node) -> None:
     node.settle()
 
     assert node.kernel.deleted() == []
-    assert node.reconciler.unreadable == {"10.5.2.0-24": "not JSON"}
+    assert node.reconciler.demand.roll.unreadable == {"10.5.2.0-24": "not JSON"}
 
 
 def test_a_snapshot_is_compared_by_whole_values(node: Node) -> None:
@@ -271,3 +215,32 @@ def test_another_lease_for_this_node_moves_everything(node: Node) -> None:
 
     assert objects(2) <= set(node.kernel.state.values())
     assert "address 10.5.1.1/24 dev overlay0" in node.kernel.deleted()
+
+
+def test_a_changed_network_config_touches_nothing_while_the_node_runs(node: Node) -> None:
+    """It is said, and it is the next start's business."""
+    node.kernel.log.clear()
+    node.reconciler.on_event(
+        NetworkChanged(b'{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan"}}')
+    )
+    node.settle()
+
+    assert node.kernel.log == []
+    assert "Network 10.5.0.0/16 -> 10.6.0.0/16" in node.reconciler.notice.text
+
+
+def test_of_two_vteps_at_one_address_the_older_lease_stands_and_the_other_is_named(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once, and shown with the key of the one that stands."""
+    twin = replace(
+        lease(4), endpoints=(replace(lease(4).endpoints[0], underlay=ip_address("192.0.2.2")),)
+    )
+    twin = replace(twin, create_revision=30)
+    for version in ("a", "b", "c"):
+        node.reconciler.on_event(Put(replace(twin, version=version)))
+        node.settle()
+
+    assert objects(2) <= set(node.kernel.state.values())
+    assert "contradicts 10.5.2.0-24" in node.reconciler.trouble()["10.5.4.0-24"]
+    assert sum("peer not programmed" in text for text in caplog.messages) == 1

@@ -18,11 +18,12 @@ from agent.etcd import Credentials, Etcd
 from agent.life import Life
 from agent.registry import Registry
 from agent.server import Server as ControlSocket
-from agent.storehealth import MEND_NOSPACE
+from agent.storehealth import MEND_NOSPACE, StoreHealth
+from e2e.simnodes import SimNode
 from overlay.errors import OverlayError
 from tests.contract.certificates import Authority
 from tests.contract.etcd_server import Server
-from tests.contract.test_registry_etcd import NETWORK, identity, tunnels
+from tests.contract.test_registry_etcd import NETWORK, tunnels
 
 pytestmark = pytest.mark.contract
 
@@ -115,29 +116,12 @@ def test_a_member_that_is_not_in_the_list_is_named(
     assert "(no client URL yet) is not among etcd_endpoints" in notices[0]
 
 
-class Sink:
-    """Where a Life tells things to; nobody listens."""
-
-    def held(self, *_: object) -> None:
-        """A lease is held."""
-
-    def lost(self, why: str) -> None:
-        """It is gone."""
-
-    def event(self, event: object) -> None:
-        """Something changed."""
-
-
 @pytest.fixture
 def life(etcd_server: Server, prefix: str, tmp_path: Path) -> Iterator[Life]:
     """A node's life with a control socket, as the agent has it."""
-    registry = Registry(Etcd([etcd_server.url]), prefix)
-    registry.write_network(CONFIG)
-
-    def claim(network: Any) -> Any:  # noqa: ANN401 - nobody looks at who we are
-        return None, registry.claim(identity(1), network, tunnels(1), ttl_s=600)
-
-    life = Life(registry, Sink(), claim)
+    node = SimNode(1, etcd_server.url, prefix, 600)
+    node.registry.write_network(CONFIG)
+    life = node.life
     socket = ControlSocket(
         tmp_path / "run" / "cni.sock",
         cni=lambda *_: (1, b""),
@@ -160,7 +144,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def test_the_agents_lease_and_watch_are_shown(etcd_server: Server, life: Life, ctl: Ctl) -> None:
     """What was granted, what is left of it, and how far the watch has come."""
-    _until(lambda: life.claimed is not None and life.ttl_s > 0 and life.heard[0] is not None)
+    _until(lambda: life.claimed is not None and life.heard_s_ago is not None)
 
     code, out, _ = ctl(etcd_server.url, "--output", "json")
     agent = json.loads(out)["agent"]
@@ -187,8 +171,7 @@ def test_a_store_that_fills_is_warned_of_and_the_advice_mends_it(
     """At four fifths a warning, at the end the alarm; the very commands of the hint make it well again."""
     server = own_server("--quota-backend-bytes", str(4 << 20))
     store = Etcd([server.url])
-    registry = Registry(store, PREFIX)
-    life = Life(registry, Sink(), lambda _: (_ for _ in ()).throw(AssertionError))
+    health = StoreHealth(Registry(store, PREFIX).member, clock=time.monotonic)
     with closing(store):
         while not ctl(server.url)[0]:
             store.put("/filler", b"x" * 400_000)
@@ -203,12 +186,12 @@ def test_a_store_that_fills_is_warned_of_and_the_advice_mends_it(
         code, out, _ = ctl(server.url)
         assert code == 1
         assert "! alarm NOSPACE" in out
-        life.health.look()
-        assert "alarm NOSPACE" in life.health.trouble
+        health.look()
+        assert "alarm NOSPACE" in health.trouble
 
         etcdctl(server, MEND_NOSPACE)
-        life.health.look()
-        assert life.health.trouble == ""
+        health.look()
+        assert health.trouble == ""
         assert ctl(server.url)[0] == 0
 
 

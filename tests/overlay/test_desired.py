@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name
+from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name, reserved
 from overlay.model import (
     Backend,
     Bridge,
@@ -118,3 +118,22 @@ def test_a_device_name_always_fits_the_kernel(family: Family, vni: int) -> None:
 
     assert len(name) <= 15
     assert name.endswith(f".{vni}")
+
+
+def test_an_old_subnet_is_served_until_its_pods_are_gone() -> None:
+    """The network config changed: the bridge keeps the old gateway, and no peer may claim the old subnet."""
+    me = Me("10.5.1.0-24", (V4,), "overlay0", draining=("10.9.3.0-24",))
+
+    objects = desired_node(NETWORK, me)
+
+    assert LinkAddress("overlay0", ip_interface("10.9.3.1/24")) in objects
+    assert LinkAddress("overlay.7", ip_interface("10.9.3.0/32")) in objects
+    assert Route(ip_network("10.9.3.0/24"), ip_address("10.9.3.0"), "overlay0") in reserved(me)
+    assert me.own_keys == {"10.5.1.0-24", "10.9.3.0-24"}
+
+
+def test_a_family_that_the_node_lost_is_not_drained() -> None:
+    """An IPv6 subnet of old cannot be served without an IPv6 tunnel."""
+    me = Me("10.5.1.0-24", (V4,), "overlay0", draining=("10.5.1.0-24&fd00:0:0:9::-64",))
+
+    assert me.old_subnets == ()

@@ -88,3 +88,15 @@ def test_every_rule_says_why_it_is_there() -> None:
     rules = [line for line in text.splitlines() if line.startswith("\t\t") and "type " not in line]
     assert rules
     assert all(' comment "' in rule for rule in rules)
+
+
+def test_pods_of_an_earlier_network_keep_their_addresses_towards_each_other() -> None:
+    """The network config changed; what leaves by the tunnel from old pods is not masqueraded."""
+    old = ip_network("10.9.3.0/24")
+    text = render_inet([V4], masquerade=True, fully_random=False, draining=[("overlay.1", old)])
+
+    rules = _rules(text, "postrouting")
+    assert rules[1] == 'oifname "overlay.1" ip saddr 10.9.3.0/24 return'
+    assert "ip saddr != 10.9.3.0/24 ip daddr 10.9.3.0/24 return" in rules
+    assert rules.index("ip saddr 10.9.3.0/24 ip daddr != 224.0.0.0/4 masquerade") > 1
+    assert "ip daddr 10.9.3.0/24 accept" in _rules(text, "forward")

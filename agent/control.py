@@ -1,0 +1,82 @@
+"""What the agent answers to overlayctl: one verb, one dictionary."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent import report
+from agent.config import Config
+from agent.life import Life
+from agent.loop import Loop
+from agent.pages import Pages, attachments
+from agent.reconcile import Reconciler
+from agent.standing import NodeStanding
+from cni.standing import Standing
+from overlay import nodefile
+from overlay.errors import BadConfig, NotReady
+
+ASK_TIMEOUT_S = 10.0
+Answer = Mapping[str, Any]
+
+
+class Control:
+    """Called in the socket's threads. ``underlay`` says which was chosen, ``pods`` what the last sweep found."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        life: Life,
+        loop: Loop,
+        pages: Pages,
+        standing: NodeStanding,
+        underlay: Callable[[], str],
+        pods: Callable[[], Answer],
+    ) -> None:
+        self._config, self._life, self._loop, self._pages = config, life, loop, pages
+        self._standing, self._underlay, self._pods = standing, underlay, pods
+
+    def answer(self, question: Answer) -> Answer:
+        """Raises OverlayError where the answer is no."""
+        match question.get("verb"):
+            case "status":
+                return self._ask(self._status)
+            case "peers":
+                return self._ask(report.peers)
+            case "plan":
+                return self._ask(report.plan)
+            case "standing":
+                return dataclasses.asdict(self.standing())
+            case "etcd":
+                return report.store(self._life)
+            case "leave":
+                return self._leave(force=bool(question.get("force")))
+            case other:
+                raise BadConfig(f"unknown verb {other!r}")
+
+    def standing(self) -> Standing:
+        """Can this node take pods now? Waits for nothing."""
+        return self._standing.now(lease_missing=self._life.refusal)
+
+    def _status(self, reconciler: Reconciler) -> Answer:
+        return report.status(self._config, self._life, reconciler, self._underlay(), self._pods())
+
+    def _ask(self, question: Callable[[Reconciler], Answer]) -> Answer:
+        return self._loop.ask(question, timeout_s=ASK_TIMEOUT_S)
+
+    def _leave(self, *, force: bool) -> Answer:
+        attached = attachments(self._config)
+        if attached and not force:
+            raise NotReady(
+                f"{attached} pods are attached to this node, they would lose their network",
+                hint="drain the node first, or: overlayctl leave --force",
+            )
+        nodefile.remove_conflist(
+            self._config.cni_conf_dir
+        )  # no new pod between here and the release
+        key = self._life.leave()
+        self._loop.post(lambda _: self._pages.withdraw(conflist=True))
+        return {
+            "left": key,
+            "text": f"gave back {key}; peers drop this node now. To join again: restart overlay-agent",
+        }

@@ -1,0 +1,119 @@
+"""What follows from the roll of leases and from who we are: which kernel objects are wanted, and by whom.
+
+Between agent.roll (what etcd says) and agent.reconcile (what the kernel holds). ``touch`` is told of every
+owner and key whose wanted value may have changed; nothing else leaves this room.
+"""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Mapping
+
+from agent.events import Gone, Put, Snapshot, Unreadable
+from agent.roll import Change, Roll
+from overlay.desired import Me, desired_node, desired_peer, reserved
+from overlay.model import Lease, Network
+from overlay.wanted import NODE, Wanted
+
+log = logging.getLogger(__name__)
+
+
+class Demand:
+    """``wanted`` is the desired state; ``me`` and ``network`` are None until this node holds a lease."""
+
+    def __init__(self, roll: Roll, touch: Callable[[str, Iterable[Hashable]], None]) -> None:
+        self.roll = roll
+        self.wanted = Wanted()
+        self.me: Me | None = None
+        self.network: Network | None = None
+        self._touch = touch
+
+    def set_node(self, network: Network, me: Me) -> None:
+        """This node is somebody else than before: everything is judged anew."""
+        self.network, self.me = network, me
+        self.wanted = Wanted()
+        self.wanted.reserve(reserved(me))
+        self._touch(NODE, self.wanted.claim(NODE, age=-1, objects=desired_node(network, me)))
+        for lease in self.roll.leases.values():
+            self._want_peer(lease)
+        self._drop_contradicted()
+
+    def take(self, event: Snapshot | Put | Gone | Unreadable) -> None:
+        """What the watch says."""
+        self._judge(self.roll.take(event))
+
+    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+        """What an earlier life knew."""
+        self._judge(self.roll.remember(leases, revision))
+
+    def expire(self) -> None:
+        """Let go of orphans whose time is up."""
+        if self.roll.orphans:
+            self._judge(self.roll.expire())
+
+    @property
+    def waiting_for(self) -> str:
+        """What is missing to say what is wanted; empty if nothing is."""
+        if self.me is None:
+            return "this node's lease"
+        if self.roll.complete or self.roll.remembered:
+            return ""
+        return "the first complete list of leases"
+
+    def peers(self) -> list[Lease]:
+        """Every other node's lease."""
+        return [lease for key, lease in sorted(self.roll.leases.items()) if not self._is_me(key)]
+
+    def orphans(self) -> dict[str, float]:
+        """Peers that are kept though etcd has lost them, and the wall time at which it did."""
+        kept = self.roll.orphans.items()
+        return {key: orphan.lost_at for key, orphan in kept if not self._is_me(key)}
+
+    def conflicts(self) -> dict[str, str]:
+        """The lease keys that lost to an older one, in words."""
+        return {
+            who: f"contradicts {winner}, which is older and stands: same subnet, VTEP MAC or address"
+            for who, winner in self.wanted.losers.items()
+        }
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _judge(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._note_peer(change)
+            if change.after is not None:
+                self._want_peer(change.after)
+            elif change.before is not None and not self._is_me(change.key):
+                age = change.before.create_revision
+                self._touch(change.key, self.wanted.claim(change.key, age=age, objects=()))
+        if changes:
+            self._drop_contradicted()
+
+    def _note_peer(self, change: Change) -> None:
+        lease = change.after or change.before
+        if lease is None or self.me is None or not self.roll.complete or self._is_me(change.key):
+            return
+        word = "joined" if change.before is None else "left" if change.after is None else "changed"
+        log.info("peer %s node=%s lease=%s", word, lease.node or "(no name)", change.key)
+
+    def _drop_contradicted(self) -> None:
+        """An orphan yields to any real record, for good: it does not come back when that one goes."""
+        for key in self.roll.orphans.keys() & self.wanted.losers.keys():
+            if self.wanted.losers[key] not in self.roll.orphans:
+                self._judge(self.roll.contradicted(key))
+
+    def _is_me(self, key: str) -> bool:
+        return self.me is not None and key == self.me.lease_key
+
+    def _want_peer(self, lease: Lease) -> None:
+        if self.me is None or self.network is None or self._is_me(lease.key):
+            return
+        objects = desired_peer(self.network, self.me, lease)
+        losing = lease.key in self.wanted.losers
+        age = self.roll.age(lease)
+        self._touch(lease.key, self.wanted.claim(lease.key, age=age, objects=objects))
+        if lease.key in self.wanted.losers and not losing:
+            log.warning(
+                "peer not programmed, an older lease holds what it claims lease=%s node=%s holder=%s",
+                lease.key,
+                lease.node or "(no name)",
+                self.wanted.losers[lease.key],
+            )

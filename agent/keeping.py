@@ -1,0 +1,144 @@
+"""Keeping a lease: renew it without a new revision, and hear when it has to be claimed again.
+
+Renewals count on a clock that nobody sets. An etcd that is away is no reason to stop: the retry policy is
+agent.retry's, and what is held stays held until etcd itself says that it is lost.
+"""
+
+import enum
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from agent import retry
+from agent.etcdhealth import CALLS, EtcdHealth
+from agent.lastgood import LastGood
+from agent.moment import boot_clock
+from agent.registry import Claimed, Registry
+from agent.storehealth import StoreHealth
+from agent.tenure import Tenure
+from overlay.errors import LeaseLost, OverlayError
+
+log = logging.getLogger(__name__)
+
+RENEW_MOST_S = 600.0
+"""Renewing more often than the TTL needs shows a lost lease early; it costs etcd no revision."""
+SETTLE_S = 1.0
+"""Addresses change in groups: one goes, one comes."""
+LOOK_AGAIN_S = 5.0
+"""While there is no usable underlay: a route may come back without an address doing so."""
+
+
+class Order(enum.Enum):
+    """What wakes the life's thread while it keeps a lease."""
+
+    LOST = "the key is gone"
+    AGAIN = "claim again, quietly: what is held may not be what etcd says"
+    LOOK = "the underlay may be another one"
+
+
+class Keeper:
+    """``keep`` runs in the life's thread, orders come from any. ``ttl_s`` is the one granted last."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        health: EtcdHealth,
+        tenure: Tenure,
+        last_good: LastGood,
+        *,
+        stopping: threading.Event,
+        ttl_s: float,
+    ) -> None:
+        self.ttl_s = ttl_s
+        self.underlay_trouble = ""
+        self.store = StoreHealth(registry.member, clock=time.monotonic)
+        self._registry, self._health = registry, health
+        self._tenure, self._last_good = tenure, last_good
+        self._stopping = stopping
+        self._looking = False
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+
+    def order(self, order: Order | None) -> None:
+        """Wake the keeping; None only has it look whether it is to end."""
+        self._orders.put(order)
+
+    def look_at_underlay(self) -> None:
+        """An address of the underlay came or went: look soon."""
+        if not self._looking:
+            self._looking = True
+            self._orders.put(Order.LOOK)
+
+    def forget_orders(self) -> None:
+        """They were about the lease of before."""
+        self._looking = False
+        while not self._orders.empty():
+            self._orders.get_nowait()
+
+    def keep(self, claimed: Claimed, left: Callable[[], bool], moved: Callable[[], str]) -> str:
+        """Until the lease has to be claimed again, or we stop. Returns why it is lost; empty if it is not.
+
+        ``moved`` says how the underlay differs from the one that was claimed with; it may raise OverlayError.
+        """
+        due, pauses = 0.0, retry.Pauses()
+        while not self._stopping.is_set() and not left():
+            order = self._next_order(due - time.monotonic())
+            if order is Order.LOST:
+                return "its key was deleted"
+            if order is Order.AGAIN:
+                return ""
+            if (order is Order.LOOK or self.underlay_trouble) and self._has_moved(moved):
+                return ""
+            if time.monotonic() >= due and not self._stopping.is_set() and not left():
+                try:
+                    due = time.monotonic() + self._renew(claimed, pauses)
+                except LeaseLost as error:
+                    return str(error)
+        return ""
+
+    def _next_order(self, wait_s: float) -> Order | None:
+        most = LOOK_AGAIN_S if self.underlay_trouble else RENEW_MOST_S
+        try:
+            return self._orders.get(timeout=max(0.0, min(wait_s, most)))
+        except queue.Empty:
+            return None
+
+    def _renew(self, claimed: Claimed, pauses: retry.Pauses) -> float:
+        """Returns the seconds until the next time."""
+        asked_at = boot_clock()
+        try:
+            ttl = self._registry.keep(claimed.lease)
+        except LeaseLost:
+            raise
+        except OverlayError as error:
+            self._health.lost(CALLS, str(error))
+            log.warning("lease not renewed, trying again: %s", error)
+            return min(pauses.failed(), max(1.0, self.ttl_s / 6))
+        self.ttl_s = ttl
+        pauses.progressed()
+        self._health.back(CALLS)
+        self._tenure.renewed(ttl, asked_at=asked_at)
+        self._last_good.renewed(ttl, age_s=self._tenure.age_s)
+        self.store.renewed()
+        return min(ttl / 3 or RENEW_MOST_S, RENEW_MOST_S) * random.uniform(0.8, 1.0)
+
+    def _has_moved(self, moved: Callable[[], str]) -> bool:
+        """True if the lease has to be written anew for another underlay."""
+        if self._stopping.wait(SETTLE_S):
+            return False
+        self._looking = False
+        try:
+            change = moved()
+        except OverlayError as error:
+            if str(error) != self.underlay_trouble:
+                log.warning("the underlay is gone, everything stays as it is: %s", error)
+            self.underlay_trouble = str(error)
+            return False
+        if self.underlay_trouble and not change:
+            log.info("the underlay is back as it was")
+        self.underlay_trouble = ""
+        if change:
+            log.warning("the underlay changed, telling the peers: %s", change)
+        return bool(change)

@@ -1,0 +1,154 @@
+"""The last-good copy: what a node needs to come up while etcd is down, in ``<state-dir>/last-good.json``.
+
+Written behind the back of the reconcile loop: its thread only says *changed*, a thread of our own asks for a
+copy of the table some seconds later and encodes it, a row at a time and each row once per value. Records
+are kept as etcd holds them, so that reading them back is the same path as reading etcd: bounded, and
+mistrusted. The file is a convenience, never truth: what cannot be read is set aside, what cannot be written
+is said once.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from agent.following import Seen
+from agent.moment import Moment
+from agent.recalled import FILE_NAME, MOST_BYTES, Page, Row, row_of
+from overlay.errors import OverlayError
+from overlay.model import Lease
+from overlay.nodefile import write_atomic
+
+log = logging.getLogger(__name__)
+
+GATHER_S = 5.0
+"""So long after the first change it is written: under steady change, so often."""
+ROWS_A_BREATH = 64
+"""Rows encoded before other threads are let in."""
+
+Source = Callable[[], tuple[Mapping[str, Lease], Seen] | None]
+"""A copy of the leases and the history they come from; None while no complete list was seen."""
+
+
+class LastGood:
+    """Keeps the file. ``header`` names whose copy it is; ``now`` is agent.moment's."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        header: Page,
+        *,
+        source: Source,
+        now: Callable[[], Moment],
+        gather_s: float = GATHER_S,
+    ) -> None:
+        self._path = state_dir / FILE_NAME
+        self._page = header
+        self._source, self._now, self._gather_s = source, now, gather_s
+        self._rows: dict[str, tuple[Lease, msgspec.Raw]] = {}
+        self._lock = threading.Lock()
+        self._dirty = False
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._complaint = ""
+        self._thread = threading.Thread(target=self._run, name="last-good", daemon=True)
+
+    # --- what is told; all of it quick ---------------------------------------------------------------
+
+    def changed(self) -> None:
+        """The leases are others than before."""
+        self._dirty = True
+        self._wake.set()
+
+    def held(self, network: bytes, lease: Lease) -> None:
+        """This node holds that lease, under that config; `renewed` follows."""
+        self._set(network=network.decode(errors="replace"), own=row_of(lease), doubt="")
+
+    def renewed(self, ttl_s: float, *, age_s: float) -> None:
+        """A renewal was granted that was asked for ``age_s`` ago."""
+        moment = self._now().earlier(age_s)
+        self._set(ttl_s=ttl_s, renewed=(moment.wall, moment.boot, moment.boot_id))
+
+    def lost(self, why: str) -> None:
+        """The lease is gone: whoever comes up from this file gives no address away."""
+        self._set(doubt=why)
+
+    def left(self) -> None:
+        """The subnet was given back: nobody comes up from this file."""
+        self._set(own=None)
+
+    def _set(self, **fields: object) -> None:
+        with self._lock:
+            self._page = msgspec.structs.replace(self._page, **fields)
+        self.changed()
+
+    # --- the thread ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self, *, wait_s: float = 0.5) -> None:
+        """Write what is not yet written, if that takes no longer than ``wait_s``."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(wait_s)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._stopping.wait(self._gather_s)
+            self._wake.clear()
+            if self._dirty:
+                self._dirty = False
+                self._write()
+            if self._stopping.is_set():
+                return
+
+    def _write(self) -> None:
+        try:
+            found = self._source()
+            if found is None or not self._page.network:
+                return  # an earlier life's copy is better than none
+            data = self._encoded(*found)
+            if len(data) > MOST_BYTES:
+                raise OSError(f"{len(data)} bytes, more than {MOST_BYTES}")
+            write_atomic(self._path, data, mode=0o600)
+        except (OSError, OverlayError) as error:
+            self._complain(str(error))
+            return
+        if self._complaint:
+            log.info("the last-good copy is written again file=%s", self._path)
+        self._complaint = ""
+
+    def _complain(self, why: str) -> None:
+        if why != self._complaint:
+            log.warning(
+                "the last-good copy cannot be written: a start while etcd is down would find an old one or "
+                "none; file=%s why=%s next: df -h %s",
+                self._path,
+                why,
+                self._path.parent,
+            )
+        self._complaint = why
+
+    def _encoded(self, leases: Mapping[str, Lease], seen: Seen) -> bytes:
+        rows: dict[str, tuple[Lease, msgspec.Raw]] = {}
+        for number, (key, lease) in enumerate(leases.items()):
+            was = self._rows.get(key)
+            rows[key] = was if was is not None and was[0] is lease else (lease, _raw(row_of(lease)))
+            if number % ROWS_A_BREATH == 0:
+                time.sleep(0)  # lets go of the interpreter: a peer's change must not wait for us
+        self._rows = rows
+        with self._lock:
+            page = self._page
+        whole = msgspec.structs.asdict(page)
+        whole |= {"cluster": seen.cluster, "revision": seen.revision, "saved": self._now().wall}
+        return msgspec.json.encode({**whole, "leases": [raw for _, raw in rows.values()]})
+
+
+def _raw(row: Row) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(row))

@@ -1,0 +1,70 @@
+"""One node's reconciler on a fake kernel and a clock that moves when told; records of numbered peers."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.events import Snapshot
+from agent.reconcile import Reconciler
+from overlay.desired import desired_peer
+from overlay.model import Endpoint, Lease
+from tests.agent.fake_kernel import FakeKernel
+from tests.examples import ME, NETWORK
+
+TTL_S = 3600.0
+
+
+def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5) -> Lease:
+    """Node ``number``'s record."""
+    end = Endpoint(
+        ip_network(f"10.5.{number}.0/24"),
+        ip_address(f"192.0.2.{number}"),
+        f"02:00:00:00:00:{mac or number:02x}",
+        1,
+    )
+    return Lease(
+        key=f"10.5.{number}.0-24",
+        endpoints=(end,),
+        node=f"n{number}",
+        create_revision=create,
+        mod_revision=mod,
+    )
+
+
+def snapshot(*numbers: int) -> Snapshot:
+    """A complete list."""
+    return Snapshot({item.key: item for item in map(lease, numbers)}, {}, 10)
+
+
+class Clock:
+    """Time that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Node:
+    """A reconciler on a fake kernel."""
+
+    def __init__(self) -> None:
+        self.clock, self.kernel = Clock(), FakeKernel()
+        self.reconciler = self.born()
+
+    def born(self) -> Reconciler:
+        """A fresh agent on the same kernel."""
+        return Reconciler(self.kernel, clock=self.clock, resync_s=60, ttl_s=TTL_S)
+
+    def settle(self) -> None:
+        """Tick at this instant until nothing is due."""
+        for _ in range(10):
+            if self.reconciler.tick() > 0:
+                return
+        pytest.fail("never at rest")
+
+
+def objects(number: int, **more: int) -> set[object]:
+    """What the kernel holds for a peer."""
+    return set(desired_peer(NETWORK, ME, lease(number, **more)))
