@@ -13,44 +13,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.keeping import RENEW_MOST_S
+from e2e.simfigures import Found, flannel, per, say
 from e2e.simstore import Crew, Reading, SimStore, Span
 
 CONFIG = '{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}'
 NODES_A_PROCESS = 25
 """More full nodes in one process of Python spend their time waiting for each other."""
 DAY_S = 86_400
-RENEW_S = RENEW_MOST_S * 0.9
-"""Mean of agent.life's pause, which is uniform in 0.8 to 1.0 of it."""
-RENEWALS_PER_HOUR = 3600 / RENEW_S
 MOST_S = 300.0
 ROUNDS = 5
 TOUCHED = 20
-
-
-@dataclass(slots=True)
-class Found:
-    """What the closing line says."""
-
-    events_per_renewal: float = 0.0
-    requests_per_renewal: float = 0.0
-    bytes_per_renewal: float = 0.0
-    quiet_bytes_per_hour: float = 0.0
-    join_s: float = 0.0
-
-    @property
-    def requests_per_hour(self) -> float:
-        """Of one node, in steady state."""
-        return self.requests_per_renewal * RENEWALS_PER_HOUR
-
-    @property
-    def bytes_per_hour(self) -> float:
-        """Of one node, in steady state, both directions."""
-        return self.bytes_per_renewal * RENEWALS_PER_HOUR + self.quiet_bytes_per_hour
 
 
 class Bench:
@@ -93,12 +68,12 @@ class Bench:
         assert len(set(keys)) == self._storm, "a subnet was given twice"
         self.found.join_s = max(state["held_at"] for state in states) - begun
         calls = span.calls()
-        _say(
+        say(
             f"join storm: {self._storm} nodes at once into an empty network, {self._full} of them watch",
             f"all hold distinct subnets after {self.found.join_s:.1f} s",
-            f"transactions {calls['Txn']}, of which lost to another claim and tried again "
-            f"{calls['Txn'] - self._storm}",
-            f"requests {_per(calls, self._storm)}",
+            f"transactions {calls['Txn']}, one for each node and {calls['Txn'] - self._storm} again "
+            "(lost to another claim, or not answered in time)",
+            f"requests {per(calls, self._storm)}",
             f"CPU: etcd {span.sum('process_cpu_seconds_total'):.1f} s, the nodes themselves "
             f"{sum(state['cpu_s'] for state in states) - cpu:.1f} s, all on this machine",
         )
@@ -119,7 +94,7 @@ class Bench:
         leases = self._crew.one({"do": "leases"})
         assert leases == self._flags.nodes, leases
         size = self._store.opening()
-        _say(
+        say(
             f"{leases} leases, {self._full} of them full nodes",
             f"database {size.sum('etcd_mvcc_db_total_size_in_use_in_bytes') / leases:.0f} bytes in use per "
             f"lease, etcd's memory {size.sum('process_resident_memory_bytes') / (1 << 20):.0f} MiB",
@@ -129,11 +104,13 @@ class Bench:
         """Nothing happens: what a connection costs that only has to live."""
         self._until(self._caught_up, "the watches have caught up")
         span = self._store.over(lambda: time.sleep(self._flags.quiet))
+        messages = span.sum("grpc_server_msg_received_total", 'grpc_method="Watch"')
         self.found.quiet_bytes_per_hour = span.wire / self._full / span.seconds * 3600
-        _say(
+        say(
             f"quiet: {span.seconds:.0f} s, {self._full} full nodes, no renewal",
-            f"requests {span.calls() or 'none'}, {self.found.quiet_bytes_per_hour:.0f} bytes per node and hour "
-            "(HTTP/2 pings)",
+            f"requests {span.calls() or 'none'}, {self.found.quiet_bytes_per_hour:.0f} bytes per node and hour: "
+            f"HTTP/2 pings, and {messages / self._full / span.seconds * 3600:.0f} questions to the watch "
+            "whether it lives",
         )
 
     def _renew_full(self) -> None:
@@ -146,9 +123,9 @@ class Bench:
         self.found.events_per_renewal = events / renewals
         self.found.requests_per_renewal = sum(span.calls().values()) / renewals
         self.found.bytes_per_renewal = (span.wire - quiet) / renewals
-        _say(
+        say(
             f"renewals by the full nodes: {renewals}",
-            f"requests per renewal {_per(span.calls(), renewals)}, bytes {self.found.bytes_per_renewal:.0f}",
+            f"requests per renewal {per(span.calls(), renewals)}, bytes {self.found.bytes_per_renewal:.0f}",
             f"revisions written {span.sum('etcd_mvcc_put_total'):.0f}, events {events}",
         )
 
@@ -169,7 +146,7 @@ class Bench:
         assert renewed >= bare, after
         events = self._heard() - before
         self.found.events_per_renewal = max(self.found.events_per_renewal, events / renewed)
-        _say(
+        say(
             f"renewals of all {bare} seeded leases for {span.seconds:.0f} s (their TTL is {flags.ttl} s)",
             f"renewed {renewed}, ended {after.get('lost', 0)}, events {events}, revisions written "
             f"{span.sum('etcd_mvcc_put_total'):.0f}",
@@ -188,7 +165,7 @@ class Bench:
         messages = span.sum("grpc_server_msg_sent_total", 'grpc_method="Watch"')
         listing = self._list_bytes()
         event = (sent - listing) / count / self._full
-        _say(
+        say(
             f"fan-out: {count} records written, heard by {self._full} full nodes",
             f"{(self._heard() - before) / count:.0f} events and {messages / count:.0f} messages per write, "
             f"{event:.0f} bytes each before TCP",
@@ -213,10 +190,10 @@ class Bench:
         losses = sum(state["losses"] for state in self._states()) - lost
         assert leases == flags.nodes, f"{flags.nodes - leases} leases were lost"
         streams = calls.get("Watch", 0) + calls.get("Range", 0)
-        _say(
+        say(
             f"etcd killed with -9 and started: {_total(states, 'keys')} full nodes and all renewals",
             f"all watch again within {back:.1f} s of its return; leases {leases}, lost {losses}",
-            f"requests in the first {flags.after:.0f} s: {calls}",
+            f"requests in the {max(flags.after, back):.0f} s after that: {calls}",
             f"computed for {flags.nodes} full nodes: {streams / self._full * flags.nodes:.0f} to watch again, "
             f"without a list: {flags.nodes} watches",
         )
@@ -266,24 +243,6 @@ def _shares(count: int, workers: int) -> list[tuple[int, int]]:
     return [(low, high - low) for low, high in itertools.pairwise(edges)]
 
 
-def _per(calls: dict[str, int], count: int) -> str:
-    return ", ".join(f"{method} {number / count:.2f}" for method, number in calls.items())
-
-
-def _say(title: str, *facts: str) -> None:
-    print(title, *(f"  {fact}" for fact in facts), sep="\n", flush=True)
-
-
-def _flannel(nodes: int) -> None:
-    """Not run: from the reading of flannel's source (etcd subnet manager, vxlan backend)."""
-    _say(
-        f"flannel with {nodes} nodes, COMPUTED from its source, not run",
-        f"start of one node: 2N + 10 = {2 * nodes + 10} round trips, one after the other",
-        f"renewal of one node (a put every 23 h): {nodes} events, and {nodes} TimeToLive reads by those who hear",
-        f"per node and hour: {nodes / 23:.0f} events and {nodes / 23:.0f} requests",
-    )
-
-
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="make bench-etcd")
@@ -305,7 +264,7 @@ def main() -> int:
                 bench.run()
             finally:
                 crew.close()
-    _flannel(flags.nodes)
+    flannel(flags.nodes)
     found = bench.found
     print(
         f"RESULT bench-etcd nodes={flags.nodes} events_per_renewal={found.events_per_renewal:g} "

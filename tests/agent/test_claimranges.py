@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.overlap import ranges
+from agent.claimranges import ranges
 from overlay.model import Subnet
 from overlay.schema import format_key
 
