@@ -9,7 +9,20 @@ import pytest
 from e2e.netns import NETNS_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-SMALL = "--nodes 30 --storm 16 --full 2 --ttl 3 --quiet 1 --after 0".split()
+SMALL = [
+    "--nodes",
+    "30",
+    "--storm",
+    "16",
+    "--full",
+    "2",
+    "--ttl",
+    "3",
+    "--quiet",
+    "1",
+    "--after",
+    "0",
+]
 
 
 def test_a_small_run_ends_with_its_line_and_leaves_nothing() -> None:
