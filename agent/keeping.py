@@ -18,6 +18,7 @@ from agent.events import Event, Gone, Snapshot
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.registry import Claimed, Registry
+from agent.storehealth import StoreHealth
 from agent.tenure import Tenure
 from overlay.errors import LeaseLost, OverlayError
 
@@ -54,6 +55,7 @@ class Keeper:
     ) -> None:
         self.ttl_s = ttl_s
         self.underlay_trouble = ""
+        self.store = StoreHealth(registry.member, clock=time.monotonic)
         self._registry, self._health = registry, health
         self._tenure, self._last_good = tenure, last_good
         self._stopping = stopping
@@ -122,6 +124,7 @@ class Keeper:
         self._health.back(CALLS)
         self._tenure.renewed(ttl, asked_at=asked_at)
         self._last_good.renewed(ttl, age_s=self._tenure.age_s)
+        self.store.renewed()
         return min(ttl / 3 or RENEW_MOST_S, RENEW_MOST_S) * random.uniform(0.8, 1.0)
 
     def _has_moved(self, moved: Callable[[], str]) -> bool:

@@ -119,6 +119,11 @@ class Life:
         return None if at is None else time.monotonic() - at
 
     @property
+    def store_revision(self) -> int:
+        """The store's highest revision that the watch has heard of."""
+        return self._registry.store_revision
+
+    @property
     def refusal(self) -> str:
         """Why this node gives no address to a new pod; empty if it does."""
         if self.claimed is None:
@@ -227,6 +232,8 @@ class Life:
             hint = getattr(error, "hint", "")
             if hint:
                 log.warning("  next: %s", hint)
+            if "NOSPACE" in cause:
+                self.keeper.store.soon()
             if isinstance(error, LeaseLost) or (self.claimed and isinstance(error, Fatal)):
                 self._give_up(cause)  # a freshly started agent finds the pages of its past
         self.cause = cause

@@ -12,7 +12,7 @@ from agent import etcd, survey, twins
 from agent.byhand import ByHand, emptied
 from agent.claim import Ask, Identity, Tunnel, Tunnels
 from agent.claimant import Claimant
-from agent.etcd import Etcd
+from agent.etcd import Etcd, members
 from agent.events import Event, Snapshot
 from agent.following import Following, Seen, decoded
 from agent.ownrecord import OwnRecord
@@ -159,6 +159,14 @@ class Registry:
         )
         if lease.etcd_lease:
             self._etcd.revoke(lease.etcd_lease)
+
+    # --- the store itself -----------------------------------------------------------------------------
+
+    def member(self, with_quota: bool) -> tuple[members.Status, int | None]:
+        """How the member is that calls go to now, for agent.storehealth."""
+        endpoint = self._etcd.endpoint
+        found = members.status(self._etcd, endpoint)
+        return found, members.quota(endpoint, self._etcd.credentials) if with_quota else None
 
     # --- the watch ----------------------------------------------------------------------------------------
 

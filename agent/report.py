@@ -29,6 +29,8 @@ def status(
     mine = demand.roll.leases.get(me.lease_key) if me else None
     if beside := adoption.trouble(mine, pods["beside"]):
         ailing["flanneld"] = beside
+    if life.keeper.store.trouble:
+        ailing["etcd's store"] = life.keeper.store.trouble
     ailing |= _outage(life, reconciler)
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
@@ -66,6 +68,21 @@ def status(
             **{key: f"unreadable record: {why}" for key, why in demand.roll.unreadable.items()},
             **ailing,
         },
+    }
+
+
+def store(life: Life) -> dict[str, Any]:
+    """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
+    life.keeper.store.soon()
+    lease = life.claimed.lease if life.claimed else None
+    return {
+        **life.health.facts(),
+        "lease": lease.key if lease else "",
+        "etcd_lease": lease.etcd_lease if lease else 0,
+        "ttl_s": life.keeper.ttl_s,
+        "waiting_for": life.cause,
+        "heard_s": life.heard_s_ago,
+        "heard_revision": life.store_revision,
     }
 
 

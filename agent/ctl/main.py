@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from agent import config
-from agent.ctl import leases, pods, show, store
+from agent.ctl import etcd, leases, pods, show, store
 from agent.ctl.client import ask
 from overlay import __version__
 from overlay.errors import BadConfig, NotReady, OverlayError
@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   overlayctl init --network 10.5.0.0/16     write the network config, once per cluster
   overlayctl status                         is this node all right? (exit code 0, 1, 2)
+  overlayctl etcd                           is etcd all right, and how long will it be?
   overlayctl plan                           what would be changed in the kernel now
   overlayctl ipam show                      which pod has which address
   overlayctl gc --dry-run                   what dead pods have left behind
@@ -179,6 +180,7 @@ def _plan(flags: argparse.Namespace, settings: config.Config) -> int:
 _HELP = {
     "status": "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
     "peers": "the other nodes, and whether the kernel knows the way to them",
+    "etcd": "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
     "leases": "all subnet leases in etcd, unreadable ones included (--stale: what nobody looks after)",
     "reserve": "keep a subnet for one node (--node, --address), or give it to nobody",
     "release": "free a reserved subnet; with --force another node's lease",
@@ -192,6 +194,7 @@ _HELP = {
 _VERBS = {
     "status": _status,
     "peers": _peers,
+    "etcd": etcd.etcd,
     "leases": leases.leases,
     "reserve": leases.reserve,
     "release": leases.release,
