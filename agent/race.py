@@ -1,7 +1,8 @@
 """Winning a new lease: one transaction decides, a racer that lost learns only the news.
 
-Never two owners. The transaction compares the *whole* range of leases with the revision at which it was
-listed, so every overlap, of any length and family, is seen.
+Never two owners. The transaction compares every range of keys in which a record that overlaps can stand
+(agent/claimranges; with IPv6 that is all of them) with the revision at which they were listed, so every
+overlap, of any length and family, is seen, while claims elsewhere do not fail each other.
 
 A new lease costs one range, one grant and one transaction, however many there are: that a subnet picked at
 random was never used before is compared in the same transaction, and only where that fails is the
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 import tenacity
 
-from agent import claim, etcd, holders, survey
+from agent import claim, claimranges, etcd, holders, survey
 from agent.claim import Ask, Span
 from agent.etcd import Etcd, Listing, Record
 from agent.records import Keys, named, overlap, parse_record, subnets_of
@@ -141,15 +142,21 @@ class Race:
         reading = etcd.reading(keys.start, keys.end, modified_after=self._revision)
         news = self._etcd.txn([], [reading]).listing
         self._take_in(news)
-        for record in news.records:
-            if overlap(self._subnets, subnets_of(record, keys.start)):
-                self._subnets = ()
+        if any(overlap(self._subnets, subnets_of(it, keys.start)) for it in news.records):
+            self._subnets = ()
+        if twin := self._written_for_us(news.records, ask):
+            raise twin
+
+    def _written_for_us(self, news: Sequence[Record], ask: Ask) -> StoreUnavailable | None:
+        """A twin that claimed since our list: the next attempt asks whether it lives."""
+        for record in news:
             with contextlib.suppress(BadRecord):
-                lease = parse_record(record, keys.start)
+                lease = parse_record(record, self._keys.start)
                 if claim.mine([lease], ask.identity, ask.tunnels) is not None:
-                    raise StoreUnavailable(
+                    return StoreUnavailable(
                         f"{lease.key} was written for this machine at the same moment"
                     )
+        return None
 
     def _taken(self, old: Lease | None) -> list[Span]:
         """Every subnet a key names, readable value or not; our own old record does not block us."""
@@ -171,7 +178,11 @@ class Race:
     def _try(self, wanted: Lease, old: Lease | None, ask: Ask, *, grant: int) -> Lease:
         keys, asked_for = self._keys, {*ask.want, *ask.prefer}
         began = time.monotonic()
-        compares = [etcd.unchanged_since(keys.start, keys.end, self._revision)]
+        where = claimranges.ranges([end.subnet for end in wanted.endpoints])
+        compares = [
+            etcd.unchanged_since(keys.start + first, keys.start + last, self._revision)
+            for first, last in where or ()
+        ] or [etcd.unchanged_since(keys.start, keys.end, self._revision)]
         otherwise = []
         if self._used is None:
             for end in wanted.endpoints:
@@ -180,6 +191,7 @@ class Race:
                     compares.append(etcd.modified_at(mark, 0))
                     otherwise.append(etcd.reading(mark, ""))
         then = [
+            etcd.reading(keys.start, keys.end, modified_after=self._revision),
             etcd.putting(keys.start + wanted.key, schema.format_lease(wanted), lease=grant),
             *survey.marks(keys, "claimed", wanted.key, wanted),
         ]
@@ -187,6 +199,9 @@ class Race:
             then.append(etcd.deleting(keys.start + old.key))
         outcome = self._etcd.txn(compares, then, otherwise)
         if outcome.succeeded:
+            if twin := self._written_for_us(outcome.listing.records, ask):
+                self._etcd.revoke(grant)  # what was put goes with it
+                raise twin
             return replace(
                 wanted,
                 etcd_lease=grant,

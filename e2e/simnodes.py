@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import claim, recalled
-from agent.claim import Identity, Tunnel
+from agent.claim import Ask, Identity, Tunnel
 from agent.etcd import Etcd
 from agent.events import Event
 from agent.join import Standby
@@ -33,6 +33,7 @@ from agent.lastgood import LastGood
 from agent.life import Life
 from agent.moment import now
 from agent.registry import Claimed, Registry
+from agent.roll import Past
 from overlay import netconfig, schema
 from overlay.errors import LeaseLost, NotReady, OverlayError
 from overlay.model import Family, Lease, Network
@@ -113,7 +114,7 @@ class SimNode:
         """Something under the prefix changed."""
         self.events[type(event).__name__] += 1
 
-    def remember(self, leases: Mapping[str, Lease], revision: int) -> None:
+    def remember(self, past: Past) -> None:
         """Nothing."""
 
     def renew(self) -> None:
@@ -140,13 +141,7 @@ class BareNodes:
         every = (netconfig.nth(pool, number) for number in range(netconfig.count(pool)))
         free = (subnet for subnet in every if schema.format_key([subnet]) not in taken)
         for number, subnet in zip(range(first, first + count), free, strict=False):
-            lease = claim.record(
-                [subnet],
-                network,
-                identity(number),
-                tunnels(number),
-                key=schema.format_key([subnet]),
-            )
+            lease = claim.asked([subnet], Ask(identity(number), network, tunnels(number), ttl_s))
             key = self._registry.keys.start + lease.key
             self._store.put(key, schema.format_lease(lease), lease=self._store.grant(ttl_s))
 

@@ -23,7 +23,7 @@ from e2e.simnodes import SimNode
 from overlay.errors import OverlayError
 from tests.contract.certificates import Authority
 from tests.contract.etcd_server import Server
-from tests.contract.test_registry_etcd import NETWORK, tunnels
+from tests.contract.nodes import NETWORK, tunnels
 
 pytestmark = pytest.mark.contract
 
