@@ -207,3 +207,10 @@ def test_a_bridge_of_another_program_keeps_its_mac() -> None:
     assert [item.mac for item in desired_node(NETWORK, me) if isinstance(item, Bridge)] == [
         "c6:d2:32:6f:8f:44"
     ]
+
+
+def test_an_older_record_of_our_own_is_no_peer() -> None:
+    """A route into the tunnel would replace the one that leads to the old pods on our bridge."""
+    end = Endpoint(ip_network("10.9.3.0/24"), V4.local, V4.mac, 7)
+
+    assert desired_peer(NETWORK, BOTH, Lease("10.9.3.0-24", (end,))) == ()
