@@ -6,6 +6,8 @@ RUNTIME ?=
 MINUTES ?= 10
 SECONDS ?=
 PEERS ?= 2000
+FLANNELD ?=
+NODES ?= 5000
 DESTDIR ?=
 
 FRONT := cni/front-$(shell uname -m)
@@ -15,7 +17,7 @@ CODE := overlay agent cni e2e tests conftest.py hatch_build.py
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e check demo demo-down soak bench bench-cni front build install
+.PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e e2e check demo demo-down soak bench bench-cni bench-etcd front build install
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +61,9 @@ test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
 test-e2e: $(STAMP) front ## whole nodes, and the demo; root
 	$(PYTEST) -n 2 --dist loadfile e2e
 
+e2e: setup ## the cases with flannel; FLANNELD=/path/to/flanneld runs them against the program, not a replay
+	$(PYTEST) e2e/test_flannel.py e2e/test_flannel_beside.py $(if $(FLANNELD),--flanneld $(abspath $(FLANNELD)))
+
 check: lint test-unit ## what to run before every commit; no root
 
 demo: setup ## three nodes talk, live; KEEP=1 leaves them running, RUNTIME=containerd runs real containers
@@ -81,6 +86,9 @@ $(FRONT): cni/front.c tools/build-front
 
 bench-cni: setup ## the CNI plugin, exec to exit, against bridge + host-local; ends with RESULT
 	$(BIN)/python -m e2e.bench_cni
+
+bench-etcd: setup ## what NODES=5000 ask of one real etcd, by etcd's own counters; ends with RESULT
+	$(BIN)/python -m e2e.bench_etcd --nodes $(NODES)
 
 build: $(STAMP) ## wheel and sdist into dist/
 	$(BIN)/python -m hatchling build

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from overlay import netconfig
+from overlay import netconfig, schema
 from overlay.errors import BadConfig, OutOfSubnets
 from overlay.model import Address, Endpoint, Family, Lease, Network, Pool, Subnet
 
@@ -32,37 +32,92 @@ class Tunnel:
 
 
 Tunnels = Mapping[Family, Tunnel]
+Span = tuple[int, int, int]
+"""A subnet in the shape that is fast to compare: IP version, first and last address."""
 TRIES_AT_RANDOM = 64
 
 
-def mine(leases: Iterable[Lease], identity: Identity, tunnels: Tunnels) -> Lease | None:
-    """This machine's record: by machine id, else (written by flannel, or reserved) by its address or name.
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Who claims what; see Registry.claim."""
+
+    identity: Identity
+    network: Network
+    tunnels: Tunnels
+    ttl_s: int
+    prefer: tuple[Subnet, ...] = ()
+    want: tuple[Subnet, ...] = ()
+    insist: bool = False
+    pods: tuple[Address, ...] = ()
+
+
+def mine(
+    leases: Iterable[Lease], identity: Identity, tunnels: Tunnels, network: Network | None = None
+) -> Lease | None:
+    """This machine's record: by machine id, else by its address, else (a reservation) by its name.
+
+    Of several the one that serves ``network`` comes first, then the oldest. One found by address may have
+    another machine id: then it is not certain whose it is (agent/twins).
+    """
+    found = [
+        (
+            rank,
+            network is not None and not serves(network, lease),
+            lease.create_revision,
+            lease.key,
+            lease,
+        )
+        for lease in leases
+        if (rank := _kinship(lease, identity, tunnels))
+    ]
+    return min(found, key=lambda it: it[:4])[4] if found else None
+
+
+def rivals(leases: Iterable[Lease], identity: Identity, tunnels: Tunnels) -> list[Lease]:
+    """Other machines' records that have our address."""
+    return [
+        lease
+        for lease in leases
+        if lease.machine_id
+        and lease.machine_id != identity.machine_id
+        and _kinship(lease, identity, tunnels) == 2
+    ]
+
+
+def _kinship(lease: Lease, identity: Identity, tunnels: Tunnels) -> int:
+    """How a record is ours: 1 by machine id, 2 by address, 3 by name, 0 not at all."""
+    if lease.machine_id and lease.machine_id == identity.machine_id:
+        return 1
+    if any(
+        end.underlay and end.family in tunnels and end.underlay == tunnels[end.family].underlay
+        for end in lease.endpoints
+    ):
+        return 2
+    return 3 if lease.node and lease.node == identity.node and not lease.machine_id else 0
+
+
+def check_wanted(network: Network, wanted: Sequence[Subnet]) -> None:
+    """May this node ask for exactly these?
 
     Raises:
-        BadConfig: another machine's record has our address.
+        BadConfig: one is not the pool's, or two are of one family.
     """
-    found = list(leases)
-    for lease in found:
-        if lease.machine_id and lease.machine_id == identity.machine_id:
-            return lease
-    for lease in found:
-        shared = [
-            end
-            for end in lease.endpoints
-            if end.underlay
-            and end.family in tunnels
-            and end.underlay == tunnels[end.family].underlay
-        ]
-        if shared and lease.machine_id:
+    for subnet in wanted:
+        pool = network.pool(Family.of(subnet))
+        if pool is None:
+            pools = ", ".join(str(pool.network) for pool in network.pools)
             raise BadConfig(
-                f"address {shared[0].underlay} of this node ({identity.node}, machine {identity.machine_id}) is "
-                f"already leased as {lease.key} by {lease.node or 'a node without a name'} "
-                f"(machine {lease.machine_id})",
-                hint="give each node an address and a machine id of its own: ip address; systemd-machine-id-setup",
+                f"subnet = {subnet}: the network ({pools}) has no {Family.of(subnet).name} pool",
+                hint="overlay-agent --help; the network config is P/config: overlayctl init",
             )
-        if shared or (lease.node and lease.node == identity.node and not lease.machine_id):
-            return lease
-    return None
+        if not netconfig.fits(pool, subnet):
+            raise BadConfig(
+                f"subnet = {subnet}: not one of the pool {pool.network}, which has /{pool.subnet_len} from "
+                f"{pool.first} to {pool.last}",
+                hint="take one of those, or leave the setting out",
+            )
+    if len({subnet.version for subnet in wanted}) < len(wanted):
+        raise BadConfig(f"subnet = {', '.join(map(str, wanted))}: at most one per family")
 
 
 def serves(network: Network, lease: Lease) -> bool:
@@ -74,27 +129,30 @@ def serves(network: Network, lease: Lease) -> bool:
     )
 
 
-def record(
-    subnets: Sequence[Subnet], network: Network, identity: Identity, tunnels: Tunnels, *, key: str
-) -> Lease:
-    """What this node writes for given subnets."""
+def asked(subnets: Sequence[Subnet], ask: Ask, *, key: str = "") -> Lease:
+    """What this node writes for given subnets; ``key`` where they are held already."""
     ends = []
     for subnet in subnets:
-        tunnel = tunnels[Family.of(subnet)]
+        tunnel = ask.tunnels[Family.of(subnet)]
         ends.append(Endpoint(subnet, tunnel.underlay, tunnel.mac, tunnel.vni))
     return Lease(
-        key=key,
+        key=key or schema.format_key(subnets),
         endpoints=tuple(ends),
-        backend=network.backend.kind,
-        node=identity.node,
-        machine_id=identity.machine_id,
-        version=identity.version,
+        backend=ask.network.backend.kind,
+        node=ask.identity.node,
+        machine_id=ask.identity.machine_id,
+        version=ask.identity.version,
     )
+
+
+def span_of(subnet: Subnet) -> Span:
+    """A subnet as numbers."""
+    return subnet.version, int(subnet.network_address), int(subnet.broadcast_address)
 
 
 def choose(
     network: Network,
-    taken: Sequence[Subnet],
+    taken: Sequence[Span],
     *,
     prefer: Sequence[Subnet],
     used: Mapping[Subnet, int],
@@ -110,7 +168,7 @@ def choose(
 
 def _one(
     pool: Pool,
-    taken: Sequence[Subnet],
+    taken: Sequence[Span],
     *,
     prefer: Sequence[Subnet],
     used: Mapping[Subnet, int],
@@ -139,19 +197,28 @@ def _one(
     return netconfig.nth(pool, min(free, key=lambda number: (known[number], number)))
 
 
-def _blocked(pool: Pool, taken: Sequence[Subnet], total: int) -> tuple[set[int], int]:
+def has_free(pool: Pool, taken: Sequence[Span]) -> bool:
+    """True if a pool has a subnet that overlaps no taken one."""
+    total = netconfig.count(pool)
+    return len(_blocked(pool, taken, total)[0]) < total
+
+
+def _blocked(pool: Pool, taken: Sequence[Span], total: int) -> tuple[set[int], int]:
     """The numbers that overlap a taken subnet of any length, and how many leases do."""
     size = 1 << (pool.family.bits - pool.subnet_len)
-    start = int(pool.first.network_address)
+    start, version = int(pool.first.network_address), pool.network.version
     blocked: set[int] = set()
     holders = 0
-    for subnet in taken:
-        if Family.of(subnet) is not pool.family:
+    for its_version, first, last in taken:
+        if its_version != version:
             continue
-        low = (int(subnet.network_address) - start) // size
-        high = (int(subnet.broadcast_address) - start) // size
-        low, high = max(low, 0), min(high, total - 1)
-        if low <= high:
+        low, high = (first - start) // size, (last - start) // size
+        if low < 0 or high >= total:
+            low, high = max(low, 0), min(high, total - 1)
+        if low == high:
+            holders += 1
+            blocked.add(low)
+        elif low < high:
             holders += 1
             blocked.update(range(low, high + 1))
     return blocked, holders

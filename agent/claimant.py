@@ -1,172 +1,216 @@
-"""Winning a lease: one transaction decides, a racer that lost learns only the news.
+"""Holding a lease: the one this machine has, or a new one (agent/race).
 
-Never two owners. The transaction compares the *whole* range of leases with the revision at which it was
-listed, so every overlap, of any length and family, is seen. flanneld writes without such a compare: what
-it writes over our range later has the higher create revision, and of two overlapping records the older
-stands. So a node that finds an older record over its own gives way and claims anew.
+flanneld writes without comparing: what it writes over our range has the higher create revision, and of two
+overlapping records the older stands. So a node that finds an older record over its own gives way and
+claims anew.
 """
 
 import contextlib
+import logging
 import random
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import tenacity
-
-from agent import claim, etcd
-from agent.claim import Identity, Tunnels
+from agent import claim, etcd, survey, twins
+from agent.claim import Ask
+from agent.draining import has_pods, must_drain
 from agent.etcd import Etcd, Listing, Record
+from agent.race import Race
+from agent.records import Claimed, Keys, overlap, parse_record, subnets_of
+from agent.twins import Answer, Twins
 from overlay import schema
-from overlay.errors import BadRecord, LeaseLost, Retryable, StoreUnavailable
-from overlay.model import Lease, Network, Subnet
+from overlay.errors import BadRecord, LeaseLost, OverlayError, StoreUnavailable
+from overlay.model import Lease
 
-CLAIM_MOST_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Where things are under one prefix. Nothing but leases is ever written under ``start``."""
-
-    prefix: str
-
-    @property
-    def start(self) -> str:
-        """The first possible lease key; a lease's key follows it."""
-        return f"{self.prefix}/subnets/"
-
-    @property
-    def end(self) -> str:
-        """Just behind the last possible lease key."""
-        return f"{self.prefix}/subnets0"
-
-    @property
-    def used(self) -> str:
-        """History of use, one key per subnet that was ever leased."""
-        return f"{self.prefix}/overlay/used/"
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A lease that is held. ``how`` is kept (nothing written), rewritten, or new."""
-
-    lease: Lease
-    how: str
-
-
-class _LostRace(Retryable):
-    """Another claim came first; ``news`` is what changed since our list."""
-
-    def __init__(self, news: Listing) -> None:
-        super().__init__("another node claimed at the same moment")
-        self.news = news
-
-
-def parse_record(record: Record, start: str) -> Lease:
-    """A record as a lease; raises BadRecord."""
-    return schema.parse_lease(
-        record.key.removeprefix(start),
-        record.value,
-        etcd_lease=record.lease,
-        create_revision=record.create_revision,
-        mod_revision=record.mod_revision,
-    )
+log = logging.getLogger(__name__)
 
 
 class Claimant:
-    """One node's attempt. ``closing`` ends its waiting."""
+    """One node's attempt.
+
+    ``closing`` ends its waiting, ``wrote`` is the record this process wrote last, ``release`` gives one back.
+    """
 
     def __init__(
-        self, store: Etcd, keys: Keys, *, rng: random.Random, closing: threading.Event
+        self,
+        store: Etcd,
+        keys: Keys,
+        asking: Twins,
+        *,
+        rng: random.Random,
+        closing: threading.Event,
+        wrote: Lease | None,
+        release: Callable[[Lease], None],
     ) -> None:
         self._etcd = store
-        self._start, self._end, self._used = keys.start, keys.end, keys.used
+        self._keys = keys
+        self._start, self._end = keys.start, keys.end
+        self._asking = asking
         self._rng = rng
         self._closing = closing
+        self._wrote = wrote
+        self._release = release
 
-    def claim(
-        self,
-        identity: Identity,
-        network: Network,
-        tunnels: Tunnels,
-        *,
-        prefer: Sequence[Subnet],
-        insist: bool,
-        ttl_s: int,
-    ) -> Claimed:
+    def claim(self, ask: Ask) -> Claimed:
         """Hold the lease this machine has, or a new one; see Registry.claim."""
+        claim.check_wanted(ask.network, ask.want)
         listing = self._etcd.range(self._start, self._end)
-        found = claim.mine(self._related(listing, identity, tunnels), identity, tunnels)
+        related = self._related(listing.records, ask)
+        found = claim.mine(related, ask.identity, ask.tunnels, ask.network)
+        seized = False
+        if found is not None and self._doubtful(found, ask):
+            for rival in claim.rivals(related, ask.identity, ask.tunnels):
+                if rival.key != found.key:  # our new address may be somebody else's
+                    self._bury(self._after_asking(rival, ask))
+            found, seized = self._after_asking(found, ask), True
+        ask = self._what_pods_allow(found, ask)
         if (
             found is not None
-            and claim.serves(network, found)
+            and claim.serves(ask.network, found)
+            and set(ask.want) <= {end.subnet for end in found.endpoints}
             and not self._older_over(listing, found)
         ):
-            return self._hold(found, identity, network, tunnels, ttl_s=ttl_s)
-        if insist:
-            self._refuse_another(listing, prefer)
-        grant = self._etcd.grant(ttl_s)
-        try:
-            lease = self._claim_new(
-                listing, found, identity, network, tunnels, prefer=prefer, grant=grant
+            held = self._hold(found, ask, seized=seized)
+            return replace(held, draining=self._old_ones(related, ask, beside=(held.lease.key,)))
+        leave = found  # its key goes in the same transaction
+        if found is not None and must_drain(found, ask.network, ask.pods):
+            log.warning(
+                "the network config no longer gives %s: taking another subnet, and keeping that one until its "
+                "pods are gone",
+                found.key,
             )
+            leave = None
+        lease = self._win(listing, leave, ask)
+        beside = (lease.key, leave.key if leave is not None and leave.etcd_lease else "")
+        return Claimed(lease, "new", self._old_ones(related, ask, beside=beside))
+
+    def _win(self, listing: Listing, leave: Lease | None, ask: Ask) -> Lease:
+        grant = self._etcd.grant(ask.ttl_s)
+        race = Race(self._etcd, self._keys, rng=self._rng, closing=self._closing)
+        try:
+            return race.new(listing, leave, ask, grant=grant)
         except BaseException:
             self._etcd.revoke(grant)
             raise
-        return Claimed(lease, "new")
 
-    def _refuse_another(self, listing: Listing, prefer: Sequence[Subnet]) -> None:
-        """Pods have addresses of ``prefer``: taking another subnet would cut them off."""
-        for record in listing.records:
-            if _overlaps(prefer, _subnets(record, self._start)):
-                key = record.key.removeprefix(self._start)
-                raise LeaseLost(
-                    f"the pods of this node have addresses of {', '.join(map(str, prefer))}, which is now "
-                    f"leased as {key} to somebody else; they keep running, new ones are refused",
-                    hint="overlayctl leases shows by whom; free it there, or drain this node",
-                )
+    def _old_ones(
+        self, related: Sequence[Lease], ask: Ask, *, beside: Sequence[str]
+    ) -> tuple[Lease, ...]:
+        """This machine's other records: held while pods live in them, given back when none does."""
+        kept = []
+        for old in related:
+            ours = bool(old.machine_id) and old.machine_id == ask.identity.machine_id
+            if old.key in beside or not (ours or must_drain(old, ask.network, ask.pods)):
+                continue
+            try:
+                if not has_pods(old, ask.pods):
+                    self._release(old)
+                    log.info("the old subnet %s is given back", old.key)
+                elif {end.family for end in old.endpoints} <= ask.tunnels.keys():
+                    kept.append(self._hold(old, ask, seized=False).lease)
+                else:  # one of its families is gone; the other is served as it stands
+                    self._renewed(old)
+                    kept.append(old)
+            except OverlayError as error:
+                log.warning("the old subnet %s is looked at again later: %s", old.key, error)
+                kept.append(old)
+        return tuple(kept)
 
-    def _related(self, listing: Listing, identity: Identity, tunnels: Tunnels) -> list[Lease]:
+    def _related(self, records: Sequence[Record], ask: Ask) -> list[Lease]:
         """The readable records that mention us at all; the others are not worth their parsing."""
         words = [
-            identity.machine_id,
-            identity.node,
-            *(str(tunnel.underlay) for tunnel in tunnels.values()),
+            ask.identity.machine_id,
+            ask.identity.node,
+            *(str(tunnel.underlay) for tunnel in ask.tunnels.values()),
         ]
-        marks = [word.encode() for word in words if word]
-        hits = [record for record in listing.records if any(mark in record.value for mark in marks)]
+        hits: dict[str, Record] = {}
+        for mark in (word.encode() for word in words if word):
+            hits.update((record.key, record) for record in records if mark in record.value)
         found = []
-        for record in hits:
+        for record in hits.values():
             with contextlib.suppress(BadRecord):
                 found.append(parse_record(record, self._start))
         return found
+
+    def _doubtful(self, found: Lease, ask: Ask) -> bool:
+        written = self._wrote
+        if written is not None and (written.key, written.mod_revision) == (
+            found.key,
+            found.mod_revision,
+        ):
+            return False
+        return twins.doubtful(found, ask.identity, ask.tunnels)
+
+    def _after_asking(self, found: Lease, ask: Ask) -> Lease:
+        """The record of a dead holder, as the question left it; refuses if the holder lives."""
+        ours = ", ".join(str(tunnel.underlay) for tunnel in ask.tunnels.values())
+        log.info(
+            "lease %s is of %s: asking whether that one lives", found.key, twins.describe(found)
+        )
+        answer, now = self._asking.ask(found, node=ask.identity.node, addresses=ours)
+        if answer is Answer.ALIVE:
+            raise twins.refusal(found, ask.identity, ask.tunnels)
+        if answer is Answer.GONE:
+            raise StoreUnavailable(f"lease {found.key} is gone; trying again")
+        log.warning("lease %s of %s: nobody answered, it is dead", found.key, twins.describe(found))
+        return now
+
+    def _bury(self, dead: Lease) -> None:
+        """Remove a dead machine's record: peers would take it, being older, for the one at our address."""
+        self._etcd.txn(
+            [etcd.modified_at(self._start + dead.key, dead.mod_revision)],
+            [
+                etcd.deleting(self._start + dead.key),
+                *survey.marks(self._keys, "removed", dead.key, dead),
+            ],
+        )
+
+    @staticmethod
+    def _what_pods_allow(found: Lease | None, ask: Ask) -> Ask:
+        """The setting ``subnet`` moves no node whose pods have addresses of another subnet."""
+        has = {end.subnet for end in found.endpoints} if found is not None else set(ask.prefer)
+        if not ask.insist or set(ask.want) <= has:
+            return ask
+        log.warning(
+            "subnet = %s is refused while pods are attached: they have addresses of %s, which this node keeps; "
+            "next: drain this node and restart overlay-agent",
+            ", ".join(map(str, ask.want)),
+            ", ".join(map(str, sorted(has, key=str))),
+        )
+        return replace(ask, want=())
 
     def _older_over(self, listing: Listing, mine: Lease) -> bool:
         older = [
             subnet
             for record in listing.records
             if record.create_revision < mine.create_revision
-            for subnet in _subnets(record, self._start)
+            for subnet in subnets_of(record, self._start)
         ]
-        return _overlaps([end.subnet for end in mine.endpoints], older)
+        return overlap([end.subnet for end in mine.endpoints], older)
 
-    def _hold(
-        self, found: Lease, identity: Identity, network: Network, tunnels: Tunnels, *, ttl_s: int
-    ) -> Claimed:
-        """Keep the record we have: nothing is written if it is right and its etcd lease lives."""
-        subnets = [end.subnet for end in found.endpoints]
-        wanted = claim.record(subnets, network, identity, tunnels, key=found.key)
-        alive = found.etcd_lease == 0 or self._renewed(found)
-        if alive and wanted.content() == found.content():
+    def _hold(self, found: Lease, ask: Ask, *, seized: bool) -> Claimed:
+        """Keep the record we have: nothing is written if it is right and its etcd lease lives.
+
+        A record that was another machine's gets an etcd lease of its own: that one's agent, should it
+        come back, must not find its renewals working.
+        """
+        wanted = claim.asked([end.subnet for end in found.endpoints], ask, key=found.key)
+        alive = found.etcd_lease == 0 or (not seized and self._renewed(found))
+        if alive and wanted.content() == found.content() and not found.challenge:
             return Claimed(found, "kept")
-        grant = found.etcd_lease if alive else self._etcd.grant(ttl_s)
+        grant = found.etcd_lease if alive else self._etcd.grant(ask.ttl_s)
         key = self._start + found.key
         outcome = self._etcd.txn(
             [etcd.modified_at(key, found.mod_revision)],
             [etcd.putting(key, schema.format_lease(wanted), lease=grant)],
         )
         if not outcome.succeeded:
+            if not alive:
+                self._etcd.revoke(grant)
             raise StoreUnavailable(f"lease {found.key} changed while it was taken up; trying again")
+        if seized and found.etcd_lease:
+            self._etcd.revoke(found.etcd_lease)  # its key has moved to ours
         return Claimed(
             replace(
                 wanted,
@@ -183,106 +227,3 @@ class Claimant:
         except LeaseLost:
             return False
         return True
-
-    def _claim_new(
-        self,
-        listing: Listing,
-        old: Lease | None,
-        identity: Identity,
-        network: Network,
-        tunnels: Tunnels,
-        *,
-        prefer: Sequence[Subnet],
-        grant: int,
-    ) -> Lease:
-        known = {record.key: record for record in listing.records}
-        revision, used = listing.revision, self._history()
-        subnets: tuple[Subnet, ...] = ()
-        for attempt in self._attempts():
-            with attempt:
-                taken = self._taken(known, old)
-                if not subnets or _overlaps(
-                    subnets, taken
-                ):  # else the news does not concern our choice
-                    subnets = claim.choose(network, taken, prefer=prefer, used=used, rng=self._rng)
-                wanted = claim.record(
-                    subnets, network, identity, tunnels, key=schema.format_key(subnets)
-                )
-                try:
-                    return self._put_new(wanted, old, revision=revision, grant=grant)
-                except _LostRace as lost:
-                    known = {record.key: record for record in lost.news.records}
-                    revision = lost.news.revision
-                    if _overlaps(subnets, self._taken(known, old)):
-                        known = {r.key: r for r in self._etcd.range(self._start, self._end).records}
-                    raise
-        raise StoreUnavailable("no subnet could be claimed")  # unreachable: tenacity re-raises
-
-    def _put_new(self, wanted: Lease, old: Lease | None, *, revision: int, grant: int) -> Lease:
-        key = self._start + wanted.key
-        then = [
-            etcd.putting(key, schema.format_lease(wanted), lease=grant),
-            etcd.putting(self._used + wanted.key, schema.format_lease(wanted)),
-        ]
-        if (
-            old is not None and old.etcd_lease and old.key != wanted.key
-        ):  # the config changed: ours moves
-            then.append(etcd.deleting(self._start + old.key))
-        outcome = self._etcd.txn(
-            [etcd.unchanged_since(self._start, self._end, revision)],
-            then,
-            [etcd.reading(self._start, self._end, modified_after=revision)],
-        )
-        if not outcome.succeeded:
-            raise _LostRace(outcome.listing)
-        lease = replace(
-            wanted,
-            etcd_lease=grant,
-            create_revision=outcome.revision,
-            mod_revision=outcome.revision,
-        )
-        return lease
-
-    def _attempts(self) -> tenacity.Retrying:
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_LostRace),
-            wait=tenacity.wait_random_exponential(multiplier=0.001, max=0.1),
-            stop=tenacity.stop_after_delay(CLAIM_MOST_S),
-            sleep=tenacity.sleep_using_event(self._closing),
-            reraise=True,
-        )
-
-    def _taken(self, known: dict[str, Record], old: Lease | None) -> list[Subnet]:
-        """Every subnet a key names, readable value or not; our own old record does not block us."""
-        mine = self._start + old.key if old is not None and old.etcd_lease else ""
-        return [
-            subnet
-            for record in known.values()
-            if record.key != mine
-            for subnet in _subnets(record, self._start)
-        ]
-
-    def _history(self) -> dict[Subnet, int]:
-        listing = self._etcd.range(self._used, self._used[:-1] + "0")
-        return {
-            subnet: record.mod_revision
-            for record in listing.records
-            for subnet in _subnets(record, self._used)
-        }
-
-
-def _subnets(record: Record, prefix: str) -> tuple[Subnet, ...]:
-    try:
-        return schema.parse_key(record.key.removeprefix(prefix))
-    except BadRecord:
-        return ()
-
-
-def _overlaps(some: Sequence[Subnet], others: Sequence[Subnet]) -> bool:
-    return any(
-        one.version == other.version
-        and int(one.network_address) <= int(other.broadcast_address)
-        and int(other.network_address) <= int(one.broadcast_address)
-        for one in some
-        for other in others
-    )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from agent import values
+from cni import hostlocal
 from overlay.errors import BadConfig, OverlayError
-from overlay.model import Address
+from overlay.model import Address, Subnet
 
 DEFAULT_FILE = Path("/etc/overlay/agent.toml")
 ENV_PREFIX = "OVERLAY_"
@@ -41,12 +42,14 @@ class Config:
     bridge: str
     ip_masq: bool
     ip_masq_fully_random: bool
+    subnet: tuple[Subnet, ...]
     lease_ttl: float
     resync_interval: float
     run_dir: Path
     state_dir: Path
     cni_conf_dir: Path
     cni_bin_dir: Path
+    host_local_dir: Path
     conflist_when_unready: str
     sweep_interval: float
     log_level: str
@@ -128,6 +131,13 @@ SETTINGS = (
         "ip_masq_fully_random", "true", values.boolean, "BOOL", "with fully random source ports"
     ),
     Setting(
+        "subnet",
+        "",
+        values.subnets,
+        "CIDR,...",
+        "ask for exactly this subnet, at most one per family (default: any)",
+    ),
+    Setting(
         "lease_ttl",
         "24h",
         values.at_least(5),
@@ -159,6 +169,13 @@ SETTINGS = (
         "where the conflist goes once the node is ready",
     ),
     Setting("cni_bin_dir", "/opt/cni/bin", Path, "DIR", "where the CNI executables are"),
+    Setting(
+        "host_local_dir",
+        hostlocal.DIRECTORY,
+        Path,
+        "DIR",
+        "where host-local keeps the addresses of pods that flannel's plugin attached (its dataDir)",
+    ),
     Setting(
         "conflist_when_unready",
         "keep",

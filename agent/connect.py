@@ -7,6 +7,11 @@ from agent.registry import Registry
 
 def registry(config: Config) -> Registry:
     """A registry of its own client; close it after use. Nothing is sent yet."""
+    return Registry(store(config), config.etcd_prefix)
+
+
+def store(config: Config) -> Etcd:
+    """The client alone."""
     credentials = Credentials(
         cafile=config.etcd_cafile,
         certfile=config.etcd_certfile,
@@ -14,10 +19,9 @@ def registry(config: Config) -> Registry:
         username=config.etcd_username,
         password=config.etcd_password,
     )
-    store = Etcd(
+    return Etcd(
         config.etcd_endpoints,
         credentials=credentials,
         timeout_s=config.etcd_timeout,
         scope=config.etcd_prefix,
     )
-    return Registry(store, config.etcd_prefix)

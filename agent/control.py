@@ -47,6 +47,8 @@ class Control:
                 return self._ask(report.plan)
             case "standing":
                 return dataclasses.asdict(self.standing())
+            case "etcd":
+                return report.store(self._life)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:

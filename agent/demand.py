@@ -91,6 +91,8 @@ class Demand:
         lease = change.after or change.before
         if lease is None or self.me is None or not self.roll.complete or self._is_me(change.key):
             return
+        if change.before is change.after:  # an orphan: the roll has said how many
+            return
         word = "joined" if change.before is None else "left" if change.after is None else "changed"
         log.info("peer %s node=%s lease=%s", word, lease.node or "(no name)", change.key)
 
@@ -101,7 +103,7 @@ class Demand:
                 self._judge(self.roll.contradicted(key))
 
     def _is_me(self, key: str) -> bool:
-        return self.me is not None and key == self.me.lease_key
+        return self.me is not None and key in self.me.own_keys
 
     def _want_peer(self, lease: Lease) -> None:
         if self.me is None or self.network is None or self._is_me(lease.key):

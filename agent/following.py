@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from agent.claimant import Keys, parse_record
 from agent.etcd import Change, Etcd, Heard, Listing, Record, Span
 from agent.events import Event, Gone, NetworkChanged, Put, Snapshot, Unreadable
+from agent.records import Keys, parse_record, parse_records
 from agent.retry import Pauses
 from overlay.errors import BadRecord, Compacted, OverlayError, StoreReplaced
-from overlay.model import Lease
 
 log = logging.getLogger(__name__)
 
@@ -192,12 +191,5 @@ class Following:
 
 def decoded(listing: Listing, start: str) -> Snapshot:
     """A list as leases and reasons why a record is none."""
-    leases: dict[str, Lease] = {}
-    unreadable: dict[str, str] = {}
-    for record in listing.records:
-        key = record.key.removeprefix(start)
-        try:
-            leases[key] = parse_record(record, start)
-        except BadRecord as error:
-            unreadable[key] = str(error)
+    leases, unreadable = parse_records(listing.records, start)
     return Snapshot(leases, unreadable, listing.revision)

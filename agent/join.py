@@ -5,21 +5,22 @@ only looks whether the underlay is still the one that peers know.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import claim, underlay
+from agent import adoption, claim, underlay
 from agent.config import Config
+from agent.draining import addresses_in_use, is_done
 from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.underlay import Hosts, Underlay
-from overlay import __version__, netconfig
-from overlay.desired import Me, Vtep, device_name
+from overlay import __version__, netconfig, nodefile
+from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
 from overlay.model import Address, Family, Lease, Network
-from overlay.netlink import LinkInfo, Netlink
+from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class _Ends:
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
+    bridge_mac: str
 
 
 class Join:
@@ -75,11 +77,18 @@ class Join:
                 for family, it in ends.underlay.items()
             },
             prefer=self._memory.subnets,
+            want=self._config.subnet,
             insist=self._pods_bind(network),
+            pods=self._pods(network),
             ttl_s=int(self._config.lease_ttl),
         )
         self._memory.remember(tuple(end.subnet for end in claimed.lease.endpoints))
-        return self._me(claimed.lease, network, ends), claimed
+        draining = tuple(lease.key for lease in claimed.draining)
+        return replace(self._me(claimed.lease, network, ends), draining=draining), claimed
+
+    def drained(self, claimed: Claimed) -> bool:
+        """True if an old subnet has lost its last pod: claiming again gives it back."""
+        return is_done(claimed.draining, self._config.run_dir)
 
     def recall(self, recalled: Recalled) -> Standby:
         """What this node was when it last heard of etcd, on the underlay of today.
@@ -119,19 +128,22 @@ class Join:
         return ", ".join(changes)
 
     def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
+        adoption.refuse_beside_flanneld(self._config.etcd_prefix)
         hosts = underlay.read(self._netlink)
+        adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
         self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
-        devices = {family: _device(hosts, network, family) for family in chosen}
+        devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
             {family: name for family, (name, _) in devices.items()},
             {
-                family: self._memory.mac(
-                    family, device_mac=(macs or {}).get(family) or (link.mac if link else None)
+                family: adoption.vtep_mac(
+                    self._memory, family, link, recorded=(macs or {}).get(family)
                 )
                 for family, (_, link) in devices.items()
             },
+            adoption.bridge_mac(self._memory, hosts, self._config.bridge),
         )
 
     def _me(self, lease: Lease, network: Network, ends: _Ends) -> Me:
@@ -147,14 +159,17 @@ class Join:
             for end in lease.endpoints
             if end.family in ends.underlay
         )
-        return Me(
+        me = Me(
             lease_key=lease.key,
             vteps=vteps,
             bridge=self._config.bridge,
             masquerade=self._config.ip_masq,
             fully_random=self._config.ip_masq_fully_random,
             ipv6_host=IPV6_SYSCTLS.exists(),
+            bridge_mac=ends.bridge_mac,
         )
+        adoption.take_in_pods(self._config, network, me)
+        return me
 
     def _pods_bind(self, network: Network) -> bool:
         """True if pods hold addresses of our last subnets, and the config still has those."""
@@ -163,6 +178,13 @@ class Join:
             any(netconfig.fits(pool, subnet) for pool in network.pools) for subnet in last
         )
         return fitting and attachments(self._config) > 0
+
+    def _pods(self, network: Network) -> tuple[Address, ...]:
+        """The addresses in use. Where the config gives our subnets no more, none of them is given away from here on."""
+        last = self._memory.subnets
+        if not all(any(netconfig.fits(pool, it) for pool in network.pools) for it in last):
+            nodefile.remove_pages(self._config.run_dir)
+        return addresses_in_use(self._config.run_dir)
 
     def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
         target = self._config.iface_can_reach
@@ -179,18 +201,6 @@ class Join:
 
     def _public(self, family: Family) -> Address | None:
         return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
-
-
-def _device(hosts: Hosts, network: Network, family: Family) -> tuple[str, LinkInfo | None]:
-    """Our device's name, and the device if it is there; flannel's is adopted under its own name."""
-    vni = network.backend.vni
-    ours = device_name(family, vni)
-    theirs = f"flannel.{vni}" if family is Family.V4 else f"flannel-v6.{vni}"
-    for name in (ours, theirs):
-        for link in hosts.links:
-            if link.name == name and link.vxlan is not None and link.vxlan.vni == vni:
-                return name, link
-    return ours, None
 
 
 def _tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:

@@ -10,15 +10,18 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent import retry
 from agent.etcdhealth import CALLS, EtcdHealth
+from agent.events import Event, Gone, Snapshot
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.registry import Claimed, Registry
+from agent.storehealth import StoreHealth
 from agent.tenure import Tenure
 from overlay.errors import LeaseLost, OverlayError
+from overlay.model import Lease
 
 log = logging.getLogger(__name__)
 
@@ -53,21 +56,22 @@ class Keeper:
     ) -> None:
         self.ttl_s = ttl_s
         self.underlay_trouble = ""
+        self.store = StoreHealth(registry.member, clock=time.monotonic)
         self._registry, self._health = registry, health
         self._tenure, self._last_good = tenure, last_good
         self._stopping = stopping
         self._looking = False
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[Order | None, str]] = queue.SimpleQueue()
 
-    def order(self, order: Order | None) -> None:
-        """Wake the keeping; None only has it look whether it is to end."""
-        self._orders.put(order)
+    def order(self, order: Order | None, why: str = "") -> None:
+        """Wake the keeping; None only has it look whether it is to end. ``why`` goes with LOST."""
+        self._orders.put((order, why))
 
     def look_at_underlay(self) -> None:
         """An address of the underlay came or went: look soon."""
         if not self._looking:
             self._looking = True
-            self._orders.put(Order.LOOK)
+            self._orders.put((Order.LOOK, ""))
 
     def forget_orders(self) -> None:
         """They were about the lease of before."""
@@ -75,39 +79,52 @@ class Keeper:
         while not self._orders.empty():
             self._orders.get_nowait()
 
-    def keep(self, claimed: Claimed, left: Callable[[], bool], moved: Callable[[], str]) -> str:
+    def keep(
+        self,
+        held: Callable[[], Claimed | None],
+        *,
+        moved: Callable[[], str],
+        drained: Callable[[Claimed], bool],
+    ) -> str:
         """Until the lease has to be claimed again, or we stop. Returns why it is lost; empty if it is not.
 
+        ``held`` says what is held now (its etcd lease may become another one), None once it was given back.
         ``moved`` says how the underlay differs from the one that was claimed with; it may raise OverlayError.
+        ``drained`` says that an old subnet can be given back.
         """
         due, pauses = 0.0, retry.Pauses()
-        while not self._stopping.is_set() and not left():
-            order = self._next_order(due - time.monotonic())
+        while not self._stopping.is_set() and (claimed := held()) is not None:
+            often = bool(self.underlay_trouble or claimed.draining)
+            order, why = self._next_order(due - time.monotonic(), often=often)
             if order is Order.LOST:
-                return "its key was deleted"
+                return why or "its key was deleted"
             if order is Order.AGAIN:
                 return ""
             if (order is Order.LOOK or self.underlay_trouble) and self._has_moved(moved):
                 return ""
-            if time.monotonic() >= due and not self._stopping.is_set() and not left():
+            if claimed.draining and drained(claimed):
+                return ""
+            claimed = held()
+            if time.monotonic() >= due and not self._stopping.is_set() and claimed is not None:
                 try:
                     due = time.monotonic() + self._renew(claimed, pauses)
                 except LeaseLost as error:
                     return str(error)
         return ""
 
-    def _next_order(self, wait_s: float) -> Order | None:
-        most = LOOK_AGAIN_S if self.underlay_trouble else RENEW_MOST_S
+    def _next_order(self, wait_s: float, *, often: bool) -> tuple[Order | None, str]:
+        most = LOOK_AGAIN_S if often else RENEW_MOST_S
         try:
             return self._orders.get(timeout=max(0.0, min(wait_s, most)))
         except queue.Empty:
-            return None
+            return None, ""
 
     def _renew(self, claimed: Claimed, pauses: retry.Pauses) -> float:
         """Returns the seconds until the next time."""
         asked_at = boot_clock()
         try:
             ttl = self._registry.keep(claimed.lease)
+            self._renew_old(claimed.draining)
         except LeaseLost:
             raise
         except OverlayError as error:
@@ -119,7 +136,16 @@ class Keeper:
         self._health.back(CALLS)
         self._tenure.renewed(ttl, asked_at=asked_at)
         self._last_good.renewed(ttl, age_s=self._tenure.age_s)
+        self.store.renewed()
         return min(ttl / 3 or RENEW_MOST_S, RENEW_MOST_S) * random.uniform(0.8, 1.0)
+
+    def _renew_old(self, draining: Sequence[Lease]) -> None:
+        for lease in draining:
+            try:
+                self._registry.keep(lease)
+            except LeaseLost as error:
+                log.warning("the old subnet %s was lost before its pods: %s", lease.key, error)
+                self.order(Order.AGAIN)
 
     def _has_moved(self, moved: Callable[[], str]) -> bool:
         """True if the lease has to be written anew for another underlay."""
@@ -139,3 +165,19 @@ class Keeper:
         if change:
             log.warning("the underlay changed, telling the peers: %s", change)
         return bool(change)
+
+
+def order_in(event: Event, claimed: Claimed | None) -> Order | None:
+    """What an event means for our own lease. Revisions are compared within one history only."""
+    if claimed is None or claimed.how == "remembered":
+        return None
+    own = claimed.lease
+    match event:
+        case Gone(key, revision) if key == own.key and revision > own.mod_revision:
+            return Order.LOST
+        case Snapshot(leases, unreadable, revision, history_lost):
+            if own.key not in leases and own.key not in unreadable:
+                return Order.LOST if history_lost or revision >= own.mod_revision else None
+            return Order.AGAIN if history_lost else None
+        case _:
+            return None

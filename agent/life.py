@@ -19,15 +19,16 @@ import tenacity
 
 from agent import retry
 from agent.etcdhealth import CALLS, WATCH, EtcdHealth
-from agent.events import Event, Gone, Snapshot
+from agent.events import Event, Snapshot
 from agent.join import Standby
-from agent.keeping import Keeper, Order
+from agent.keeping import Keeper, Order, order_in
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.recalled import Recalled
 from agent.registry import Claimed, Registry, Seen
 from agent.roll import Past
 from agent.tenure import Tenure
+from agent.vigil import Vigil
 from overlay import netconfig
 from overlay.desired import Me
 from overlay.errors import BadConfig, Fatal, LeaseLost, NotReady, OverlayError, StoreUnavailable
@@ -65,6 +66,9 @@ class Joining(Protocol):
     def moved(self, me: Me) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
 
+    def drained(self, claimed: Claimed) -> bool:
+        """May an old subnet be given back?"""
+
 
 class Life:
     """``recalled`` is what an earlier life left, if anything; ``ttl_s`` the TTL that is asked for."""
@@ -91,6 +95,7 @@ class Life:
         self._raw = b""
         self._asked_at = 0.0
         self._stopping = threading.Event()
+        self._vigil = Vigil(registry)
         self.keeper = Keeper(
             registry, self.health, self.tenure, last_good, stopping=self._stopping, ttl_s=ttl_s
         )
@@ -117,6 +122,11 @@ class Life:
         return None if at is None else time.monotonic() - at
 
     @property
+    def store_revision(self) -> int:
+        """The store's highest revision that the watch has heard of."""
+        return self._registry.store_revision
+
+    @property
     def refusal(self) -> str:
         """Why this node gives no address to a new pod; empty if it does."""
         if self.claimed is None:
@@ -134,16 +144,15 @@ class Life:
             raise NotReady(f"this node holds no lease: {self.cause}")
         claimed, self.left = self.claimed, True
         try:
-            self._registry.release(claimed.lease)
+            for lease in (*claimed.draining, claimed.lease):
+                self._registry.release(lease)
         except OverlayError:
             self.left = False
             raise
         self.claimed = None
         self.tenure.ended()
         self._last_good.left()
-        self.cause = (
-            "the lease was given back by overlayctl leave; restart overlay-agent to join again"
-        )
+        self.cause = "the lease was given back; restart overlay-agent to join again"
         self.keeper.order(None)
         log.info("lease given back lease=%s", claimed.lease.key)
         return claimed.lease.key
@@ -165,7 +174,11 @@ class Life:
             self._last_good.renewed(self.keeper.ttl_s, age_s=self.tenure.age_s)
             log.info("lease held lease=%s how=%s", claimed.lease.key, claimed.how)
             self._sink.held(network, me, claimed)
-            why = self.keeper.keep(claimed, lambda: self.left, partial(self._joining.moved, me))
+            why = self.keeper.keep(
+                lambda: None if self.left else self.claimed,
+                moved=partial(self._joining.moved, me),
+                drained=self._joining.drained,
+            )
             if why and not self.left:
                 log.warning("lease lost, traffic goes on, claiming again: %s", why)
                 self._give_up(f"the lease was lost: {why}; claiming again")
@@ -223,6 +236,8 @@ class Life:
             hint = getattr(error, "hint", "")
             if hint:
                 log.warning("  next: %s", hint)
+            if "NOSPACE" in cause:
+                self.keeper.store.soon()
             if isinstance(error, LeaseLost) or (self.claimed and isinstance(error, Fatal)):
                 self._give_up(cause)  # a freshly started agent finds the pages of its past
         self.cause = cause
@@ -267,21 +282,19 @@ class Life:
                     self._sink.remember(before.past(only_kept=not event.history_lost))
                 before = self._before = None  # it may hold thousands of records
             self._sink.event(event)
-            if order := self._order_of(event):
+            if order := order_in(event, self.claimed):
                 self.keeper.order(order)
+            self._watch_over(event)
 
-    def _order_of(self, event: Event) -> Order | None:
-        """What an event means for our own lease. Revisions are compared within one history only."""
+    def _watch_over(self, event: Event) -> None:
+        """What is held may be another record by now: written anew by us, by flanneld, by a twin."""
         claimed = self.claimed
-        if claimed is None or claimed.how == "remembered":
-            return None
-        own = claimed.lease
-        match event:
-            case Gone(key, revision) if key == own.key and revision > own.mod_revision:
-                return Order.LOST
-            case Snapshot(leases, unreadable, revision, history_lost):
-                if own.key not in leases and own.key not in unreadable:
-                    return Order.LOST if history_lost or revision >= own.mod_revision else None
-                return Order.AGAIN if history_lost else None
-            case _:
-                return None
+        if claimed is not None and claimed.how == "remembered":
+            claimed = None
+        try:
+            after = self._vigil.told(event, claimed)
+        except LeaseLost as error:
+            self.keeper.order(Order.LOST, str(error))
+            return
+        if after is not None and self.claimed is claimed:
+            self.claimed = after

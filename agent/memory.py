@@ -1,4 +1,4 @@
-"""What outlives a reboot, in the state directory: the VTEP's MAC per family and the last subnets.
+"""What outlives a reboot, in the state directory: the MACs of VTEP and bridge, and the last subnets.
 
 A MAC that changes makes every peer rewrite its entries and flannel peers keep a stale one, so it is
 made once. A file that cannot be read is set aside, said, and made anew: it is a convenience, not truth.
@@ -31,12 +31,21 @@ class Memory:
         self._complained = False
         self._state = self._load()
 
-    def mac(self, family: Family, *, device_mac: str | None) -> str:
-        """This node's VTEP MAC: the remembered one, else that of the living device, else a new one."""
-        known = self._state.macs.get(family.name) or device_mac or new_mac()
-        if self._state.macs.get(family.name) != known:
-            self._save(macs={**self._state.macs, family.name: known}, subnets=self._state.subnets)
+    def mac(self, what: Family | str, *, device_mac: str | None, keep: bool = False) -> str:
+        """The MAC of our VTEP (by family) or bridge (by name).
+
+        The remembered one, else that of the living device, else a new one. ``keep`` says that another
+        program made the device and peers or pods know it as it is: then the device is right.
+        """
+        name = _name(what)
+        known = (keep and device_mac) or self._state.macs.get(name) or device_mac or new_mac()
+        if self._state.macs.get(name) != known:
+            self._save(macs={**self._state.macs, name: known}, subnets=self._state.subnets)
         return known
+
+    def known(self, bridge: str) -> str:
+        """A bridge's remembered MAC, or nothing."""
+        return self._state.macs.get(_name(bridge), "")
 
     @property
     def subnets(self) -> tuple[Subnet, ...]:
@@ -83,3 +92,8 @@ class Memory:
                     self._path.parent,
                 )
             self._complained = True
+
+
+def _name(what: Family | str) -> str:
+    """A bridge may have any name, so it gets a colon, which no family has."""
+    return what.name if isinstance(what, Family) else f"bridge:{what}"

@@ -3,19 +3,24 @@
 Nothing but leases is ever written under P/subnets; the history of use lives under P/overlay/used.
 """
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from agent import etcd
-from agent.claim import Identity, Tunnel, Tunnels
-from agent.claimant import Claimant, Claimed, Keys
-from agent.etcd import Etcd
+from agent import etcd, survey, twins
+from agent.byhand import ByHand, emptied
+from agent.claim import Ask, Identity, Tunnel, Tunnels
+from agent.claimant import Claimant
+from agent.etcd import Etcd, members
 from agent.events import Event, Snapshot
 from agent.following import Following, Seen, decoded
+from agent.ownrecord import OwnRecord
+from agent.records import Claimed, Keys
 from agent.retry import Pauses
 from overlay import netconfig, schema
-from overlay.model import Lease, Network, Subnet
+from overlay.errors import OverlayError
+from overlay.model import Address, Lease, Network, Subnet
 
 __all__ = ["Claimed", "Identity", "Registry", "Seen", "Tunnel"]
 
@@ -30,6 +35,7 @@ class Registry:
         *,
         rng: random.Random | None = None,
         pauses: Pauses | None = None,
+        answer_s: float = twins.ANSWER_WITHIN_S,
     ) -> None:
         self.prefix = prefix
         self._etcd = store
@@ -38,10 +44,17 @@ class Registry:
         self._rng = rng or random.Random()
         self._closing = threading.Event()
         self._following = Following(store, self.keys, closing=self._closing, pauses=pauses)
+        self._own = OwnRecord(store, self.keys)
+        self._wrote: Lease | None = None
+        self._asking = twins.Twins(
+            store, self.keys, rng=self._rng, closing=self._closing, within_s=answer_s
+        )
+        self.by_hand = ByHand(store, self.keys, self._asking)
 
     def close(self) -> None:
         """End the watch and all calls."""
         self._closing.set()
+        self._own.close()
         self._etcd.close()
 
     # --- the network config -------------------------------------------------------------------------
@@ -73,17 +86,55 @@ class Registry:
         tunnels: Tunnels,
         *,
         prefer: Sequence[Subnet] = (),
+        want: Sequence[Subnet] = (),
         insist: bool = False,
+        pods: Sequence[Address] = (),
         ttl_s: int,
     ) -> Claimed:
-        """Hold a lease: the one this machine has, or a new one; with ``insist`` no other than ``prefer``.
+        """Hold a lease: the one this machine has, or a new one.
+
+        ``want`` is the operator's setting: exactly these, at most one per family. With ``insist`` pods have
+        addresses of ``prefer``: no other subnet, whatever is wanted. ``pods`` are the addresses that are in use.
 
         Raises:
             LeaseLost: another node has what we insist on.
-            OutOfSubnets, BadConfig (our address is leased by another machine), StoreUnavailable.
+            BadConfig: another living machine is this one by machine id or address; or somebody has what is
+                wanted, or it is not of the network.
+            OutOfSubnets, StoreUnavailable.
         """
-        claimant = Claimant(self._etcd, self.keys, rng=self._rng, closing=self._closing)
-        return claimant.claim(identity, network, tunnels, prefer=prefer, insist=insist, ttl_s=ttl_s)
+        claimant = Claimant(
+            self._etcd,
+            self.keys,
+            self._asking,
+            rng=self._rng,
+            closing=self._closing,
+            wrote=self._wrote,
+            release=self.release,
+        )
+        ask = Ask(
+            identity, network, tunnels, ttl_s, tuple(prefer), tuple(want), insist, tuple(pods)
+        )
+        claimed = claimant.claim(ask)
+        self._wrote = claimed.lease
+        return claimed
+
+    def own_record_changed(self, claimed: Claimed, lease: Lease | None) -> Claimed:
+        """What we hold, after the watch showed our record as ``lease`` (None: unreadable); see agent/ownrecord.
+
+        Raises:
+            LeaseLost: another machine has it, or it has expired.
+            StoreUnavailable: etcd does not answer.
+        """
+        after = self._own.changed(claimed, lease)
+        self._wrote = after.lease
+        return after
+
+    def note_freed(self, key: str, revision: int) -> None:
+        """Note that the subnets of a key ended at ``revision``; not if their mark is as young. Best effort."""
+        for write in survey.marks(self.keys, "expired", key, None):
+            mark = write.request_put.key.decode()
+            with contextlib.suppress(OverlayError):
+                self._etcd.txn([etcd.unchanged_since(mark, "", revision - 1)], [write])
 
     def keep(self, lease: Lease) -> float:
         """Renew without a new revision; the TTL in seconds, 0 for a reservation, which needs none.
@@ -98,15 +149,28 @@ class Registry:
         return float(max(0, self._etcd.time_to_live(lease.etcd_lease)))
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back: its key goes at once, if it is still ours. A reservation is emptied by nobody."""
-        if not lease.etcd_lease:
-            return
+        """Give a lease back: its key goes at once, if it is still ours.
+
+        A reservation stays, as it was before it was taken up: it names this node, and leads nowhere.
+        """
         key = self._start + lease.key
+        then = [etcd.deleting(key)]
+        if not lease.etcd_lease:
+            then = [etcd.putting(key, schema.format_lease(emptied(lease)))]
         self._etcd.txn(
             [etcd.modified_at(key, lease.mod_revision)],
-            [etcd.deleting(key), *self._marks(lease)],
+            [*then, *survey.marks(self.keys, "released", lease.key, lease)],
         )
-        self._etcd.revoke(lease.etcd_lease)
+        if lease.etcd_lease:
+            self._etcd.revoke(lease.etcd_lease)
+
+    # --- the store itself -----------------------------------------------------------------------------
+
+    def member(self, with_quota: bool) -> tuple[members.Status, int | None]:
+        """How the member is that calls go to now, for agent.storehealth."""
+        endpoint = self._etcd.endpoint
+        found = members.status(self._etcd, endpoint)
+        return found, members.quota(endpoint, self._etcd.credentials) if with_quota else None
 
     # --- the watch ----------------------------------------------------------------------------------------
 
@@ -141,7 +205,3 @@ class Registry:
         return seen.revision if seen else 0
 
     # --- inside ---------------------------------------------------------------------------------------
-
-    def _marks(self, lease: Lease) -> list[object]:
-        value = schema.format_lease(lease)
-        return [etcd.putting(self.keys.used + lease.key, value)]

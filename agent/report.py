@@ -6,12 +6,14 @@ Everything here is computed in the reconcile loop's thread from what it owns.
 from collections.abc import Mapping
 from typing import Any
 
+from agent import adoption
 from agent.config import Config
 from agent.life import Life
 from agent.moment import utc
 from agent.pages import attachments
 from agent.reconcile import Reconciler
 from overlay import __version__
+from overlay.desired import unserved
 from overlay.model import Lease
 from overlay.wanted import NODE
 
@@ -24,6 +26,11 @@ def status(
     ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
     if pods["rivals"]:
         ailing["conflist"] = "; ".join(pods["rivals"])
+    mine = demand.roll.leases.get(me.lease_key) if me else None
+    if beside := adoption.trouble(mine, pods["beside"]):
+        ailing["flanneld"] = beside
+    if life.keeper.store.trouble:
+        ailing["etcd's store"] = life.keeper.store.trouble
     ailing |= _outage(life, reconciler)
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
@@ -33,6 +40,7 @@ def status(
         "in_sync": reconciler.in_sync,
         "waiting_for": waiting,
         "subnets": [str(vtep.subnet) for vtep in me.vteps] if me else [],
+        "draining": list(me.draining) if me else [],
         "lease": _lease(life),
         "etcd": {
             **life.health.facts(),
@@ -64,13 +72,28 @@ def status(
     }
 
 
+def store(life: Life) -> dict[str, Any]:
+    """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
+    life.keeper.store.soon()
+    lease = life.claimed.lease if life.claimed else None
+    return {
+        **life.health.facts(),
+        "lease": lease.key if lease else "",
+        "etcd_lease": lease.etcd_lease if lease else 0,
+        "ttl_s": life.keeper.ttl_s,
+        "waiting_for": life.cause,
+        "heard_s": life.heard_s_ago,
+        "heard_revision": life.store_revision,
+    }
+
+
 def peers(reconciler: Reconciler) -> dict[str, Any]:
     """One row per other node."""
     trouble = {
         key: f"kept: not in etcd since its history was lost at {utc(lost_at)}"
         for key, lost_at in reconciler.demand.orphans().items()
     } | reconciler.trouble()
-    return {"peers": [_peer(lease, trouble) for lease in reconciler.demand.peers()]}
+    return {"peers": [_peer(lease, trouble, reconciler) for lease in reconciler.demand.peers()]}
 
 
 def plan(reconciler: Reconciler) -> dict[str, Any]:
@@ -109,10 +132,7 @@ def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
     """What etcd's absence, or its loss of memory, means here; and the underlay's."""
     found = {}
     if not life.health.fine:
-        state = f"etcd {life.health.sentence()}"
-        found["etcd"] = (
-            f"{state}; traffic goes on; look: overlayctl status on other nodes, etcdctl endpoint health"
-        )
+        found["etcd"] = f"{life.health.sentence()}; traffic goes on"
     if life.claimed is not None and life.refusal:
         found["new pods are refused"] = life.refusal
     if life.keeper.underlay_trouble:
@@ -142,15 +162,14 @@ def _mtu_why(reconciler: Reconciler) -> str:
     return f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
 
 
-def _peer(lease: Lease, trouble: dict[str, str]) -> dict[str, Any]:
-    ends = lease.endpoints
-    reachable = any(end.mac and end.underlay for end in ends)
+def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict[str, Any]:
+    ends, me, network = lease.endpoints, reconciler.me, reconciler.network
+    why = unserved(network, me, lease) if me and network else ""
     return {
         "key": lease.key,
         "node": lease.node or "-",
         "subnet": ", ".join(str(end.subnet) for end in ends),
         "underlay": ", ".join(str(end.underlay) for end in ends if end.underlay) or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
-        "state": trouble.get(lease.key)
-        or ("ok" if reachable else f"not served: backend {lease.backend}"),
+        "state": trouble.get(lease.key) or (f"not served: {why}" if why else "ok"),
     }

@@ -156,8 +156,8 @@ class Roll:
             )
         if len(self.orphans) > kept:
             log.warning(
-                "etcd lost its history, now at revision %d: %d peers are kept until they are back, for at "
-                "most %.0f s",
+                "etcd lost its history, now at revision %d: %d leases that it has no more are kept until they "
+                "are back, for at most %.0f s",
                 self.revision,
                 len(self.orphans),
                 self._keep_s,

@@ -14,9 +14,11 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
+from agent import adoption
 from agent.config import Config
 from agent.pages import rivals
 from cni import collect, health, lock, strays, unfinished
+from cni.adopted import TakeIn
 from cni.collect import Leftover
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -42,6 +44,8 @@ class Sweep:
         self.collected = self.mended = self.taken_in = 0
         self.faults: dict[str, tuple[str, ...]] = {}
         self.rivals: list[str] = []
+        self.beside: list[str] = []
+        self._prefix, self._host_local = config.etcd_prefix, config.host_local_dir
         self._run_dir: Path = config.run_dir
         self._conf_dir: Path = config.cni_conf_dir
         self._interval_s = config.sweep_interval
@@ -66,6 +70,7 @@ class Sweep:
             "taken_in": self.taken_in,
             "faults": {place: list(found) for place, found in sorted(self.faults.items())},
             "rivals": list(self.rivals),
+            "beside": list(self.beside),
         }
 
     def once(self) -> None:
@@ -81,6 +86,7 @@ class Sweep:
         }
         if page is not None:
             found |= set(strays.survey(self._run_dir, page.bridge))
+            self._take_in(page)
         for item in found:
             if item in self._before or _lives(item):
                 self._settle(item, page)
@@ -107,6 +113,20 @@ class Sweep:
             if sentence not in self.rivals:
                 log.warning("%s", sentence)
         self.rivals = now
+        now = adoption.beside(self._prefix)
+        for sentence in now:
+            if sentence not in self.beside:
+                log.warning("%s; next: %s", sentence, adoption.HINT)
+        self.beside = now
+
+    def _take_in(self, page: NodePage) -> None:
+        """Another plugin may go on attaching pods to our bridge until its conflist is gone."""
+        taken = TakeIn(self._run_dir, page.bridge, page.families, self._host_local)
+        if got := taken.run(doubtful=False).addresses:
+            self.taken_in += len(got)
+            log.warning("another plugin attached pods to %s, held: %s", page.bridge, ", ".join(got))
+        for sentence in taken.said:
+            log.warning("%s", sentence)
 
     # --- what is left over --------------------------------------------------------------------------
 

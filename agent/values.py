@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from agent.machine import read_machine_id, read_node_name
-from overlay.model import Address
+from overlay.model import Address, Subnet
 
 
 def duration(text: str) -> float:
@@ -63,6 +63,14 @@ def prefix(text: str) -> str:
 def address(text: str) -> Address | None:
     """An IP address, or None for nothing."""
     return ip_address(text) if text else None
+
+
+def subnets(text: str) -> tuple[Subnet, ...]:
+    """Networks separated by commas, IPv4 first; at most one of a family."""
+    found = tuple(sorted(map(ip_network, words(text)), key=lambda net: net.version))
+    if len({net.version for net in found}) < len(found):
+        raise ValueError("more than one subnet of a family")
+    return found
 
 
 def link_name(text: str) -> str:

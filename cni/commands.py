@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from cni import addresses, agreement, attach, delegate, lock, pods, previous, wishes
+from cni import addresses, adopted, agreement, attach, delegate, lock, pods, previous, wishes
 from cni.addresses import Given
 from cni.attach import PodLink
 from cni.ipam import Ipam
@@ -75,6 +75,8 @@ def delete(request: Request, run_dir: Path, *, steps: Steps, alone: bool) -> Non
                 _delete_delegated(request, record, run_dir, steps)
         steps.at("address")
         ipam.release(owner, record)
+    if record is None and not request.config.is_ipam:
+        adopted.delete(owner, request.netns, run_dir, steps)
 
 
 class NeedsProgram(Exception):

@@ -27,6 +27,8 @@ class Attachment(msgspec.Struct, frozen=True):
     ``netns`` is the runtime's path, ``netns_inode`` what it led to, ``boot`` the kernel's boot id then;
     ``host_link`` is empty where another plugin made the interface; ``delegate`` is the configuration to
     hand to the IPAM plugin that gave the addresses, found along ``path``; ``created`` is Unix seconds.
+    ``adopted`` is set where another plugin attached the pod before us: the directory of its network's
+    allocations (`cni.adopted`).
     """
 
     network: str
@@ -45,6 +47,7 @@ class Attachment(msgspec.Struct, frozen=True):
     bridge: str = ""
     delegate: dict[str, Any] = {}
     path: str = ""
+    adopted: str = ""
 
     @property
     def owner(self) -> Owner:
@@ -74,6 +77,6 @@ def _is_sane(found: Attachment) -> bool:
     return (
         all(part and "/" not in part for part in (found.network, found.container, found.ifname))
         and all(not name or IFNAME.fullmatch(name) for name in (found.host_link, found.bridge))
-        and "\0" not in found.netns + found.path
+        and "\0" not in found.netns + found.path + found.adopted
         and (not found.delegate or (isinstance(ipam, dict) and is_program(ipam.get("type"))))
     )

@@ -46,7 +46,7 @@ def survey(run_dir: Path, bridge: str) -> list[Stray]:
             if home is None
             else [one for one in _ours(host, home.index) if one.name not in known]
         )
-        ways = dict(_ways_in(host)) if lost else {}
+        ways = dict(ways_in(host)) if lost else {}
     return [
         Stray(link.name, link.index, named(link), ways.get(link.peer_namespace, ""))
         for link in lost
@@ -143,7 +143,7 @@ def _known(ipam: Ipam) -> Iterator[str]:
             yield owner.host_link
 
 
-def _ways_in(host: Netlink) -> Iterator[tuple[int, str]]:
+def ways_in(host: Netlink) -> Iterator[tuple[int, str]]:
     """(the host's number for a namespace, a path that leads to it) for all that live."""
     for path in pods.ways_in().values():
         with contextlib.suppress(OSError, OverlayError):

@@ -16,7 +16,7 @@ from e2e.node import Node, wait_for
 from e2e.process import CommandFailed
 
 CLIENT_PORT, PEER_PORT = 2379, 2380
-_FIRST_ADDRESS = 201
+_FIRST = 201
 
 
 class Cluster:
@@ -24,11 +24,12 @@ class Cluster:
 
     def __init__(self, lab: Lab, *, size: int = 3) -> None:
         names = [f"m{number}" for number in range(1, size + 1)]
-        at = {name: f"192.168.50.{_FIRST_ADDRESS + place}" for place, name in enumerate(names)}
+        made = [lab.add_machine(it, number=_FIRST + place) for place, it in enumerate(names)]
+        at = {name: address for name, (address, _) in zip(names, made, strict=True)}
         self.lab = lab
         self.members = [
-            EtcdServer(lab.add_machine(name, at[name]), at[name], lab.work, name=name, peers=at)
-            for name in names
+            EtcdServer(namespace, address, lab.work, name=name, peers=at)
+            for name, (address, namespace) in zip(names, made, strict=True)
         ]
         lab.clients.extend(self.members)
         lab.endpoints = ",".join(member.url for member in self.members)

@@ -1,11 +1,58 @@
 """What all rings of whole nodes share: what is built is built once per session."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e import images, libcni
+from e2e.flannelnode import CONFIG, Left, Maker, maker
 from e2e.images import Images
+from e2e.lab import Lab
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The program may come from anywhere; it is never part of this repository."""
+    parser.addoption(
+        "--flanneld",
+        default=os.environ.get("FLANNELD", ""),
+        metavar="PATH",
+        help="run the flannel cases against this flanneld instead of a replay of what it does",
+    )
+
+
+@pytest.fixture(scope="session")
+def flanneld_program(request: pytest.FixtureRequest) -> Path | None:
+    """The real flanneld, if one was given."""
+    given = str(request.config.getoption("--flanneld"))
+    if not given:
+        return None
+    path = Path(given).resolve()
+    if not os.access(path, os.X_OK):
+        raise pytest.UsageError(f"--flanneld {given}: no such program")
+    return path
+
+
+@pytest.fixture
+def flannel_lab() -> Iterator[Lab]:
+    """An etcd with flannel's config, and no node."""
+    with Lab() as made:
+        made.etcd.start()
+        made.etcd.ctl("put", "/coreos.com/network/config", CONFIG)
+        yield made
+
+
+@pytest.fixture
+def flanneld(flannel_lab: Lab, flanneld_program: Path | None) -> Maker:
+    """Makes a node's flanneld."""
+    return maker(flannel_lab, flanneld_program)
+
+
+@pytest.fixture
+def left(flannel_lab: Lab, flanneld: Maker) -> Left:
+    """What an agent finds at a take-over."""
+    return Left(flannel_lab, flanneld)
 
 
 @pytest.fixture(scope="session")

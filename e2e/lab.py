@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from e2e.etcdserver import EtcdServer
 from e2e.netns import Namespace, cable
 from e2e.node import Node
 from e2e.pods import CniFailed, Pod
-from e2e.process import kill, start_time
+from e2e.process import Daemon, kill, start_time
 
 FABRIC_ADDRESS = "192.168.50.254"
 UNDERLAY_MTU = 1500
@@ -56,8 +57,9 @@ class Lab:
         self.pods: list[Pod] = []
         self.clients: list[Client] = []
         self.cgroup = leftovers.cgroup_of(self.work)
+        self._daemons: list[Daemon] = []
         self._namespaces: list[str] = []
-        self._pod_count = self._node_count = 0
+        self._pod_count = self._machine_count = 0
         self.fabric = Namespace(f"ovl-{self.id}-fabric")
         self._namespaces.append(self.fabric.name)
         self.etcd = EtcdServer(self.fabric, FABRIC_ADDRESS, self.work)
@@ -92,11 +94,10 @@ class Lab:
 
     def add_node(self, name: str, **settings: object) -> Node:
         """A machine on the underlay; its agent is not started. ``settings`` are further keys of agent.toml."""
-        self._node_count += 1
-        address = f"192.168.50.{self._node_count}"
+        address, namespace = self.add_machine(name)
         node = Node(
             name,
-            self.add_machine(name, address),
+            namespace,
             address=address,
             work=self.work / name,
             settings={"etcd_endpoints": self.endpoints, **settings},
@@ -104,17 +105,20 @@ class Lab:
         self.nodes[name] = node
         return node
 
-    def add_machine(self, name: str, address: str) -> Namespace:
-        """A namespace with an address on the underlay."""
-        namespace, port = self._namespace(name), f"port{address.rpartition('.')[2]}"
+    def add_machine(self, name: str, *, number: int = 0) -> tuple[str, Namespace]:
+        """A machine on the underlay with nothing on it: its address, its namespace. ``number``: not the next one."""
+        if not number:
+            self._machine_count += 1
+            number = self._machine_count
+        address, namespace = f"192.168.50.{number}", self._namespace(name)
         namespace.create()
-        cable(self.fabric, port, namespace, "eth0")
-        self.fabric.ip(f"link set {port} master underlay0")
+        cable(self.fabric, f"port{number}", namespace, "eth0")
+        self.fabric.ip(f"link set port{number} master underlay0")
         namespace.ip(
             f"addr add {address}/24 dev eth0",
             f"route add default via {FABRIC_ADDRESS}",
         )
-        return namespace
+        return address, namespace
 
     def remove_node(self, node: Node) -> None:
         """The machine is gone from one moment to the next, its pods with it; its name is not used again."""
@@ -128,12 +132,12 @@ class Lab:
         del self.nodes[node.name]
 
     def start_nodes(self, *nodes: Node) -> None:
-        """Start the agents together and wait for all."""
+        """Start the agents together and wait for all, and until each has heard of the others."""
         for node in nodes:
             node.start_agent()
             self.record()
         for node in nodes:
-            node.wait_ready()
+            node.wait_ready(peers=len(nodes) - 1)
 
     # --- pods -------------------------------------------------------------------------------------
 
@@ -172,11 +176,17 @@ class Lab:
         namespace.create()
         return namespace
 
+    def track(self, daemon: Daemon) -> None:
+        """Take this process down with the lab."""
+        self._daemons.append(daemon)
+        self.record()
+
     # --- the end ----------------------------------------------------------------------------------
 
     def record(self, *, owned: bool = True) -> None:
         """Write down what there is, so that it can be taken down without us."""
         pids = [self.etcd.pid, *(client.pid for client in self.clients)]
+        pids += [daemon.pid for daemon in self._daemons if daemon.alive]
         pids += [node.pid for node in self.nodes.values()]
         owner = [os.getpid(), start_time(os.getpid())] if owned else [0, ""]
         page = {
@@ -193,6 +203,8 @@ class Lab:
         self.record()
         for client in self.clients:
             client.close()
+        for daemon in self._daemons:
+            daemon.end(signal.SIGKILL)
         for node in self.nodes.values():
             node.kill_agent()
         self.etcd.kill()

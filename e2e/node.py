@@ -56,6 +56,11 @@ class Node:
         words = ["-m", "cni.install", "--bin-dir", str(self.runtime.bin_dir)]
         must([sys.executable, *words, "--run-dir", str(self.run_dir)])
 
+    def configure(self, **settings: object) -> None:
+        """Further keys of agent.toml, for the agent's next start."""
+        with self.config_file.open("a") as file:
+            file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+
     # --- the agent --------------------------------------------------------------------------------
 
     @property
@@ -91,14 +96,17 @@ class Node:
             self._agent.end(number)
             self._agent = None
 
-    def wait_ready(self, *, timeout_s: float = 20) -> None:
-        """Until the agent says that it is in sync and the conflist is there."""
+    def wait_ready(self, *, timeout_s: float = 20, peers: int = 0) -> None:
+        """Until the agent says that it is in sync, knows so many peers, and the conflist is there."""
 
         def ready() -> bool:
             if self._agent is not None and not self._agent.alive:
                 raise CommandFailed(f"the agent of {self.name} ended: {self.log_tail()}")
             pages = (self.conf_dir / "10-overlay.conflist", self.run_dir / "node.json")
-            return all(page.exists() for page in pages) and self.status()["in_sync"] is True
+            if not all(page.exists() for page in pages):
+                return False
+            status = self.status()
+            return status["in_sync"] is True and status["peers"]["total"] >= peers
 
         wait_for(ready, f"{self.name} ready", timeout_s=timeout_s, also=self.log_tail)
 
@@ -123,9 +131,9 @@ class Node:
         ]
         return self.namespace.run(words)
 
-    def ask(self, verb: str) -> Any:  # noqa: ANN401 - any JSON
+    def ask(self, verb: str, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
         """``overlayctl VERB --output json``, whatever its exit code."""
-        said = self.overlayctl(verb, "--output", "json")
+        said = self.overlayctl(verb, *arguments, "--output", "json")
         try:
             return json.loads(said.out)
         except json.JSONDecodeError:

@@ -13,6 +13,7 @@ from overlay import rules
 from overlay.model import (
     Address,
     Bridge,
+    Endpoint,
     Family,
     FdbEntry,
     HostAddress,
@@ -29,6 +30,8 @@ from overlay.model import (
 )
 from overlay.schema import parse_key
 
+BRIDGE_MAC_PREFIX = "0a:58:"
+"""Locally administered, followed by the four bytes of an IPv4 address; also what cni/attach gives to pods."""
 MAX_LINK_NAME = 15
 """IFNAMSIZ - 1, linux/if.h."""
 
@@ -57,6 +60,7 @@ class Vtep:
 class Me:
     """This node, once it holds a lease. ``ipv6_host`` is False where the kernel has IPv6 switched off.
 
+    ``bridge_mac`` is that of a bridge which another program made, empty where it is ours to choose.
     ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
     ones are attached there.
     """
@@ -68,6 +72,7 @@ class Me:
     fully_random: bool = True
     ipv6_host: bool = True
     draining: tuple[str, ...] = ()
+    bridge_mac: str = ""
 
     @property
     def own_keys(self) -> frozenset[str]:
@@ -110,14 +115,14 @@ def gateway(subnet: Subnet) -> HostAddress:
 def bridge_mac(subnet: Subnet) -> str:
     """A MAC that outlives any port: without one a bridge takes, and changes to, its lowest port's MAC."""
     tail = int(gateway(subnet).ip) & 0xFFFFFFFF
-    return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
+    return BRIDGE_MAC_PREFIX + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
 
 
 def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     """What this node needs whatever its peers are."""
     backend = network.backend
     objects: list[KernelObject] = [
-        Bridge(name=me.bridge, mac=bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
+        Bridge(name=me.bridge, mac=me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
         Ruleset(table="inet overlay", text=_ruleset(network, me)),
     ]
     for vtep in me.vteps:
@@ -154,13 +159,12 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
     objects: list[KernelObject] = []
     for end in peer.endpoints:
         vtep = me.vtep(end.family)
-        if (
-            vtep is None
-            or peer.backend != network.backend.kind
-            or end.mac is None
-            or end.underlay is None
-        ):
+        if vtep is None or end.mac is None or end.underlay is None:
             continue
+        if _why_not(network, peer, end):
+            continue
+        if (end.mac, end.underlay) == (vtep.mac, vtep.local):
+            continue  # an older record of our own: its subnet is on our bridge, not behind the tunnel
         via = end.subnet.network_address
         objects += [
             FdbEntry(vtep.link, end.mac, end.underlay),
@@ -168,6 +172,31 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
             Route(end.subnet, via, vtep.link),
         ]
     return tuple(objects)
+
+
+def unserved(network: Network, me: Me, peer: Lease) -> str:
+    """Why no packet can be sent to a peer, "" if it can by at least one family."""
+    reasons = [
+        _why_not(network, peer, end)
+        if me.vtep(end.family)
+        else f"this node has no {end.family.name} tunnel"
+        for end in peer.endpoints
+    ]
+    return "" if not all(reasons) else reasons[0] if reasons else "its record names no subnet"
+
+
+def _why_not(network: Network, peer: Lease, end: Endpoint) -> str:
+    """flannel itself never compares VNIs: what it sends to another one is dropped on arrival."""
+    backend, suffix = network.backend, "" if end.family is Family.V4 else "v6"
+    if peer.backend != backend.kind:
+        return f"backend {peer.backend or 'udp'}, ours is {backend.kind}"
+    if end.underlay is None:
+        return f"its record has no PublicIP{suffix}"
+    if end.mac is None:
+        return "its record has no VtepMAC"
+    if end.vni is not None and end.vni != backend.vni:
+        return f"VNI {end.vni}, ours is {backend.vni}"
+    return ""
 
 
 def reserved(me: Me) -> tuple[KernelObject, ...]:

@@ -122,7 +122,7 @@ class Lease:
     """One record under ``P/subnets``. ``key`` is the last path part, such as ``10.5.1.0-24``.
 
     Equality is of the whole value, revisions included only as far as they are compared on purpose:
-    ``content()`` leaves them out.
+    ``content()`` leaves them out, and ``challenge``: a question to the holder (agent/twins), no change.
     """
 
     key: str
@@ -134,6 +134,7 @@ class Lease:
     etcd_lease: int = 0
     create_revision: int = 0
     mod_revision: int = 0
+    challenge: str = ""
 
     def endpoint(self, family: Family) -> Endpoint | None:
         """The endpoint of a family, or None."""

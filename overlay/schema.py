@@ -2,8 +2,9 @@
 
 Source of the format: flannel v0.28, pkg/subnet/subnet.go and pkg/lease/lease.go. A key is
 ``<a.b.c.d>-<len>`` or, dual stack, ``<v4>-<len>&<v6>-<len>``; the value is Go's JSON of LeaseAttrs,
-whose field order and spelling we keep byte for byte. Our own fields (Node, MachineID, AgentVersion)
-follow; flannel ignores what it does not know. An IPv6-only key, which flannel has not, is ``<v6>-<len>``.
+whose field order and spelling we keep byte for byte. Our own fields (Node, MachineID, AgentVersion, and
+Challenge while the holder is asked whether it lives) follow; flannel ignores what it does not know. An
+IPv6-only key, which flannel has not, is ``<v6>-<len>``.
 
 Reading is tolerant (Go's case-insensitive keys, absent fields, foreign backends) and bounded; what
 cannot be read is a BadRecord with the reason.
@@ -77,6 +78,7 @@ def parse_lease(
         node=_text(fields, "node"),
         machine_id=_text(fields, "machineid"),
         version=_text(fields, "agentversion"),
+        challenge=_text(fields, "challenge"),
         etcd_lease=etcd_lease,
         create_revision=create_revision,
         mod_revision=mod_revision,
@@ -99,6 +101,7 @@ def format_lease(lease: Lease) -> bytes:
         ("Node", lease.node),
         ("MachineID", lease.machine_id),
         ("AgentVersion", lease.version),
+        ("Challenge", lease.challenge),
     ):
         if text:
             fields[name] = text

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from agent import config
-from agent.ctl import pods, show, store
+from agent.ctl import etcd, leases, pods, show, store
 from agent.ctl.client import ask
 from overlay import __version__
 from overlay.errors import BadConfig, NotReady, OverlayError
@@ -19,10 +19,13 @@ _EPILOG = """\
 examples:
   overlayctl init --network 10.5.0.0/16     write the network config, once per cluster
   overlayctl status                         is this node all right? (exit code 0, 1, 2)
+  overlayctl etcd                           is etcd all right, and how long will it be?
   overlayctl plan                           what would be changed in the kernel now
   overlayctl ipam show                      which pod has which address
   overlayctl gc --dry-run                   what dead pods have left behind
   overlayctl leave                          give the subnet back before the machine is taken away
+  overlayctl node remove NAME               the same for a machine that is gone already
+  overlayctl reserve 10.5.7.0/24 --node n7  keep a subnet for a node
 The agent is found by --run-dir, etcd by the agent's own settings (/etc/overlay/agent.toml, OVERLAY_*).
 """
 
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
             "--output", choices=("table", "json"), default="table", help="json for machines"
         )
         config.add_arguments(verb)
+        leases.add_verb(name, verb)
         if name == "init":
             _add_init(verb)
         if name == "gc":
@@ -100,12 +104,12 @@ def _add_init(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_ipam(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("action", choices=("show", "check", "release"), help="what to do")
+    verb.add_argument("action", choices=("show", "check", "release", "export"), help="what to do")
     verb.add_argument(
         "target",
         nargs="?",
-        metavar="ADDRESS|CONTAINER",
-        help="what to release (a container by its beginning)",
+        metavar="ADDRESS|CONTAINER|DIR",
+        help="what to release (a container by its beginning); where host-local of the network lives",
     )
     verb.add_argument("--force", action="store_true", help="release even what a living pod uses")
 
@@ -132,18 +136,6 @@ def _peers(flags: argparse.Namespace, settings: config.Config) -> int:
         show.as_json(rows)
         return 0
     columns = ("node", "subnet", "underlay", "vtep_mac", "state")
-    show.table(
-        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
-    )
-    return 0
-
-
-def _leases(flags: argparse.Namespace, settings: config.Config) -> int:
-    rows = store.leases(settings)
-    if flags.output == "json":
-        show.as_json(rows)
-        return 0
-    columns = ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note")
     show.table(
         [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
     )
@@ -188,7 +180,11 @@ def _plan(flags: argparse.Namespace, settings: config.Config) -> int:
 _HELP = {
     "status": "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
     "peers": "the other nodes, and whether the kernel knows the way to them",
-    "leases": "all subnet leases in etcd, unreadable ones included",
+    "etcd": "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
+    "leases": "all subnet leases in etcd, unreadable ones included (--stale: what nobody looks after)",
+    "reserve": "keep a subnet for one node (--node, --address), or give it to nobody",
+    "release": "free a reserved subnet; with --force another node's lease",
+    "node": "remove NAME: forget a machine that will not come back, so that peers drop it",
     "init": "write the network config to etcd (once per cluster)",
     "leave": "give this node's subnet back: revoke the lease, stop accepting pods",
     "gc": "take away what dead pods left behind: addresses, records, links (--dry-run: say it only)",
@@ -198,7 +194,11 @@ _HELP = {
 _VERBS = {
     "status": _status,
     "peers": _peers,
-    "leases": _leases,
+    "etcd": etcd.etcd,
+    "leases": leases.leases,
+    "reserve": leases.reserve,
+    "release": leases.release,
+    "node": leases.node,
     "init": _init,
     "leave": _leave,
     "plan": _plan,

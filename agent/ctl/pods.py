@@ -10,8 +10,8 @@ from typing import Any
 
 from agent.config import Config
 from agent.ctl import show
+from cni import adopted, collect, delegate, lock, strays, unfinished
 from cni import attach as links
-from cni import collect, delegate, lock, strays, unfinished
 from cni.collect import Leftover
 from cni.ipam import Ipam, is_address
 from cni.owner import owner_at
@@ -23,6 +23,8 @@ from cni.unfinished import Unfinished
 from overlay.errors import AddressTaken, BadConfig, NotReady, OverlayError
 from overlay.nodefile import NodePage, read_page
 
+FLANNELS_NETWORK = "cbr0"
+"""The name in flannel's own conflist (Documentation/kube-flannel.yml), and so host-local's directory."""
 BETWEEN_LOOKS_S = 1.0
 """What was gone twice is gone; a runtime that is just moving a namespace about is done by then."""
 
@@ -56,11 +58,13 @@ def gc(flags: argparse.Namespace, settings: Config) -> int:
 
 
 def ipam(flags: argparse.Namespace, settings: Config) -> int:
-    """show, check or release."""
+    """show, check, release or export."""
     if flags.action == "show":
         return _show(flags, settings)
     if flags.action == "check":
         return _check(flags, settings)
+    if flags.action == "export":
+        return _export(flags, settings)
     if not flags.target:
         raise BadConfig(
             "release needs an address or a container, such as: overlayctl ipam release 10.5.1.7"
@@ -137,7 +141,7 @@ def _show(flags: argparse.Namespace, settings: Config) -> int:
 
 def _allocations(run_dir: Path) -> Iterator[dict[str, Any]]:
     store, lives = Ipam(run_dir), Lives.look()
-    held = store.held()
+    held, linkless = store.held(), store.linkless()
     for address in sorted(held, key=lambda text: (":" in text, ipaddress.ip_address(text))):
         record = collect.record_of(store, held[address])
         owner = record.owner if record else owner_at(held[address])
@@ -148,7 +152,7 @@ def _allocations(run_dir: Path) -> Iterator[dict[str, Any]]:
             "ifname": owner.ifname if owner else "-",
             "network": owner.network if owner else "-",
             "since": _since(record),
-            "state": "no attachment" if record is None else _state(record, lives),
+            "state": _state(record, lives) if record else _unrecorded(held[address], linkless),
         }
 
 
@@ -159,7 +163,13 @@ def _since(record: Attachment | None) -> str:
 
 
 def _state(record: Attachment, lives: Lives) -> str:
-    return "pod is gone" if lives.pod_is_gone(record) else "in use"
+    if lives.pod_is_gone(record):
+        return "pod is gone"
+    return "in use, attached by another plugin" if record.adopted else "in use"
+
+
+def _unrecorded(place: str, linkless: frozenset[str]) -> str:
+    return "held for another plugin" if place in linkless else "no attachment"
 
 
 def _check(flags: argparse.Namespace, settings: Config) -> int:
@@ -176,7 +186,7 @@ def _check(flags: argparse.Namespace, settings: Config) -> int:
 
 def _faults(run_dir: Path) -> Iterator[str]:
     store, page = Ipam(run_dir), _page(run_dir)
-    held, places = store.held(), store.places()
+    held, places, linkless = store.held(), store.places(), store.linkless()
     for place in places:
         record = collect.record_of(store, place)
         if record is None:
@@ -187,7 +197,7 @@ def _faults(run_dir: Path) -> Iterator[str]:
             if holder != place:
                 yield f"{text} of {place} is {f'held by {holder}' if holder else 'not held by anybody'}"
     for address, place in sorted(held.items()):
-        if place not in places:
+        if place not in places and place not in linkless:
             yield f"{address} is held by {place}, which has no record; next: overlayctl gc"
         inside = (
             [one for one in page.families if ipaddress.ip_address(address) in one.subnet]
@@ -236,6 +246,20 @@ def _release(flags: argparse.Namespace, settings: Config) -> int:
         show.as_json(result)
     else:
         print(f"released {', '.join(result['addresses'])} of {place}")
+    return 0
+
+
+def _export(flags: argparse.Namespace, settings: Config) -> int:
+    """For a hand-back: host-local must not give a living pod's address to the next one."""
+    directory = Path(flags.target) if flags.target else settings.host_local_dir / FLANNELS_NETWORK
+    try:
+        written = adopted.export(settings.run_dir, directory)
+    except OSError as error:
+        raise BadConfig(f"{directory} cannot be written: {error.strerror}") from error
+    if flags.output == "json":
+        show.as_json({"directory": str(directory), "addresses": written})
+    else:
+        print(f"host-local now holds {len(written)} addresses of our pods more, in {directory}")
     return 0
 
 

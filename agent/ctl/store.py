@@ -1,4 +1,4 @@
-"""What overlayctl asks etcd itself, so that it works while no agent runs: leases, init, leave."""
+"""What overlayctl asks etcd itself, so that it works while no agent runs: init, leave."""
 
 import argparse
 from contextlib import closing
@@ -6,21 +6,8 @@ from typing import Any
 
 from agent import connect
 from agent.config import Config
-from agent.registry import Registry
 from overlay import netconfig
-from overlay.conflicts import contradicting
 from overlay.errors import BadConfig, NotReady
-from overlay.model import Lease
-
-
-def leases(config: Config) -> list[dict[str, Any]]:
-    """One row per record under P/subnets, unreadable ones included."""
-    with closing(connect.registry(config)) as store:
-        listing = store.snapshot()
-        rivals = contradicting(listing.leases.values())
-        rows = [_row(store, it, rivals.get(it.key, "")) for it in listing.leases.values()]
-    unreadable = [_blank(key, f"unreadable: {why}") for key, why in listing.unreadable.items()]
-    return sorted(rows + unreadable, key=lambda row: str(row["subnet"]))
 
 
 def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
@@ -69,34 +56,3 @@ def leave(config: Config) -> dict[str, Any]:
         "left": keys,
         "text": f"gave back {keys} (no agent was running; the kernel was not touched)",
     }
-
-
-def _row(store: Registry, lease: Lease, rival: str) -> dict[str, Any]:
-    ends = lease.endpoints
-    left = store.ttl_s(lease) if lease.etcd_lease else None
-    return {
-        "subnet": ", ".join(str(end.subnet) for end in ends),
-        "node": lease.node or "-",
-        "public_ip": ", ".join(str(end.underlay) for end in ends if end.underlay) or "-",
-        "backend": lease.backend or "-",
-        "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
-        "expires": "never (reservation)" if left is None else f"in {_span(left)} unless renewed",
-        "note": (
-            f"overlay-agent {lease.version}" if lease.machine_id else "written by another agent"
-        )
-        + (f"; contradicts the older {rival}, no node serves it" if rival else ""),
-    }
-
-
-def _blank(key: str, note: str) -> dict[str, Any]:
-    blank = dict.fromkeys(
-        ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note"), "-"
-    )
-    return {**blank, "subnet": key, "note": note}
-
-
-def _span(seconds: float) -> str:
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{seconds:.0f} s"

@@ -1,5 +1,10 @@
 """The only door to etcd: calls with deadlines, endpoints that are rotated, streams of our own."""
 
+import os
+
+# grpc's C core writes lines of its own about every failed handshake to stderr; ours say more, and once.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from agent.etcd.client import Etcd
 from agent.etcd.credentials import Credentials
 from agent.etcd.watch import Heard, Span, Watch

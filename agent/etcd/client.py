@@ -145,6 +145,11 @@ class Etcd:
         """Seconds left; -1 if etcd does not know the lease."""
         return int(self._lease("LeaseTimeToLive", rpc_pb2.LeaseTimeToLiveRequest(ID=lease)).TTL)
 
+    def term(self, lease: int) -> tuple[int, int]:
+        """(seconds left, TTL it was granted with); (-1, 0) if etcd does not know the lease."""
+        answer = self._lease("LeaseTimeToLive", rpc_pb2.LeaseTimeToLiveRequest(ID=lease))
+        return int(answer.TTL), int(answer.grantedTTL)
+
     def compact(self, revision: int) -> None:
         """Forget history below a revision; for tests and operators."""
         self._kv("Compact", rpc_pb2.CompactionRequest(revision=revision, physical=True), Reach())

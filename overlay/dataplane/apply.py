@@ -18,6 +18,7 @@ from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import (
     ROUTE_PROTOCOL,
     Action,
+    Address,
     Bridge,
     Family,
     FdbEntry,
@@ -35,6 +36,8 @@ from overlay.netlink import Netlink, RouteInfo, messages, parse
 from overlay.netlink.parse import Record
 
 Info = TypeVar("Info", bound=Record)
+RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
+"""linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
 
 
@@ -47,6 +50,7 @@ class Dataplane:
         self._sysctls = sysctls
         self._sysctl_changes = 0
         self._links = LinkDoor(self._netlink)
+        self._underlays: frozenset[Address] = frozenset()
 
     def close(self) -> None:
         """Close the doors; the kernel keeps everything."""
@@ -66,6 +70,9 @@ class Dataplane:
         """
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
+        self._underlays = frozenset(
+            item.underlay for item in want.values() if isinstance(item, FdbEntry)
+        )
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
             item = convert(record, self._links.seen)
@@ -187,7 +194,25 @@ class Dataplane:
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
             results[place] = _judged(steps[place], answer)
+        self._replace_direct(steps, results)
         return results
+
+    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> None:
+        """What flanneld left with DirectRouting, a peer's subnet via its underlay address: ours takes its place."""
+        held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
+        routes = [
+            route
+            for family in {Family.of(_route(steps[place]).dst) for place in held_up}
+            for route in self._dump(
+                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
+            )
+            if route.table == RT_TABLE_MAIN and not route.metric
+        ]
+        direct = {route.dst for route in routes if route.via in self._underlays}
+        places = [place for place in held_up if _route(steps[place]).dst in direct]
+        again = [self._message(Step(Action.REPLACE, steps[place].object)) for place in places]
+        for place, answer in zip(places, self._netlink.batch(again), strict=True):
+            results[place] = answer
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
@@ -221,6 +246,11 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _route(step: Step) -> Route:
+    assert isinstance(step.object, Route)  # only a route can meet a foreign one
+    return step.object
 
 
 def _judged(step: Step, error: OverlayError | None) -> OverlayError | None:

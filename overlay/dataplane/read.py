@@ -20,7 +20,8 @@ from overlay.netlink import AddressInfo, LinkInfo, NeighbourInfo, RouteInfo
 from overlay.netlink.parse import Record
 
 AF_BRIDGE = 7
-NUD_PERMANENT = 0x80
+NUD_STALE, NUD_PERMANENT = 0x04, 0x80
+AGED = "(stale)"
 NTF_SELF = 0x02
 RTN_UNICAST = 1
 RTPROT_KERNEL = 2
@@ -130,11 +131,15 @@ def _route(info: RouteInfo, links: Links) -> KernelObject | None:
 
 def _neighbour(info: NeighbourInfo, links: Links) -> KernelObject | None:
     name = links.ours(info.link, "vxlan")
-    if name is None or info.address is None or not info.state & NUD_PERMANENT:
+    if name is None or info.address is None or not info.state & (NUD_PERMANENT | NUD_STALE):
         return None
+    permanent = bool(info.state & NUD_PERMANENT)
     if info.family == AF_BRIDGE:
+        if not permanent:
+            return None
         underlay = info.address if info.plain else UNSPECIFIED
         return FdbEntry(name, info.mac, underlay) if info.flags & NTF_SELF else None
     if info.address.is_multicast or info.family not in {family.af for family in Family}:
         return None
-    return Neighbour(name, info.address, info.mac)
+    # Not permanent: the kernel would ask for it, in vain, so it is never what anybody wants.
+    return Neighbour(name, info.address, info.mac if permanent else f"{info.mac} {AGED}")

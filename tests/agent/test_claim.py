@@ -1,13 +1,15 @@
 """claim: a free subnet whatever is taken, and who a record belongs to."""
 
 import random
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.claim import Identity, Tunnel, choose, mine, serves
+from agent import twins
+from agent.claim import Identity, Span, Tunnel, check_wanted, choose, mine, rivals, serves, span_of
 from overlay.errors import BadConfig, OutOfSubnets
 from overlay.model import Endpoint, Family, Lease, Subnet
 from overlay.netconfig import nth, parse_network, subnets
@@ -16,6 +18,12 @@ NETWORK = parse_network(b'{"Network":"10.5.0.0/26","SubnetLen":30,"Backend":{"Ty
 POOL = NETWORK.pools[0]
 ME = Identity("n1", "a" * 32, "0.1.0")
 TUNNELS = {Family.V4: Tunnel(ip_address("192.0.2.1"), "02:00:00:00:00:01", 1)}
+
+
+def spans(subnets: list[Subnet]) -> list[Span]:
+    """As the registry hands them over."""
+    return [span_of(net) for net in subnets]
+
 
 some = st.lists(st.integers(0, 14).map(lambda number: nth(POOL, number)), max_size=20)
 
@@ -27,7 +35,7 @@ def test_what_is_chosen_is_free_and_fits_or_there_is_none(
     """Whatever was taken or used before."""
     history = {net: place for place, net in enumerate(used)}
     try:
-        (chosen,) = choose(NETWORK, taken, prefer=(), used=history, rng=random.Random(seed))
+        (chosen,) = choose(NETWORK, spans(taken), prefer=(), used=history, rng=random.Random(seed))
     except OutOfSubnets:
         assert set(taken) == set(subnets(POOL))
         return
@@ -45,7 +53,7 @@ def test_among_used_ones_the_one_used_longest_ago_is_taken(taken: list[Subnet], 
     history = {net: place for place, net in enumerate(every)}
     free = [net for net in every if net not in taken]
     if free:
-        chosen = choose(NETWORK, taken, prefer=(), used=history, rng=random.Random(seed))
+        chosen = choose(NETWORK, spans(taken), prefer=(), used=history, rng=random.Random(seed))
         assert chosen == (free[0],)
 
 
@@ -53,7 +61,7 @@ def test_a_longer_or_shorter_neighbour_blocks_what_it_overlaps() -> None:
     """After SubnetLen was changed both lengths are about."""
     taken = [ip_network("10.5.0.0/27"), ip_network("10.5.0.33/32")]
 
-    (chosen,) = choose(NETWORK, taken, prefer=(nth(POOL, 0),), used={}, rng=random.Random(1))
+    (chosen,) = choose(NETWORK, spans(taken), prefer=(nth(POOL, 0),), used={}, rng=random.Random(1))
 
     assert not any(chosen.overlaps(net) for net in taken)
 
@@ -64,7 +72,7 @@ def test_the_preferred_one_is_given_if_it_is_free_and_of_this_network() -> None:
     rng = random.Random(1)
 
     assert choose(NETWORK, [], prefer=(wish,), used={wish: 9}, rng=rng) == (wish,)
-    assert choose(NETWORK, [wish], prefer=(wish,), used={}, rng=rng) != (wish,)
+    assert choose(NETWORK, spans([wish]), prefer=(wish,), used={}, rng=rng) != (wish,)
     assert choose(NETWORK, [], prefer=(ip_network("10.9.0.0/30"),), used={}, rng=rng)
 
 
@@ -85,10 +93,50 @@ def test_a_record_is_ours_by_machine_id_then_by_address_or_name() -> None:
     assert mine([lease("192.0.2.9", machine="b" * 32, node="n1")], ME, TUNNELS) is None
 
 
-def test_our_address_under_another_machine_id_names_both() -> None:
-    """A clone is a fault that only an operator can mend."""
-    with pytest.raises(BadConfig, match=r"192\.0\.2\.1 .*n1.*by n7 \(machine b+\)"):
-        mine([lease("192.0.2.1", machine="b" * 32, node="n7")], ME, TUNNELS)
+def test_our_address_under_another_machine_id_is_found_and_doubtful() -> None:
+    """A clone, or this machine installed anew: the holder has to be asked."""
+    found = lease("192.0.2.1", machine="b" * 32, node="n7")
+
+    assert mine([found], ME, TUNNELS) == found
+    assert rivals([found, lease("192.0.2.1")], ME, TUNNELS) == [found]
+    assert twins.doubtful(found, ME, TUNNELS)
+    assert "n1" in str(twins.refusal(found, ME, TUNNELS))
+    assert "n7 (address 192.0.2.1, machine bbbb" in str(twins.refusal(found, ME, TUNNELS))
+
+
+def test_doubt_is_for_records_of_another_place_only() -> None:
+    """A restart, a flannel record and a reservation are taken up without a question."""
+    assert not twins.doubtful(lease("192.0.2.1", machine="a" * 32, node="n1"), ME, TUNNELS)
+    assert not twins.doubtful(lease("192.0.2.1"), ME, TUNNELS)
+    assert not twins.doubtful(lease("192.0.2.9", node="n1"), ME, TUNNELS)
+    assert twins.doubtful(lease("192.0.2.9", machine="a" * 32, node="n1"), ME, TUNNELS)
+    assert twins.doubtful(lease("192.0.2.1", machine="a" * 32, node="n2"), ME, TUNNELS)
+
+
+def test_of_several_records_the_one_that_serves_comes_first() -> None:
+    """After a change of the network both may be about for a while."""
+    old = replace(lease("192.0.2.1", machine="a" * 32), create_revision=1)
+    end = Endpoint(ip_network("10.9.0.0/24"), ip_address("192.0.2.1"))
+    other = Lease("10.9.0.0-24", (end,), machine_id="a" * 32, create_revision=0)
+
+    assert mine([other, old], ME, TUNNELS, NETWORK) == old
+    assert mine([other, old], ME, TUNNELS) == other
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (["10.9.0.0/30"], r"subnet = 10\.9\.0\.0/30: not one of the pool 10\.5\.0\.0/26"),
+        (["10.5.0.0/29"], r"has /30 from 10\.5\.0\.4/30 to 10\.5\.0\.60/30"),
+        (["fd00::/64"], r"has no V6 pool"),
+        (["10.5.0.4/30", "10.5.0.8/30"], "at most one"),
+    ],
+)
+def test_a_wanted_subnet_must_be_the_pools(wanted: list[str], why: str) -> None:
+    """Named with the pool it should be of."""
+    with pytest.raises(BadConfig, match=why):
+        check_wanted(NETWORK, [ip_network(text) for text in wanted])
+    check_wanted(NETWORK, [nth(POOL, 2)])
 
 
 def test_a_lease_of_another_subnet_length_no_longer_serves() -> None:

@@ -204,6 +204,20 @@ def test_what_stands_in_the_way_is_said_with_the_command_to_look(
     assert "ip -d link show calico" in device
 
 
+def test_a_direct_route_of_flannel_is_replaced_in_place(space: Path, node: Dataplane) -> None:
+    """A peer's subnet via its underlay address; any other route to a peer's subnet is its owner's."""
+    ip(space, "route", "add", "10.5.2.0/24", "via", "192.0.2.2", "dev", "eth0")
+    settle(space, node, dict(WANT))
+    assert read(space, node) == WANT
+    assert ip(space, "route", "show", "10.5.2.0/24").count("dev") == 1
+
+    other = Route(ip_network("10.5.3.0/24"), ip_address("10.5.3.0"), "overlay.1")
+    ip(space, "route", "add", "10.5.3.0/24", "via", "192.0.2.77", "dev", "eth0")
+    [error] = node.apply([Step(Action.ADD, other)])
+    assert isinstance(error, ForeignObject)
+    assert "192.0.2.77" in ip(space, "route", "show", "10.5.3.0/24")
+
+
 def test_an_empty_namespace_reads_as_nothing(space: Path, tmp_path: Path) -> None:
     """No route table, no link of ours: an empty answer, no error, no change."""
     with closing(run_inside(space, lambda: Dataplane(tmp_path))) as dataplane:

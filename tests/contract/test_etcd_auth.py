@@ -20,7 +20,7 @@ PASSWORD = "s3cret-of-nobody"
 ROOT = Credentials(username="root", password=PASSWORD)
 NODE = Credentials(username="node", password=PASSWORD)
 P = "/coreos.com/network"
-TTL_S = 2
+TTL_S = 1
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

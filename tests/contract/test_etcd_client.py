@@ -1,5 +1,7 @@
 """The etcd door on a real etcd: endpoints, deadlines, words."""
 
+from pathlib import Path
+
 import pytest
 
 from agent.etcd import Etcd
@@ -28,3 +30,17 @@ def test_no_endpoint_is_one_sentence_with_the_cause() -> None:
     ):
         client.range("/")
     client.close()
+
+
+def test_a_full_database_is_not_the_members_fault(tmp_path: Path) -> None:
+    """It is said as what it is, reads go on, and nobody runs from member to member."""
+    server = Server(tmp_path, "--quota-backend-bytes", "300000", version="3.5")
+    client = Etcd([server.url], timeout_s=5)
+    try:
+        with pytest.raises(StoreUnavailable, match="NOSPACE") as caught:
+            list(map(lambda n: client.put(f"/full/{n}", b"x" * 20_000), range(50)))
+        assert "overlayctl etcd" in caught.value.hint
+        assert client.range("/full/0").records
+    finally:
+        client.close()
+        server.stop()

@@ -23,6 +23,7 @@ from agent.recalled import Recalled
 from agent.registry import Claimed, Registry
 from agent.roll import Past
 from overlay.desired import Me
+from overlay.errors import NotReady
 from overlay.model import Family, Lease, Network
 from overlay.netconfig import EXAMPLE, parse_network
 from tests.contract.etcd_server import Server
@@ -92,7 +93,14 @@ class Joining:
 
     def moved(self, me: Me) -> str:
         """What it is told."""
-        return "" if self.moves.empty() else self.moves.get_nowait()
+        move = "" if self.moves.empty() else self.moves.get_nowait()
+        if move == "none":
+            raise NotReady("interface eth0 has no V4 address yet")
+        return move
+
+    def drained(self, claimed: Claimed) -> bool:
+        """No old subnet."""
+        return False
 
 
 class Node:
@@ -202,7 +210,7 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
     key = node.told.claims[0].lease.key
     server.stop()
-    shutil.rmtree(tmp_path / "etcd" / "data")
+    shutil.rmtree(server.data)
     server.start()
     wait(lambda: any(found.history_lost for found in node.told.snapshots), "the loss is noticed")
     wait(lambda: "held new" in node.told.words[1:], "claimed again")
@@ -211,7 +219,7 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     node.stop()
 
     server.stop()
-    shutil.rmtree(tmp_path / "etcd" / "data")
+    shutil.rmtree(server.data)
     server.start()
     again = born()
     wait(lambda: "held new" in again.told.words, "even the config is the one of before")
@@ -222,9 +230,15 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
 
 
 def test_an_underlay_that_moves_is_told_in_place(server: Server, born: Callable[[], Node]) -> None:
-    """Same key, one record rewritten, and the node never was without a lease."""
+    """No address at all changes nothing; another one rewrites the record; the lease is never given up."""
     node = born()
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
+
+    node.joining.moves.put("none")
+    node.life.keeper.look_at_underlay()
+    wait(lambda: "no V4 address" in node.life.keeper.underlay_trouble, "said")
+    assert node.told.words == ["held new"]
+    assert not node.life.refusal
 
     node.joining.address = "198.18.0.77"
     node.joining.moves.put("198.18.0.1 -> 198.18.0.77")

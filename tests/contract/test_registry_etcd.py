@@ -4,42 +4,18 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 
-from agent.claim import Identity, Tunnel
 from agent.etcd import Etcd
 from agent.events import Event, Gone, NetworkChanged, Put, Snapshot, Unreadable
 from agent.registry import Registry
-from overlay.errors import BadConfig, LeaseLost, OutOfSubnets
-from overlay.model import Family, Network
-from overlay.netconfig import parse_network
-from overlay.schema import format_lease
+from overlay.errors import LeaseLost
 from tests.contract.etcd_server import Server
+from tests.contract.nodes import NETWORK, identity, network, tunnels
 
 pytestmark = pytest.mark.contract
-
-
-def network(cidr: str, length: int = 24) -> Network:
-    """A vxlan network."""
-    text = f'{{"Network":"{cidr}","SubnetLen":{length},"Backend":{{"Type":"vxlan"}}}}'
-    return parse_network(text.encode())
-
-
-NETWORK = network("10.5.0.0/16")
-
-
-def identity(number: int) -> Identity:
-    """Node ``number``."""
-    return Identity(f"n{number}", f"{number:032x}", "0.1.0")
-
-
-def tunnels(number: int) -> dict[Family, Tunnel]:
-    """Its VTEP."""
-    mac = f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
-    return {Family.V4: Tunnel(ip_address(int(ip_address("198.18.0.0")) + number), mac, 1)}
 
 
 @pytest.fixture
@@ -146,14 +122,6 @@ def test_a_reservation_is_honoured_and_stays_without_expiry(
     assert registry.keep(claimed.lease) == 0
 
 
-def test_two_machines_with_one_address_are_refused_by_name(registry: Registry) -> None:
-    """A cloned address is an error, not a shared lease."""
-    registry.claim(identity(1), NETWORK, tunnels(1), ttl_s=60)
-
-    with pytest.raises(BadConfig, match=r"198\.18\.0\.1 .*n2.*by n1"):
-        registry.claim(identity(2), NETWORK, tunnels(1), ttl_s=60)
-
-
 def test_the_subnet_one_had_is_preferred_and_used_ones_come_last(registry: Registry) -> None:
     """Prefer, then never used, then freed longest ago."""
     net = network("10.5.0.0/28", 30)  # three subnets
@@ -166,17 +134,6 @@ def test_the_subnet_one_had_is_preferred_and_used_ones_come_last(registry: Regis
     third = registry.claim(identity(3), net, tunnels(3), ttl_s=60).lease
     assert first.key not in (second.key, third.key)
     assert registry.claim(identity(4), net, tunnels(4), ttl_s=60).lease.key == first.key
-
-
-def test_a_network_that_is_used_up_says_so_and_leaves_nothing(registry: Registry) -> None:
-    """The count is in the text, and the etcd lease of the failed claim is revoked."""
-    net = network("10.5.0.0/28", 30)
-    for number in (1, 2, 3):
-        registry.claim(identity(number), net, tunnels(number), ttl_s=60)
-
-    with pytest.raises(OutOfSubnets, match=r"all 3 of 10\.5\.0\.0/28"):
-        registry.claim(identity(4), net, tunnels(4), ttl_s=60)
-    assert len(registry.snapshot().leases) == 3
 
 
 def test_an_unreadable_record_still_holds_its_subnet(
@@ -267,30 +224,3 @@ def test_after_a_compaction_the_list_is_read_again(
     assert isinstance(event, Snapshot)
     assert list(event.leases.values()) == [other]
     behind.close()
-
-
-@pytest.mark.timeout(240)
-def test_two_thousand_nodes_that_claim_at_once_get_two_thousand_subnets(
-    etcd_server: Server, prefix: str
-) -> None:
-    """No subnet twice, nobody without, on a real etcd."""
-    stores = [Etcd([etcd_server.url], timeout_s=30) for _ in range(4)]
-    registries = [Registry(store, prefix) for store in stores]
-    net = network("10.0.0.0/12")
-
-    def one(number: int) -> str:
-        claimed = registries[number % 4].claim(identity(number), net, tunnels(number), ttl_s=600)
-        return claimed.lease.key
-
-    with ThreadPoolExecutor(16) as pool:
-        keys = list(pool.map(one, range(2000)))
-
-    assert len(set(keys)) == 2000
-    snapshot = registries[0].snapshot()
-    assert set(snapshot.leases) == set(keys)
-    assert {lease.machine_id for lease in snapshot.leases.values()} == {
-        f"{number:032x}" for number in range(2000)
-    }
-    assert len({format_lease(lease) for lease in snapshot.leases.values()}) == 2000
-    for store in stores:
-        store.close()

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name, reserved
+from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name, reserved, unserved
 from overlay.model import (
     Backend,
     Bridge,
@@ -137,3 +137,80 @@ def test_a_family_that_the_node_lost_is_not_drained() -> None:
     me = Me("10.5.1.0-24", (V4,), "overlay0", draining=("10.5.1.0-24&fd00:0:0:9::-64",))
 
     assert me.old_subnets == ()
+
+
+@pytest.mark.parametrize(
+    ("end", "backend", "why"),
+    [
+        (
+            Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), "02:00:00:00:00:22", 7),
+            "vxlan",
+            "",
+        ),
+        (
+            Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), "02:00:00:00:00:22"),
+            "vxlan",
+            "",
+        ),
+        (
+            Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), "02:00:00:00:00:22", 1),
+            "vxlan",
+            "VNI 1, ours is 7",
+        ),
+        (
+            Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), None, 7),
+            "vxlan",
+            "its record has no VtepMAC",
+        ),
+        (
+            Endpoint(ip_network("10.5.2.0/24"), None, "02:00:00:00:00:22", 7),
+            "vxlan",
+            "its record has no PublicIP",
+        ),
+        (
+            Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2")),
+            "",
+            "backend udp, ours is vxlan",
+        ),
+        (
+            Endpoint(
+                ip_network("fd00:0:0:2::/64"), ip_address("2001:db8::2"), "02:00:00:00:00:22", 7
+            ),
+            "vxlan",
+            "this node has no V6 tunnel",
+        ),
+    ],
+)
+def test_a_peer_that_is_not_served_has_a_reason_and_no_object(
+    end: Endpoint, backend: str, why: str
+) -> None:
+    """The reason and the objects come from one judgement."""
+    me, peer = Me("k", (V4,), "overlay0"), Lease("p", (end,), backend=backend)
+
+    assert unserved(NETWORK, me, peer) == why
+    assert bool(desired_peer(NETWORK, me, peer)) == (why == "")
+
+
+def test_a_peer_that_one_family_reaches_is_served() -> None:
+    """Dual-stack records in an IPv4 cluster."""
+    ends = (
+        Endpoint(ip_network("10.5.2.0/24"), ip_address("192.0.2.2"), "02:00:00:00:00:22", 7),
+        Endpoint(ip_network("fd00:0:0:2::/64"), ip_address("2001:db8::2"), None),
+    )
+    assert unserved(NETWORK, Me("k", (V4,), "overlay0"), Lease("p", ends)) == ""
+
+
+def test_a_bridge_of_another_program_keeps_its_mac() -> None:
+    """It is the gateway's MAC in every old pod's cache."""
+    me = Me("k", (V4,), "cni0", bridge_mac="c6:d2:32:6f:8f:44")
+
+    assert [item.mac for item in desired_node(NETWORK, me) if isinstance(item, Bridge)] == [
+        "c6:d2:32:6f:8f:44"
+    ]
+
+
+def test_an_older_record_of_our_own_is_no_peer() -> None:
+    """A route into the tunnel would replace the one that leads to the old pods on our bridge."""
+    end = Endpoint(ip_network("10.9.3.0/24"), V4.local, V4.mac, 7)
+
+    assert desired_peer(NETWORK, BOTH, Lease("10.9.3.0-24", (end,))) == ()

@@ -1,0 +1,150 @@
+"""Two machines with one machine id, or one address under two machine ids: is the other one alive?
+
+The record cannot say: a node that was moved to another address, or installed anew, looks the same as a
+clone. So the holder is asked. The claimant writes the record again with one field more, ``Challenge``;
+peers see equal content, and nothing moves. A living agent takes the field away at once
+(agent/ownrecord). No answer in three seconds: the holder is dead, and the claimant takes its place.
+"""
+
+import enum
+import random
+import threading
+import time
+from dataclasses import replace
+
+from agent import etcd
+from agent.claim import Identity, Tunnels
+from agent.etcd import Etcd
+from agent.records import Keys, parse_record
+from overlay import schema
+from overlay.errors import BadConfig, BadRecord, StoreUnavailable
+from overlay.model import Lease
+
+ANSWER_WITHIN_S = 3.0
+LOOK_EVERY_S = 0.1
+_MOST_NAME = 100  # the whole text is one field of the record, and those are bounded
+
+
+class Answer(enum.Enum):
+    """What a challenge showed."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    GONE = "gone"
+
+
+def doubtful(found: Lease, identity: Identity, tunnels: Tunnels) -> bool:
+    """True if a record that is ours by machine id or by address may as well be a living other machine's.
+
+    Records without a machine id are flannel's or reservations: taken up without a question.
+    """
+    if not found.machine_id:
+        return False
+    if found.machine_id != identity.machine_id:
+        return True
+    moved = any(
+        end.underlay and end.family in tunnels and end.underlay != tunnels[end.family].underlay
+        for end in found.endpoints
+    )
+    return moved or bool(found.node and found.node != identity.node)
+
+
+def question(node: str, addresses: str, rng: random.Random) -> str:
+    """The text of a challenge: who asks, from where, and a number that no other question has."""
+    return f"{node[:_MOST_NAME]}/{addresses[:_MOST_NAME]}/{rng.getrandbits(64):016x}"
+
+
+def read_answer(asked: Lease, now: Lease | None) -> Answer:
+    """What the record as it stands ``now`` says about the holder of the record that was ``asked``.
+
+    Another challenge over ours is no answer: only the holder takes the field away.
+    """
+    if now is None:
+        return Answer.GONE
+    if now.mod_revision == asked.mod_revision or now.challenge:
+        return Answer.SILENT
+    return Answer.ALIVE
+
+
+def refusal(found: Lease, identity: Identity, tunnels: Tunnels) -> BadConfig:
+    """Two nodes, both alive: what they share, who they are, and the command that mends it."""
+    ours = ", ".join(str(tunnel.underlay) for tunnel in tunnels.values())
+    cloned = found.machine_id == identity.machine_id
+    what = f"the machine id {found.machine_id}" if cloned else f"the address {ours}"
+    hint = (
+        "on the copied machine: rm -r /etc/machine-id /var/lib/overlay; systemd-machine-id-setup; "
+        "systemctl restart overlay-agent"
+        if cloned
+        else "give each node an address of its own (look: ip address), or name it: public_ip = ... in agent.toml"
+    )
+    return BadConfig(
+        f"this node ({identity.node}, address {ours}, machine {identity.machine_id}) and {describe(found)}, which "
+        f"is alive, share {what}; lease {found.key} stays with {found.node or 'that one'}",
+        hint=hint,
+    )
+
+
+def describe(lease: Lease) -> str:
+    """Who a record belongs to: name, address, machine id."""
+    addresses = ", ".join(str(end.underlay) for end in lease.endpoints if end.underlay)
+    facts = [f"address {addresses}" if addresses else ""]
+    facts.append(f"machine {lease.machine_id}" if lease.machine_id else "")
+    known = ", ".join(fact for fact in facts if fact)
+    return (lease.node or "a node without a name") + (f" ({known})" if known else "")
+
+
+class Twins:
+    """The two steps with etcd. ``closing`` ends the waiting."""
+
+    def __init__(
+        self,
+        store: Etcd,
+        keys: Keys,
+        *,
+        rng: random.Random,
+        closing: threading.Event,
+        within_s: float = ANSWER_WITHIN_S,
+    ) -> None:
+        self._etcd = store
+        self._start = keys.start
+        self._rng = rng
+        self._closing = closing
+        self._within_s = within_s
+
+    def ask(self, found: Lease, *, node: str, addresses: str) -> tuple[Answer, Lease]:
+        """Is the holder of ``found`` alive? Also the record as this left it.
+
+        Raises:
+            StoreUnavailable: the record changed under the question, or etcd does not answer.
+        """
+        asked = self._challenge(found, question(node, addresses, self._rng))
+        end = time.monotonic() + self._within_s
+        answer, now = Answer.SILENT, asked
+        while answer is Answer.SILENT and time.monotonic() < end:
+            if self._closing.wait(LOOK_EVERY_S):
+                raise StoreUnavailable("stopping")
+            answer, now = self._look(asked)
+        if answer is Answer.SILENT and now.mod_revision != asked.mod_revision:
+            raise StoreUnavailable(f"lease {found.key} is asked for by another node, too")
+        return answer, now
+
+    def _challenge(self, found: Lease, text: str) -> Lease:
+        asked = replace(found, challenge=text)
+        key = self._start + found.key
+        outcome = self._etcd.txn(
+            [etcd.modified_at(key, found.mod_revision)],
+            [etcd.putting(key, schema.format_lease(asked), lease=found.etcd_lease)],
+        )
+        if not outcome.succeeded:
+            raise StoreUnavailable(
+                f"lease {found.key} changed while it was looked at; trying again"
+            )
+        return replace(asked, mod_revision=outcome.revision)
+
+    def _look(self, asked: Lease) -> tuple[Answer, Lease]:
+        records = self._etcd.range(self._start + asked.key).records
+        try:
+            now = parse_record(records[0], self._start) if records else None
+        except BadRecord as error:
+            raise StoreUnavailable(f"lease {asked.key} cannot be read any more: {error}") from error
+        return read_answer(asked, now), now or asked
