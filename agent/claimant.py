@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent import claim, etcd, survey, twins
+from agent import byhand, claim, etcd, twins
 from agent.claim import Ask
 from agent.etcd import Etcd, Listing, Record
 from agent.race import Race
@@ -53,11 +53,12 @@ class Claimant:
         related = self._related(listing.records, ask)
         found = claim.mine(related, ask.identity, ask.tunnels, ask.network)
         seized = False
-        if found is not None and self._doubtful(found, ask):
+        if found is not None and twins.doubtful(found, ask.identity, ask.tunnels):
             for rival in claim.rivals(related, ask.identity, ask.tunnels):
                 if rival.key != found.key:  # our new address may be somebody else's
                     self._bury(self._after_asking(rival, ask))
-            found, seized = self._after_asking(found, ask), True
+            if not self._wrote_last(found):
+                found, seized = self._after_asking(found, ask), True
         ask = self._what_pods_allow(found, ask)
         if (
             found is not None
@@ -91,14 +92,12 @@ class Claimant:
                 found.append(parse_record(record, self._start))
         return found
 
-    def _doubtful(self, found: Lease, ask: Ask) -> bool:
+    def _wrote_last(self, found: Lease) -> bool:
         written = self._wrote
-        if written is not None and (written.key, written.mod_revision) == (
+        return written is not None and (written.key, written.mod_revision) == (
             found.key,
             found.mod_revision,
-        ):
-            return False
-        return twins.doubtful(found, ask.identity, ask.tunnels)
+        )
 
     def _after_asking(self, found: Lease, ask: Ask) -> Lease:
         """The record of a dead holder, as the question left it; refuses if the holder lives."""
@@ -115,14 +114,18 @@ class Claimant:
         return now
 
     def _bury(self, dead: Lease) -> None:
-        """Remove a dead machine's record: peers would take it, being older, for the one at our address."""
-        self._etcd.txn(
+        """Remove a dead machine's record: peers would take it, being older, for the one at our address.
+
+        Its etcd lease ends with it: that machine, should it come back, hears at once that it has to claim.
+        """
+        outcome = self._etcd.txn(
             [etcd.modified_at(self._start + dead.key, dead.mod_revision)],
-            [
-                etcd.deleting(self._start + dead.key),
-                *survey.marks(self._keys, "removed", dead.key, dead),
-            ],
+            byhand.removing(self._keys, dead),
         )
+        if not outcome.succeeded:
+            raise StoreUnavailable(f"lease {dead.key} changed while it was removed; trying again")
+        if dead.etcd_lease:
+            self._etcd.revoke(dead.etcd_lease)
 
     @staticmethod
     def _what_pods_allow(found: Lease | None, ask: Ask) -> Ask:
@@ -164,7 +167,8 @@ class Claimant:
             [etcd.putting(key, schema.format_lease(wanted), lease=grant)],
         )
         if not outcome.succeeded:
-            if not alive:
+            # Done at a member that did not answer in time, and refused at the next: then the record hangs on it.
+            if not alive and all(it.lease != grant for it in self._etcd.range(key).records):
                 self._etcd.revoke(grant)
             raise StoreUnavailable(f"lease {found.key} changed while it was taken up; trying again")
         if seized and found.etcd_lease:

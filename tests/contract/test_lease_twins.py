@@ -124,6 +124,52 @@ def test_a_node_that_comes_up_at_another_address_keeps_its_subnet(
     assert later.lease.content() != old.content()
 
 
+def test_a_node_that_comes_to_a_dead_machines_address_buries_its_record(
+    hasty: Registry, store: Etcd, prefix: str
+) -> None:
+    """Being older it would win at every peer: key and etcd lease end, and the mark says how."""
+    ours = hasty.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
+    dead = hasty.claim(identity(2), NETWORK, tunnels(2), ttl_s=60).lease
+
+    later = Registry(store, prefix, answer_s=0.2).claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
+
+    assert later.lease.key == ours.key
+    assert list(hasty.snapshot().leases) == [ours.key]
+    assert store.time_to_live(dead.etcd_lease) == -1
+    mark = store.range(f"{prefix}/overlay/used/{dead.key}").records[0].value
+    assert (b'"removed"' in mark, b'"n2"' in mark) == (True, True)
+
+
+def test_a_dead_machines_reservation_is_emptied_and_stays(
+    hasty: Registry, store: Etcd, prefix: str
+) -> None:
+    """What an operator reserved is not given away because somebody has the address now."""
+    key = f"{prefix}/subnets/10.5.9.0-24"
+    store.put(key, b'{"Node":"n2"}')
+    assert hasty.claim(identity(2), NETWORK, tunnels(2), ttl_s=60).lease.key == "10.5.9.0-24"
+    hasty.claim(identity(1), NETWORK, tunnels(1), ttl_s=60)
+
+    Registry(store, prefix, answer_s=0.2).claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
+
+    assert store.range(key).records[0].value == (
+        b'{"PublicIP":"0.0.0.0","PublicIPv6":null,"Node":"n2"}'
+    )
+
+
+def test_a_running_node_that_moves_to_a_living_ones_address_is_refused(
+    node: Node, other: Registry
+) -> None:
+    """It wrote its own record itself, which is no reason not to ask the other."""
+    second = node(2)
+    ours = other.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
+
+    with pytest.raises(BadConfig, match=r"\(n1, address 198\.18\.0\.2, .*n2 .*alive.*the address"):
+        other.claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
+
+    assert other.snapshot().leases[ours.key] == ours
+    assert second.lost == ""
+
+
 def test_a_node_that_was_cut_off_hears_who_has_its_lease(node: Node, hasty: Registry) -> None:
     """The twin took over while it was silent: it stops holding the lease and names both."""
     first = node(1)
