@@ -96,6 +96,8 @@ def test_what_is_held_is_not_reserved_and_the_holder_is_named(ctl: Ctl, registry
     code, text = ctl("reserve", "10.9.0.0/24")
     assert (code, "10.9.0.0/24 is outside of the network 10.5.0.0/16" in text) == (64, True)
     assert ctl("reserve", "nonsense")[0] == 64
+    code, text = ctl("reserve", "10.5.9.0/24", "--address", "fd00::1")
+    assert (code, "fd00::1 is of another family than 10.5.9.0/24" in text) == (64, True)
 
 
 def test_a_living_lease_is_released_by_force_only_and_the_own_one_by_leave(
@@ -193,3 +195,22 @@ def test_conflicts_are_counted_and_the_younger_one_is_marked(
     code, text = ctl("leases")
     assert (code, f"contradicts the older {first.key}" in text) == (0, True)
     assert text.splitlines()[-1].endswith("conflicts: 1")
+
+
+def test_without_etcd_every_verb_says_so_in_one_sentence(ctl: Ctl) -> None:
+    """Exit code 2, unreachable, and nothing on stdout that a script could take for an answer."""
+    away = ("--etcd-endpoints", "http://127.0.0.1:1", "--output", "json")
+    for words in (
+        ("leases",),
+        ("leases", "--stale"),
+        ("reserve", "10.5.7.0/24"),
+        ("release", "10.5.7.0/24"),
+        ("node", "remove", "n1"),
+        ("init", "--network", "10.5.0.0/16"),
+        ("leave",),
+    ):
+        code, text = ctl(*words, *away)
+        assert (code, len(text.splitlines())) == (2, 2), text
+        assert text.startswith(
+            "overlayctl: etcd at http://127.0.0.1:1: connection refused\n  next: "
+        )
