@@ -16,7 +16,7 @@ from agent.memory import Memory
 from agent.underlay import Hosts
 from cni import adopted
 from overlay.dataplane.read import marked
-from overlay.desired import Me, device_name, gateway
+from overlay.desired import BRIDGE_MAC_PREFIX, Me, device_name, gateway
 from overlay.errors import BadConfig, NotReady
 from overlay.model import Family, Lease, Network
 from overlay.netlink import LinkInfo
@@ -57,11 +57,14 @@ def vtep_mac(
 def bridge_mac(memory: Memory, hosts: Hosts, name: str) -> str:
     """The MAC of a bridge that another program made, now or in an earlier life; "" where it is ours to choose.
 
-    It is the gateway's MAC in the ARP cache of every pod: a change would cost each of them packets.
+    It is the gateway's MAC in the ARP cache of every pod: a change would cost each of them packets. So one that
+    we made for another subnet stays as well.
     """
     link = _bridge(hosts, name)
     if link is not None and not marked(link):
         return memory.mac(name, device_mac=link.mac, keep=True)
+    if link is not None and link.mac.startswith(BRIDGE_MAC_PREFIX):
+        return link.mac
     return memory.known(name)
 
 

@@ -48,6 +48,7 @@ class Ask:
     prefer: tuple[Subnet, ...] = ()
     want: tuple[Subnet, ...] = ()
     insist: bool = False
+    pods: tuple[Address, ...] = ()
 
 
 def mine(

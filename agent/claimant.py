@@ -9,24 +9,28 @@ import contextlib
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agent import byhand, claim, etcd, twins
 from agent.claim import Ask
+from agent.draining import has_pods, must_drain
 from agent.etcd import Etcd, Listing, Record
 from agent.race import Race
 from agent.records import Claimed, Keys, overlap, parse_record, subnets_of
 from agent.twins import Answer, Twins
 from overlay import schema
-from overlay.errors import BadRecord, LeaseLost, StoreUnavailable
+from overlay.errors import BadRecord, LeaseLost, OverlayError, StoreUnavailable
 from overlay.model import Lease
 
 log = logging.getLogger(__name__)
 
 
 class Claimant:
-    """One node's attempt. ``closing`` ends its waiting; ``wrote`` is the record this process wrote last."""
+    """One node's attempt.
+
+    ``closing`` ends its waiting, ``wrote`` is the record this process wrote last, ``release`` gives one back.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Claimant:
         rng: random.Random,
         closing: threading.Event,
         wrote: Lease | None,
+        release: Callable[[Lease], None],
     ) -> None:
         self._etcd = store
         self._keys = keys
@@ -45,6 +50,7 @@ class Claimant:
         self._rng = rng
         self._closing = closing
         self._wrote = wrote
+        self._release = release
 
     def claim(self, ask: Ask) -> Claimed:
         """Hold the lease this machine has, or a new one; see Registry.claim."""
@@ -66,15 +72,51 @@ class Claimant:
             and set(ask.want) <= {end.subnet for end in found.endpoints}
             and not self._older_over(listing, found)
         ):
-            return self._hold(found, ask, seized=seized)
+            held = self._hold(found, ask, seized=seized)
+            return replace(held, draining=self._old_ones(related, ask, beside=(held.lease.key,)))
+        leave = found  # its key goes in the same transaction
+        if found is not None and must_drain(found, ask.network, ask.pods):
+            log.warning(
+                "the network config no longer gives %s: taking another subnet, and keeping that one until its "
+                "pods are gone",
+                found.key,
+            )
+            leave = None
+        lease = self._win(listing, leave, ask)
+        beside = (lease.key, leave.key if leave is not None and leave.etcd_lease else "")
+        return Claimed(lease, "new", self._old_ones(related, ask, beside=beside))
+
+    def _win(self, listing: Listing, leave: Lease | None, ask: Ask) -> Lease:
         grant = self._etcd.grant(ask.ttl_s)
         race = Race(self._etcd, self._keys, rng=self._rng, closing=self._closing)
         try:
-            lease = race.new(listing, found, ask, grant=grant)
+            return race.new(listing, leave, ask, grant=grant)
         except BaseException:
             self._etcd.revoke(grant)
             raise
-        return Claimed(lease, "new")
+
+    def _old_ones(
+        self, related: Sequence[Lease], ask: Ask, *, beside: Sequence[str]
+    ) -> tuple[Lease, ...]:
+        """This machine's other records: held while pods live in them, given back when none does."""
+        kept = []
+        for old in related:
+            ours = bool(old.machine_id) and old.machine_id == ask.identity.machine_id
+            if old.key in beside or not (ours or must_drain(old, ask.network, ask.pods)):
+                continue
+            try:
+                if not has_pods(old, ask.pods):
+                    self._release(old)
+                    log.info("the old subnet %s is given back", old.key)
+                elif {end.family for end in old.endpoints} <= ask.tunnels.keys():
+                    kept.append(self._hold(old, ask, seized=False).lease)
+                else:  # one of its families is gone; the other is served as it stands
+                    self._renewed(old)
+                    kept.append(old)
+            except OverlayError as error:
+                log.warning("the old subnet %s is looked at again later: %s", old.key, error)
+                kept.append(old)
+        return tuple(kept)
 
     def _related(self, records: Sequence[Record], ask: Ask) -> list[Lease]:
         """The readable records that mention us at all; the others are not worth their parsing."""

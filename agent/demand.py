@@ -103,7 +103,7 @@ class Demand:
                 self._judge(self.roll.contradicted(key))
 
     def _is_me(self, key: str) -> bool:
-        return self.me is not None and key == self.me.lease_key
+        return self.me is not None and key in self.me.own_keys
 
     def _want_peer(self, lease: Lease) -> None:
         if self.me is None or self.network is None or self._is_me(lease.key):

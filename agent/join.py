@@ -5,17 +5,18 @@ only looks whether the underlay is still the one that peers know.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import adoption, claim, underlay
 from agent.config import Config
+from agent.draining import addresses_in_use, is_done
 from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.underlay import Hosts, Underlay
-from overlay import __version__, netconfig
+from overlay import __version__, netconfig, nodefile
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
 from overlay.model import Address, Family, Lease, Network
@@ -78,10 +79,16 @@ class Join:
             prefer=self._memory.subnets,
             want=self._config.subnet,
             insist=self._pods_bind(network),
+            pods=self._pods(network),
             ttl_s=int(self._config.lease_ttl),
         )
         self._memory.remember(tuple(end.subnet for end in claimed.lease.endpoints))
-        return self._me(claimed.lease, network, ends), claimed
+        draining = tuple(lease.key for lease in claimed.draining)
+        return replace(self._me(claimed.lease, network, ends), draining=draining), claimed
+
+    def drained(self, claimed: Claimed) -> bool:
+        """True if an old subnet has lost its last pod: claiming again gives it back."""
+        return is_done(claimed.draining, self._config.run_dir)
 
     def recall(self, recalled: Recalled) -> Standby:
         """What this node was when it last heard of etcd, on the underlay of today.
@@ -171,6 +178,13 @@ class Join:
             any(netconfig.fits(pool, subnet) for pool in network.pools) for subnet in last
         )
         return fitting and attachments(self._config) > 0
+
+    def _pods(self, network: Network) -> tuple[Address, ...]:
+        """The addresses in use. Where the config gives our subnets no more, none of them is given away from here on."""
+        last = self._memory.subnets
+        if not all(any(netconfig.fits(pool, it) for pool in network.pools) for it in last):
+            nodefile.remove_pages(self._config.run_dir)
+        return addresses_in_use(self._config.run_dir)
 
     def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
         target = self._config.iface_can_reach

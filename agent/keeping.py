@@ -10,7 +10,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent import retry
 from agent.etcdhealth import CALLS, EtcdHealth
@@ -21,6 +21,7 @@ from agent.registry import Claimed, Registry
 from agent.storehealth import StoreHealth
 from agent.tenure import Tenure
 from overlay.errors import LeaseLost, OverlayError
+from overlay.model import Lease
 
 log = logging.getLogger(__name__)
 
@@ -78,20 +79,30 @@ class Keeper:
         while not self._orders.empty():
             self._orders.get_nowait()
 
-    def keep(self, held: Callable[[], Claimed | None], moved: Callable[[], str]) -> str:
+    def keep(
+        self,
+        held: Callable[[], Claimed | None],
+        *,
+        moved: Callable[[], str],
+        drained: Callable[[Claimed], bool],
+    ) -> str:
         """Until the lease has to be claimed again, or we stop. Returns why it is lost; empty if it is not.
 
         ``held`` says what is held now (its etcd lease may become another one), None once it was given back.
         ``moved`` says how the underlay differs from the one that was claimed with; it may raise OverlayError.
+        ``drained`` says that an old subnet can be given back.
         """
         due, pauses = 0.0, retry.Pauses()
-        while not self._stopping.is_set() and held() is not None:
-            order, why = self._next_order(due - time.monotonic())
+        while not self._stopping.is_set() and (claimed := held()) is not None:
+            often = bool(self.underlay_trouble or claimed.draining)
+            order, why = self._next_order(due - time.monotonic(), often=often)
             if order is Order.LOST:
                 return why or "its key was deleted"
             if order is Order.AGAIN:
                 return ""
             if (order is Order.LOOK or self.underlay_trouble) and self._has_moved(moved):
+                return ""
+            if claimed.draining and drained(claimed):
                 return ""
             claimed = held()
             if time.monotonic() >= due and not self._stopping.is_set() and claimed is not None:
@@ -101,8 +112,8 @@ class Keeper:
                     return str(error)
         return ""
 
-    def _next_order(self, wait_s: float) -> tuple[Order | None, str]:
-        most = LOOK_AGAIN_S if self.underlay_trouble else RENEW_MOST_S
+    def _next_order(self, wait_s: float, *, often: bool) -> tuple[Order | None, str]:
+        most = LOOK_AGAIN_S if often else RENEW_MOST_S
         try:
             return self._orders.get(timeout=max(0.0, min(wait_s, most)))
         except queue.Empty:
@@ -113,6 +124,7 @@ class Keeper:
         asked_at = boot_clock()
         try:
             ttl = self._registry.keep(claimed.lease)
+            self._renew_old(claimed.draining)
         except LeaseLost:
             raise
         except OverlayError as error:
@@ -126,6 +138,14 @@ class Keeper:
         self._last_good.renewed(ttl, age_s=self._tenure.age_s)
         self.store.renewed()
         return min(ttl / 3 or RENEW_MOST_S, RENEW_MOST_S) * random.uniform(0.8, 1.0)
+
+    def _renew_old(self, draining: Sequence[Lease]) -> None:
+        for lease in draining:
+            try:
+                self._registry.keep(lease)
+            except LeaseLost as error:
+                log.warning("the old subnet %s was lost before its pods: %s", lease.key, error)
+                self.order(Order.AGAIN)
 
     def _has_moved(self, moved: Callable[[], str]) -> bool:
         """True if the lease has to be written anew for another underlay."""

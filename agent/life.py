@@ -66,6 +66,9 @@ class Joining(Protocol):
     def moved(self, me: Me) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
 
+    def drained(self, claimed: Claimed) -> bool:
+        """May an old subnet be given back?"""
+
 
 class Life:
     """``recalled`` is what an earlier life left, if anything; ``ttl_s`` the TTL that is asked for."""
@@ -141,16 +144,15 @@ class Life:
             raise NotReady(f"this node holds no lease: {self.cause}")
         claimed, self.left = self.claimed, True
         try:
-            self._registry.release(claimed.lease)
+            for lease in (*claimed.draining, claimed.lease):
+                self._registry.release(lease)
         except OverlayError:
             self.left = False
             raise
         self.claimed = None
         self.tenure.ended()
         self._last_good.left()
-        self.cause = (
-            "the lease was given back by overlayctl leave; restart overlay-agent to join again"
-        )
+        self.cause = "the lease was given back; restart overlay-agent to join again"
         self.keeper.order(None)
         log.info("lease given back lease=%s", claimed.lease.key)
         return claimed.lease.key
@@ -173,7 +175,9 @@ class Life:
             log.info("lease held lease=%s how=%s", claimed.lease.key, claimed.how)
             self._sink.held(network, me, claimed)
             why = self.keeper.keep(
-                lambda: None if self.left else self.claimed, partial(self._joining.moved, me)
+                lambda: None if self.left else self.claimed,
+                moved=partial(self._joining.moved, me),
+                drained=self._joining.drained,
             )
             if why and not self.left:
                 log.warning("lease lost, traffic goes on, claiming again: %s", why)

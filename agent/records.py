@@ -38,10 +38,14 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A lease that is held. ``how`` is kept (nothing written), rewritten, or new."""
+    """A lease that is held. ``how`` is kept (nothing written), rewritten, or new.
+
+    ``draining`` are older ones of ours that are kept for the pods in them (agent/draining).
+    """
 
     lease: Lease
     how: str
+    draining: tuple[Lease, ...] = ()
 
 
 def parse_record(record: Record, start: str) -> Lease:

@@ -20,7 +20,7 @@ from agent.records import Claimed, Keys
 from agent.retry import Pauses
 from overlay import netconfig, schema
 from overlay.errors import OverlayError
-from overlay.model import Lease, Network, Subnet
+from overlay.model import Address, Lease, Network, Subnet
 
 __all__ = ["Claimed", "Identity", "Registry", "Seen", "Tunnel"]
 
@@ -88,12 +88,13 @@ class Registry:
         prefer: Sequence[Subnet] = (),
         want: Sequence[Subnet] = (),
         insist: bool = False,
+        pods: Sequence[Address] = (),
         ttl_s: int,
     ) -> Claimed:
         """Hold a lease: the one this machine has, or a new one.
 
         ``want`` is the operator's setting: exactly these, at most one per family. With ``insist`` pods have
-        addresses of ``prefer``: no other subnet, whatever is wanted.
+        addresses of ``prefer``: no other subnet, whatever is wanted. ``pods`` are the addresses that are in use.
 
         Raises:
             LeaseLost: another node has what we insist on.
@@ -108,8 +109,11 @@ class Registry:
             rng=self._rng,
             closing=self._closing,
             wrote=self._wrote,
+            release=self.release,
         )
-        ask = Ask(identity, network, tunnels, ttl_s, tuple(prefer), tuple(want), insist)
+        ask = Ask(
+            identity, network, tunnels, ttl_s, tuple(prefer), tuple(want), insist, tuple(pods)
+        )
         claimed = claimant.claim(ask)
         self._wrote = claimed.lease
         return claimed

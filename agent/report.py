@@ -40,6 +40,7 @@ def status(
         "in_sync": reconciler.in_sync,
         "waiting_for": waiting,
         "subnets": [str(vtep.subnet) for vtep in me.vteps] if me else [],
+        "draining": list(me.draining) if me else [],
         "lease": _lease(life),
         "etcd": {
             **life.health.facts(),

@@ -113,12 +113,12 @@ class Lab:
         return address, namespace
 
     def start_nodes(self, *nodes: Node) -> None:
-        """Start the agents together and wait for all."""
+        """Start the agents together and wait for all, and until each has heard of the others."""
         for node in nodes:
             node.start_agent()
             self.record()
         for node in nodes:
-            node.wait_ready()
+            node.wait_ready(peers=len(nodes) - 1)
 
     # --- pods -------------------------------------------------------------------------------------
 

@@ -83,14 +83,17 @@ class Node:
             self._agent.end(number)
             self._agent = None
 
-    def wait_ready(self, *, timeout_s: float = 20) -> None:
-        """Until the agent says that it is in sync and the conflist is there."""
+    def wait_ready(self, *, timeout_s: float = 20, peers: int = 0) -> None:
+        """Until the agent says that it is in sync, knows so many peers, and the conflist is there."""
 
         def ready() -> bool:
             if self._agent is not None and not self._agent.alive:
                 raise CommandFailed(f"the agent of {self.name} ended: {self.log_tail()}")
             pages = (self.conf_dir / "10-overlay.conflist", self.run_dir / "node.json")
-            return all(page.exists() for page in pages) and self.status()["in_sync"] is True
+            if not all(page.exists() for page in pages):
+                return False
+            status = self.status()
+            return status["in_sync"] is True and status["peers"]["total"] >= peers
 
         wait_for(ready, f"{self.name} ready", timeout_s=timeout_s, also=self.log_tail)
 

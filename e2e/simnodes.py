@@ -102,6 +102,10 @@ class SimNode:
         """Its underlay stays."""
         return ""
 
+    def drained(self, claimed: Claimed) -> bool:
+        """It has no pods."""
+        return False
+
     def held(self, network: Network, me: object, claimed: Claimed) -> None:
         """A lease is held."""
         self.held_at = time.monotonic()

@@ -30,6 +30,8 @@ from overlay.model import (
 )
 from overlay.schema import parse_key
 
+BRIDGE_MAC_PREFIX = "0a:58:"
+"""Locally administered, followed by the four bytes of an IPv4 address; also what cni/attach gives to pods."""
 MAX_LINK_NAME = 15
 """IFNAMSIZ - 1, linux/if.h."""
 
@@ -113,7 +115,7 @@ def gateway(subnet: Subnet) -> HostAddress:
 def bridge_mac(subnet: Subnet) -> str:
     """A MAC that outlives any port: without one a bridge takes, and changes to, its lowest port's MAC."""
     tail = int(gateway(subnet).ip) & 0xFFFFFFFF
-    return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
+    return BRIDGE_MAC_PREFIX + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
 
 
 def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
@@ -161,6 +163,8 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
             continue
         if _why_not(network, vtep, peer, end):
             continue
+        if (end.mac, end.underlay) == (vtep.mac, vtep.local):
+            continue  # an older record of our own: its subnet is on our bridge, not behind the tunnel
         via = end.subnet.network_address
         objects += [
             FdbEntry(vtep.link, end.mac, end.underlay),

@@ -55,6 +55,8 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         "pods": _pods(answer["attachments"], answer["pods"]),
         "kernel": f"{answer['changes']} changes since start, {answer['mended']} mended after others",
     }
+    if answer["draining"]:
+        facts["draining"] = f"{', '.join(answer['draining'])}, until the pods there are gone"
     if answer["waiting_for"]:
         facts["waiting for"] = answer["waiting_for"]
     for name, fact in facts.items():

@@ -98,6 +98,10 @@ class Joining:
             raise NotReady("interface eth0 has no V4 address yet")
         return move
 
+    def drained(self, claimed: Claimed) -> bool:
+        """No old subnet."""
+        return False
+
 
 class Node:
     """A life, its last-good copy, and all it says."""

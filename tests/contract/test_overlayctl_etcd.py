@@ -169,7 +169,7 @@ def test_a_store_that_fills_is_warned_of_and_the_advice_mends_it(
     own_server: Callable[..., Server], ctl: Ctl
 ) -> None:
     """At four fifths a warning, at the end the alarm; the very commands of the hint make it well again."""
-    server = own_server("--quota-backend-bytes", str(4 << 20))
+    server = own_server("--quota-backend-bytes", str(16 << 20))
     store = Etcd([server.url])
     health = StoreHealth(Registry(store, PREFIX).member, clock=time.monotonic)
     with closing(store):
@@ -177,7 +177,7 @@ def test_a_store_that_fills_is_warned_of_and_the_advice_mends_it(
             store.put("/filler", b"x" * 400_000)
         code, out, _ = ctl(server.url)
         assert code == 1
-        assert "of its quota of 4.0 MiB" in out
+        assert "of its quota of 16.0 MiB" in out
         assert "no node can join" in out
         assert "alarm" not in out
 

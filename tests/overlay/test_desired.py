@@ -235,3 +235,10 @@ def test_a_reservation_is_called_one() -> None:
     assert unserved(NETWORK, Me("k", (V4,), "overlay0"), peer) == (
         "reserved, no node has taken it up"
     )
+
+
+def test_an_older_record_of_our_own_is_no_peer() -> None:
+    """A route into the tunnel would replace the one that leads to the old pods on our bridge."""
+    end = Endpoint(ip_network("10.9.3.0/24"), V4.local, V4.mac, 7)
+
+    assert desired_peer(NETWORK, BOTH, Lease("10.9.3.0-24", (end,))) == ()
