@@ -4,6 +4,7 @@ Each write is guarded: by the whole range where a subnet is taken, by the record
 is freed. Nothing is ever written under P/subnets but at a lease's key.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,16 +132,24 @@ class ByHand:
             )
         return found
 
-    def remove(self, lease: Lease, *, force: bool) -> str:
-        """Delete a dead machine's record, so that peers drop it; its etcd lease ends. Returns what was done.
+    def remove(self, found: Sequence[Lease], *, force: bool) -> list[str]:
+        """Delete a dead machine's records, so that peers drop it; their etcd leases end. Returns what was done.
+
+        A machine answers for the record it holds, not for an old one that it drains: all are asked before one goes.
 
         Raises:
             NotReady: it looks alive, or cannot be asked.
         """
+        if not force:
+            found = [
+                lease if holders.is_free_reservation(lease) else self._surely_dead(lease)
+                for lease in found
+            ]
+        return [self._remove(lease) for lease in found]
+
+    def _remove(self, lease: Lease) -> str:
         if holders.is_free_reservation(lease):
             return f"{lease.key} stays reserved for it; to free it: overlayctl release {lease.key}"
-        if not force:
-            lease = self._surely_dead(lease)
         self._delete(self._one(lease.key), lease, "removed")
         if lease.etcd_lease:
             return f"{lease.key} is free"

@@ -20,7 +20,7 @@ from agent.race import Race
 from agent.records import Claimed, Keys, overlap, parse_record, subnets_of
 from agent.twins import Answer, Twins
 from overlay import schema
-from overlay.errors import BadRecord, LeaseLost, OverlayError, StoreUnavailable
+from overlay.errors import BadConfig, BadRecord, LeaseLost, OverlayError, StoreUnavailable
 from overlay.model import Lease
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,8 @@ class Claimant:
             if old.key in beside or not (ours or must_drain(old, ask.network, ask.pods)):
                 continue
             try:
+                if twins.doubtful(old, ask.identity, ask.tunnels):
+                    old = self._after_asking(old, ask)
                 if not has_pods(old, ask.pods):
                     self._release(old)
                     log.info("the old subnet %s is given back", old.key)
@@ -113,6 +115,8 @@ class Claimant:
                 else:  # one of its families is gone; the other is served as it stands
                     self._renewed(old)
                     kept.append(old)
+            except BadConfig as error:  # a living twin's: none of ours
+                log.warning("%s", error)
             except OverlayError as error:
                 log.warning("the old subnet %s is looked at again later: %s", old.key, error)
                 kept.append(old)

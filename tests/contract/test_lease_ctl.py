@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,22 @@ def test_a_node_that_answers_is_not_removed(
         assert (code, "is alive: its agent answers" in text) == (2, True)
         lease = registry.snapshot().leases[living.claimed.lease.key]
         assert (lease.content(), lease.challenge) == (living.claimed.lease.content(), "")
+    finally:
+        living.stop()
+
+
+def test_a_node_that_drains_an_old_subnet_is_not_removed(
+    ctl: Ctl, registry: Registry, etcd_server: Server, prefix: str
+) -> None:
+    """It answers for the record it holds; the old one, though nobody answers for it, stays as well."""
+    living = Living(etcd_server.url, registry.prefix, 1)
+    old = f"{prefix}/subnets/10.4.9.0-24"
+    end = replace(living.claimed.lease.endpoints[0], subnet=ip_network("10.4.9.0/24"))
+    registry._etcd.put(old, format_lease(replace(living.claimed.lease, endpoints=(end,))))
+    try:
+        code, text = ctl("node", "remove", "n1")
+        assert (code, "is alive: its agent answers" in text) == (2, True)
+        assert {*registry.snapshot().leases} == {"10.4.9.0-24", living.claimed.lease.key}
     finally:
         living.stop()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -9,7 +10,7 @@ from agent.claim import Identity
 from agent.etcd import Etcd
 from agent.registry import Registry
 from overlay.errors import BadConfig
-from overlay.model import Lease
+from overlay.model import Family, Lease
 from overlay.schema import format_lease
 from tests.contract.etcd_server import Server
 from tests.contract.nodes import NETWORK, Living, identity, tunnels
@@ -154,6 +155,26 @@ def test_a_dead_machines_reservation_is_emptied_and_stays(
     assert store.range(key).records[0].value == (
         b'{"PublicIP":"0.0.0.0","PublicIPv6":null,"Node":"n2"}'
     )
+
+
+def test_a_living_twins_record_is_not_given_back_as_an_old_one_of_ours(
+    node: Node, other: Registry, store: Etcd, prefix: str
+) -> None:
+    """Two records of one machine id: ours could not be read while the other was claimed."""
+    key = f"{prefix}/subnets/10.5.250.0-24"
+    store.put(key, b"garbage")
+    twin = node(1)
+    end = replace(
+        twin.claimed.lease.endpoints[0],
+        subnet=ip_network("10.5.250.0/24"),
+        underlay=tunnels(9)[Family.V4].underlay,
+    )
+    store.put(key, format_lease(replace(twin.claimed.lease, endpoints=(end,))))
+
+    ours = other.claim(identity(1), NETWORK, tunnels(9), ttl_s=60)
+
+    assert (ours.lease.key, ours.draining) == ("10.5.250.0-24", ())
+    assert {*other.snapshot().leases} == {"10.5.250.0-24", twin.claimed.lease.key}
 
 
 def test_a_running_node_that_moves_to_a_living_ones_address_is_refused(

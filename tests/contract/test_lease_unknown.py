@@ -89,8 +89,8 @@ def test_a_removal_whose_answer_was_lost_is_a_removal(registry: Registry, store:
     dead = take(registry, 1, net=NETWORK)
 
     store.lose(1)
-    said = registry.by_hand.remove(dead, force=True)
+    said = registry.by_hand.remove([dead], force=True)
 
-    assert said == f"{dead.key} is free"
+    assert said == [f"{dead.key} is free"]
     assert registry.snapshot().leases == {}
     assert store.time_to_live(dead.etcd_lease) == -1
