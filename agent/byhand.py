@@ -142,7 +142,7 @@ class ByHand:
         """
         if not force:
             found = [
-                lease if holders.is_free_reservation(lease) else self._surely_dead(lease)
+                lease if holders.is_free_reservation(lease) else self.surely_dead(lease)
                 for lease in found
             ]
         return [self._remove(lease) for lease in found]
@@ -155,8 +155,12 @@ class ByHand:
             return f"{lease.key} is free"
         return f"{lease.key} stays reserved for it; to free it: overlayctl release {lease.key}"
 
-    def _surely_dead(self, lease: Lease) -> Lease:
-        """The record as the question left it; a reservation's holder is asked, too."""
+    def surely_dead(self, lease: Lease) -> Lease:
+        """The record as the question left it; a reservation's holder is asked, too.
+
+        Raises:
+            NotReady: its agent answers, or it is another program's.
+        """
         who = twins.describe(lease)
         address = next((str(end.underlay) for end in lease.endpoints if end.underlay), lease.key)
         force = f"overlayctl node remove --force {lease.machine_id or lease.node or address}"

@@ -157,7 +157,7 @@ def _leave(flags: argparse.Namespace, settings: config.Config) -> int:
     try:
         answer = ask(settings.run_dir, "leave", force=flags.force)
     except NotReady:
-        answer = store.leave(settings)
+        answer = store.leave(settings, force=flags.force)
     if flags.output == "json":
         show.as_json(answer)
     else:

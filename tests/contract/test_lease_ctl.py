@@ -214,6 +214,29 @@ def test_conflicts_are_counted_and_the_younger_one_is_marked(
     assert text.splitlines()[-1].endswith("conflicts: 1")
 
 
+def test_leave_without_an_agent_gives_back_only_what_nobody_needs(
+    ctl: Ctl, registry: Registry, etcd_server: Server, tmp_path: Path
+) -> None:
+    """Not the subnet of pods, nor that of a living machine with a copy of our machine id; else it does."""
+    living = Living(etcd_server.url, registry.prefix, 99)
+    try:
+        code, text = ctl("leave")
+        assert (code, "is alive: its agent answers" in text) == (2, True)
+    finally:
+        living.stop()
+    journal = tmp_path / "attachments" / "overlay" / "pod.json"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("{}")
+    code, text = ctl("leave")
+    assert (code, "1 pods are attached" in text) == (2, True)
+    assert list(registry.snapshot().leases) == [living.claimed.lease.key]
+
+    journal.unlink()
+    code, text = ctl("leave")
+    assert (code, f"gave back {living.claimed.lease.key}" in text) == (0, True)
+    assert registry.snapshot().leases == {}
+
+
 def test_without_etcd_every_verb_says_so_in_one_sentence(ctl: Ctl) -> None:
     """Exit code 2, unreachable, and nothing on stdout that a script could take for an answer."""
     away = ("--etcd-endpoints", "http://127.0.0.1:1", "--output", "json")
