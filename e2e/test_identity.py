@@ -123,6 +123,17 @@ def test_an_operator_reserves_removes_and_releases(lab: Lab) -> None:
     assert peer.ask("plan")["steps"] == []
 
 
+def test_a_leave_that_fails_changes_nothing(lab: Lab) -> None:
+    """etcd is away: the reason, and the runtime goes on to find the network."""
+    node = lab.nodes["n2"]
+    lab.etcd.stop()
+    said = node.overlayctl("leave", "--force")
+    assert (said.code, "connection refused" in said.err) == (1, True)
+    assert (node.conf_dir / "10-overlay.conflist").exists()
+    lab.etcd.start()
+    assert lab.etcd.ctl("get", _key(node))
+
+
 def test_a_lease_that_ended_while_the_agent_was_stopped_is_claimed_again_or_missed(
     lab: Lab,
 ) -> None:

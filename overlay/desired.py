@@ -209,6 +209,8 @@ def _takes_too_much(network: Network, vtep: Vtep, end: Endpoint) -> str:
     pool = network.pool(end.family)
     if pool is not None and end.subnet.prefixlen < pool.network.prefixlen:
         return f"its subnet is wider than the network {pool.network}"
+    if end.subnet != vtep.subnet and end.subnet.overlaps(vtep.subnet):
+        return f"its subnet overlaps this node's own, {vtep.subnet}"
     for address in (vtep.local, end.underlay):
         if address in end.subnet:
             return f"its subnet holds the underlay address {address}"

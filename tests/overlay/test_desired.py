@@ -216,6 +216,9 @@ def test_a_bridge_of_another_program_keeps_its_mac() -> None:
         ("128.0.0.0/1", "its subnet is wider than the network 10.5.0.0/16"),
         ("192.0.2.0/25", "its subnet holds the underlay address 192.0.2.1"),
         ("192.0.2.8/30", "its subnet holds the underlay address 192.0.2.9"),
+        ("10.5.1.128/25", "its subnet overlaps this node's own, 10.5.1.0/24"),
+        ("10.5.0.0/23", "its subnet overlaps this node's own, 10.5.1.0/24"),
+        ("10.5.1.0/24", ""),  # settled as a contradiction
         ("10.7.8.0/24", ""),  # of the network of before
     ],
 )
