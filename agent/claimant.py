@@ -151,7 +151,10 @@ class Claimant:
         log.info(
             "lease %s is of %s: asking whether that one lives", found.key, twins.describe(found)
         )
-        answer, now = self._asking.ask(found, node=ask.identity.node, addresses=ours)
+        stranger = bool(found.node) and found.node != ask.identity.node
+        answer, now = self._asking.ask(
+            found, node=ask.identity.node, addresses=ours, patiently=stranger
+        )
         if answer is Answer.ALIVE:
             raise twins.refusal(found, ask.identity, ask.tunnels)
         if answer is Answer.GONE:

@@ -1,5 +1,6 @@
 """Two machines that look like one, on a real etcd: a living holder keeps its record, a dead one's is taken over."""
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -52,7 +53,7 @@ def other(store: Etcd, prefix: str) -> Registry:
 @pytest.fixture
 def hasty(store: Etcd, prefix: str) -> Registry:
     """Another machine that waits only briefly, where nobody will answer."""
-    return Registry(store, prefix, answer_s=0.2)
+    return Registry(store, prefix, answer_s=0.05)
 
 
 def record(store: Etcd, prefix: str, lease: Lease) -> bytes:
@@ -97,13 +98,30 @@ def test_a_cloned_machine_id_is_refused_while_the_first_one_lives(
     )
 
 
+def test_a_living_node_of_another_name_has_time_to_be_started_anew(
+    node: Node, store: Etcd, prefix: str
+) -> None:
+    """It answers late, when its agent is back: nothing is taken from it."""
+    first, other = node(1), Registry(store, prefix, answer_s=0.5)
+    first.stop()
+    late = threading.Timer(0.8, node, [1])
+    late.start()
+    try:
+        with pytest.raises(BadConfig, match=r"n1 .*alive.*the address"):
+            other.claim(identity(2), NETWORK, tunnels(1), ttl_s=60)
+    finally:
+        late.join()
+
+    assert list(other.snapshot().leases) == [first.claimed.lease.key]
+
+
 def test_a_dead_holder_is_followed_by_the_machine_installed_anew(
     hasty: Registry, store: Etcd, prefix: str
 ) -> None:
     """Same address, new machine id: same subnet, an etcd lease of its own, the old one revoked."""
     old = hasty.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
 
-    anew = Registry(store, prefix, answer_s=0.2)
+    anew = Registry(store, prefix, answer_s=0.05)
     new = anew.claim(Identity("n1", "f" * 32, "0.1.0"), NETWORK, tunnels(1), ttl_s=60)
 
     assert (new.how, new.lease.key) == ("rewritten", old.key)
@@ -119,7 +137,7 @@ def test_a_node_that_comes_up_at_another_address_keeps_its_subnet(
     """Its machine id is known, nobody answers for the old address: one record, rewritten in place."""
     old = hasty.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
 
-    later = Registry(store, prefix, answer_s=0.2).claim(identity(1), NETWORK, tunnels(9), ttl_s=60)
+    later = Registry(store, prefix, answer_s=0.05).claim(identity(1), NETWORK, tunnels(9), ttl_s=60)
 
     assert (later.lease.key, later.lease.create_revision) == (old.key, old.create_revision)
     assert later.lease.content() != old.content()
@@ -132,7 +150,7 @@ def test_a_node_that_comes_to_a_dead_machines_address_buries_its_record(
     ours = hasty.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
     dead = hasty.claim(identity(2), NETWORK, tunnels(2), ttl_s=60).lease
 
-    later = Registry(store, prefix, answer_s=0.2).claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
+    later = Registry(store, prefix, answer_s=0.05).claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
 
     assert later.lease.key == ours.key
     assert list(hasty.snapshot().leases) == [ours.key]
@@ -150,7 +168,7 @@ def test_a_dead_machines_reservation_is_emptied_and_stays(
     assert hasty.claim(identity(2), NETWORK, tunnels(2), ttl_s=60).lease.key == "10.5.9.0-24"
     hasty.claim(identity(1), NETWORK, tunnels(1), ttl_s=60)
 
-    Registry(store, prefix, answer_s=0.2).claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
+    Registry(store, prefix, answer_s=0.05).claim(identity(1), NETWORK, tunnels(2), ttl_s=60)
 
     assert store.range(key).records[0].value == (
         b'{"PublicIP":"0.0.0.0","PublicIPv6":null,"Node":"n2"}'
