@@ -4,13 +4,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any, cast
 
 import pytest
 
 from agent.claim import Identity
 from agent.etcd import Etcd
 from agent.registry import Registry
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, StoreUnavailable
 from overlay.model import Family, Lease
 from overlay.schema import format_lease
 from tests.contract.etcd_server import Server
@@ -54,6 +55,22 @@ def other(store: Etcd, prefix: str) -> Registry:
 def hasty(store: Etcd, prefix: str) -> Registry:
     """Another machine that waits only briefly, where nobody will answer."""
     return Registry(store, prefix, answer_s=0.05)
+
+
+class Stumbling:
+    """An etcd that does not answer the first transaction."""
+
+    def __init__(self, real: Etcd) -> None:
+        self.real, self.failed = real, 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.real, name)
+
+    def txn(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        if not self.failed:
+            self.failed += 1
+            raise StoreUnavailable("no answer within the deadline")
+        return self.real.txn(*args, **more)
 
 
 def record(store: Etcd, prefix: str, lease: Lease) -> bytes:
@@ -113,6 +130,20 @@ def test_a_living_node_of_another_name_has_time_to_be_started_anew(
         late.join()
 
     assert list(other.snapshot().leases) == [first.claimed.lease.key]
+
+
+def test_an_answer_that_etcd_did_not_take_is_given_again(
+    node: Node, other: Registry, store: Etcd
+) -> None:
+    """The holder was cut off for a moment; the question does not come a second time by itself."""
+    first = node(1)
+    losing = Stumbling(first.registry._etcd)
+    first.registry._own._etcd = cast("Etcd", losing)
+
+    with pytest.raises(BadConfig, match=r"n1 .*alive.*the address"):
+        other.claim(identity(2), NETWORK, tunnels(1), ttl_s=60)
+
+    assert losing.failed == 1
 
 
 def test_a_dead_holder_is_followed_by_the_machine_installed_anew(
