@@ -4,7 +4,9 @@ Each write is guarded: by the whole range where a subnet is taken, by the record
 is freed. Nothing is ever written under P/subnets but at a lease's key.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agent import etcd, holders, survey, twins
 from agent.etcd import Etcd, Record
@@ -32,6 +34,15 @@ def emptied(lease: Lease) -> Lease:
     return replace(lease, endpoints=ends, backend="", version="", challenge="")
 
 
+def removing(keys: Keys, lease: Lease) -> list[Any]:
+    """The writes that take a dead machine's record away; of a reservation only who took it up."""
+    key = keys.start + lease.key
+    then = etcd.deleting(key)
+    if not lease.etcd_lease:
+        then = etcd.putting(key, schema.format_lease(replace(emptied(lease), machine_id="")))
+    return [then, *survey.marks(keys, "removed", lease.key, lease)]
+
+
 class ByHand:
     """The acts; each raises with who stands in the way."""
 
@@ -49,8 +60,14 @@ class ByHand:
         """Write a key without lease; False if the same reservation is there.
 
         Raises:
+            BadConfig: the owner's address is of a family that is not reserved.
             OverlayError: a record overlaps; who has it.
         """
+        if owner.address is not None and not any(_address_of(net, owner) for net in subnets):
+            raise BadConfig(
+                f"address {owner.address} is of another family than {', '.join(map(str, subnets))}",
+                hint="name the node by an address of the same family, or by --node NAME",
+            )
         wanted = Lease(
             key=schema.format_key(subnets),
             endpoints=tuple(Endpoint(net, _address_of(net, owner)) for net in subnets),
@@ -115,34 +132,48 @@ class ByHand:
             )
         return found
 
-    def remove(self, lease: Lease, *, force: bool) -> str:
-        """Delete a dead machine's record, so that peers drop it; its etcd lease ends. Returns what was done.
+    def remove(self, found: Sequence[Lease], *, force: bool) -> list[str]:
+        """Delete a dead machine's records, so that peers drop it; their etcd leases end. Returns what was done.
+
+        A machine answers for the record it holds, not for an old one that it drains: all are asked before one goes.
 
         Raises:
             NotReady: it looks alive, or cannot be asked.
         """
+        if not force:
+            found = [
+                lease if holders.is_free_reservation(lease) else self.surely_dead(lease)
+                for lease in found
+            ]
+        return [self._remove(lease) for lease in found]
+
+    def _remove(self, lease: Lease) -> str:
         if holders.is_free_reservation(lease):
             return f"{lease.key} stays reserved for it; to free it: overlayctl release {lease.key}"
-        if not force:
-            lease = self._surely_dead(lease)
         self._delete(self._one(lease.key), lease, "removed")
         if lease.etcd_lease:
             return f"{lease.key} is free"
         return f"{lease.key} stays reserved for it; to free it: overlayctl release {lease.key}"
 
-    def _surely_dead(self, lease: Lease) -> Lease:
-        """The record as the question left it; a reservation's holder is asked, too."""
+    def surely_dead(self, lease: Lease) -> Lease:
+        """The record as the question left it; a reservation's holder is asked, too.
+
+        Raises:
+            NotReady: its agent answers, or it is another program's.
+        """
         who = twins.describe(lease)
+        address = next((str(end.underlay) for end in lease.endpoints if end.underlay), lease.key)
+        force = f"overlayctl node remove --force {lease.machine_id or lease.node or address}"
         if not lease.machine_id:
             raise NotReady(
                 f"{lease.key} of {who} was written by another agent, which cannot be asked whether it lives",
-                hint="stop it there, and wait for its lease to expire; or: overlayctl node remove --force ...",
+                hint=f"stop it there, and wait for its lease to expire; or: {force}",
             )
         answer, now = self._asking.ask(lease, node="overlayctl", addresses="node-remove")
         if answer is Answer.ALIVE:
             raise NotReady(
                 f"{who} is alive: its agent answers for {lease.key}",
-                hint="on that node: overlayctl leave; or, if it must go without: overlayctl node remove --force ...",
+                hint=f"on that node: overlayctl leave; or, if it must go without: {force}",
             )
         return now
 
@@ -150,15 +181,11 @@ class ByHand:
         """Guarded by the revision that was judged. A reservation that was taken up is emptied by a removal."""
         key = record.key.removeprefix(self._keys.start)
         revision = record.mod_revision if lease is None else lease.mod_revision
-        then = etcd.deleting(record.key)
-        if what == "removed" and lease is not None and not lease.etcd_lease:
-            empty = replace(emptied(lease), machine_id="")
-            then = etcd.putting(record.key, schema.format_lease(empty))
-        outcome = self._etcd.txn(
-            [etcd.modified_at(record.key, revision)],
-            [then, *survey.marks(self._keys, what, key, lease)],
-        )
-        if not outcome.succeeded:
+        then = [etcd.deleting(record.key), *survey.marks(self._keys, what, key, lease)]
+        if what == "removed" and lease is not None:
+            then = removing(self._keys, lease)
+        outcome = self._etcd.txn([etcd.modified_at(record.key, revision)], then)
+        if not outcome.succeeded and self._etcd.range(record.key).records:
             raise StoreUnavailable(f"{key} changed in the meantime; look again: overlayctl leases")
         if record.lease:
             self._etcd.revoke(record.lease)

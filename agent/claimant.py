@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from agent import claim, etcd, survey, twins
+from agent import byhand, claim, etcd, twins
 from agent.claim import Ask
 from agent.draining import has_pods, must_drain
 from agent.etcd import Etcd, Listing, Record
@@ -20,7 +20,7 @@ from agent.race import Race
 from agent.records import Claimed, Keys, overlap, parse_record, subnets_of
 from agent.twins import Answer, Twins
 from overlay import schema
-from overlay.errors import BadRecord, LeaseLost, OverlayError, StoreUnavailable
+from overlay.errors import BadConfig, BadRecord, LeaseLost, OverlayError, StoreUnavailable
 from overlay.model import Lease
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,12 @@ class Claimant:
         related = self._related(listing.records, ask)
         found = claim.mine(related, ask.identity, ask.tunnels, ask.network)
         seized = False
-        if found is not None and self._doubtful(found, ask):
+        if found is not None and twins.doubtful(found, ask.identity, ask.tunnels):
             for rival in claim.rivals(related, ask.identity, ask.tunnels):
                 if rival.key != found.key:  # our new address may be somebody else's
                     self._bury(self._after_asking(rival, ask))
-            found, seized = self._after_asking(found, ask), True
+            if not self._wrote_last(found):
+                found, seized = self._after_asking(found, ask), True
         ask = self._what_pods_allow(found, ask)
         if (
             found is not None
@@ -104,6 +105,8 @@ class Claimant:
             if old.key in beside or not (ours or must_drain(old, ask.network, ask.pods)):
                 continue
             try:
+                if twins.doubtful(old, ask.identity, ask.tunnels):
+                    old = self._after_asking(old, ask)
                 if not has_pods(old, ask.pods):
                     self._release(old)
                     log.info("the old subnet %s is given back", old.key)
@@ -112,6 +115,8 @@ class Claimant:
                 else:  # one of its families is gone; the other is served as it stands
                     self._renewed(old)
                     kept.append(old)
+            except BadConfig as error:  # a living twin's: none of ours
+                log.warning("%s", error)
             except OverlayError as error:
                 log.warning("the old subnet %s is looked at again later: %s", old.key, error)
                 kept.append(old)
@@ -133,14 +138,12 @@ class Claimant:
                 found.append(parse_record(record, self._start))
         return found
 
-    def _doubtful(self, found: Lease, ask: Ask) -> bool:
+    def _wrote_last(self, found: Lease) -> bool:
         written = self._wrote
-        if written is not None and (written.key, written.mod_revision) == (
+        return written is not None and (written.key, written.mod_revision) == (
             found.key,
             found.mod_revision,
-        ):
-            return False
-        return twins.doubtful(found, ask.identity, ask.tunnels)
+        )
 
     def _after_asking(self, found: Lease, ask: Ask) -> Lease:
         """The record of a dead holder, as the question left it; refuses if the holder lives."""
@@ -148,7 +151,10 @@ class Claimant:
         log.info(
             "lease %s is of %s: asking whether that one lives", found.key, twins.describe(found)
         )
-        answer, now = self._asking.ask(found, node=ask.identity.node, addresses=ours)
+        stranger = bool(found.node) and found.node != ask.identity.node
+        answer, now = self._asking.ask(
+            found, node=ask.identity.node, addresses=ours, patiently=stranger
+        )
         if answer is Answer.ALIVE:
             raise twins.refusal(found, ask.identity, ask.tunnels)
         if answer is Answer.GONE:
@@ -157,14 +163,18 @@ class Claimant:
         return now
 
     def _bury(self, dead: Lease) -> None:
-        """Remove a dead machine's record: peers would take it, being older, for the one at our address."""
-        self._etcd.txn(
+        """Remove a dead machine's record: peers would take it, being older, for the one at our address.
+
+        Its etcd lease ends with it: that machine, should it come back, hears at once that it has to claim.
+        """
+        outcome = self._etcd.txn(
             [etcd.modified_at(self._start + dead.key, dead.mod_revision)],
-            [
-                etcd.deleting(self._start + dead.key),
-                *survey.marks(self._keys, "removed", dead.key, dead),
-            ],
+            byhand.removing(self._keys, dead),
         )
+        if not outcome.succeeded:
+            raise StoreUnavailable(f"lease {dead.key} changed while it was removed; trying again")
+        if dead.etcd_lease:
+            self._etcd.revoke(dead.etcd_lease)
 
     @staticmethod
     def _what_pods_allow(found: Lease | None, ask: Ask) -> Ask:
@@ -206,7 +216,8 @@ class Claimant:
             [etcd.putting(key, schema.format_lease(wanted), lease=grant)],
         )
         if not outcome.succeeded:
-            if not alive:
+            # Done at a member that did not answer in time, and refused at the next: then the record hangs on it.
+            if not alive and all(it.lease != grant for it in self._etcd.range(key).records):
                 self._etcd.revoke(grant)
             raise StoreUnavailable(f"lease {found.key} changed while it was taken up; trying again")
         if seized and found.etcd_lease:

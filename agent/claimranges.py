@@ -37,10 +37,17 @@ def _beginning_inside(subnet: IPv4Network) -> list[Range]:
 
 
 def _enclosing(subnet: IPv4Network) -> list[Range]:
-    """Shorter prefixes that hold the subnet, alone or with an IPv6 one behind '&'; '\\'' follows '&'."""
-    wider = (subnet.supernet(new_prefix=length) for length in range(subnet.prefixlen))
-    texts = [f"{net.network_address}-{net.prefixlen}" for net in wider]
-    return [(text, text + "'") for text in texts]
+    """Shorter prefixes that hold the subnet, alone or with an IPv6 one behind '&'; '\\'' follows '&'.
+
+    Who writes by hand may write a length with a zero in front: such a key is read, so it counts.
+    """
+    wider = [subnet.supernet(new_prefix=length) for length in range(subnet.prefixlen)]
+    texts = {
+        f"{net.network_address}-{spelled}"
+        for net in wider
+        for spelled in (f"{net.prefixlen}", f"{net.prefixlen:02}")
+    }
+    return [(text, text + "'") for text in sorted(texts)]
 
 
 def _dotted(number: int, octets: int) -> str:

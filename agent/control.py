@@ -1,5 +1,6 @@
 """What the agent answers to overlayctl: one verb, one dictionary."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,12 +9,12 @@ from agent import report
 from agent.config import Config
 from agent.life import Life
 from agent.loop import Loop
-from agent.pages import Pages, attachments
+from agent.pages import Pages, refuse_with_pods
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from cni.standing import Standing
 from overlay import nodefile
-from overlay.errors import BadConfig, NotReady
+from overlay.errors import BadConfig, OverlayError
 
 ASK_TIMEOUT_S = 10.0
 Answer = Mapping[str, Any]
@@ -65,16 +66,17 @@ class Control:
         return self._loop.ask(question, timeout_s=ASK_TIMEOUT_S)
 
     def _leave(self, *, force: bool) -> Answer:
-        attached = attachments(self._config)
-        if attached and not force:
-            raise NotReady(
-                f"{attached} pods are attached to this node, they would lose their network",
-                hint="drain the node first, or: overlayctl leave --force",
-            )
+        if not force:
+            refuse_with_pods(self._config)
         nodefile.remove_conflist(
             self._config.cni_conf_dir
         )  # no new pod between here and the release
-        key = self._life.leave()
+        try:
+            key = self._life.leave()
+        except OverlayError:
+            with contextlib.suppress(OverlayError, OSError):  # else the next sweep does it
+                self._ask(lambda _: {"kept": self._pages.keep()})
+            raise
         self._loop.post(lambda _: self._pages.withdraw(conflist=True))
         return {
             "left": key,

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from agent.printable import printable
 from cni.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -22,22 +23,30 @@ _PRIORITY = {
 }
 
 
-class _Journal(logging.Formatter):
+class _OneLine(logging.Formatter):
+    """What others wrote, such as keys in etcd, begins no line of its own; a traceback may."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+class _Journal(_OneLine):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         mark = f"<{_PRIORITY.get(record.levelno, 6)}>"
         return "\n".join(mark + line for line in text.splitlines())
 
 
+FORMATTERS = {
+    "journal": _Journal("%(message)s"),
+    "plain": _OneLine("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"),
+}
+
+
 def configure(level: str) -> None:
     """Set up the root logger, once, before any thread starts."""
     handler = logging.StreamHandler(sys.stderr)
-    if os.environ.get("JOURNAL_STREAM"):
-        handler.setFormatter(_Journal("%(message)s"))
-    else:
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-        )
+    handler.setFormatter(FORMATTERS["journal" if os.environ.get("JOURNAL_STREAM") else "plain"])
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

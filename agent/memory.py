@@ -5,6 +5,7 @@ made once. A file that cannot be read is set aside, said, and made anew: it is a
 """
 
 import logging
+import re
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +17,9 @@ from overlay.model import Family, Subnet
 from overlay.nodefile import write_atomic
 
 log = logging.getLogger(__name__)
+
+
+_UNICAST = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -63,10 +67,13 @@ class Memory:
 
     def _load(self) -> _State:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_State)
+            found = msgspec.json.decode(self._path.read_bytes(), type=_State)
+            if bad := [mac for mac in found.macs.values() if not _UNICAST.fullmatch(mac)]:
+                raise ValueError(f"{bad[0][:40]!r} is not a unicast MAC address")
+            return found
         except FileNotFoundError:
             return _State()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, msgspec.DecodeError) as error:
             aside = self._path.with_suffix(".unreadable")
             log.warning(
                 "state file unreadable, starting a new one file=%s kept_as=%s why=%s",

@@ -18,6 +18,7 @@ from agent import etcd, twins
 from agent.etcd import Etcd, Outcome
 from agent.events import Event, Put, Snapshot, Unreadable
 from agent.records import Claimed, Keys, parse_record
+from agent.retry import FIRST_S, Pauses
 from overlay import schema
 from overlay.errors import BadRecord, LeaseLost, OverlayError
 from overlay.model import Lease
@@ -81,14 +82,20 @@ class OwnRecord:
         self._restored = 0
         self._last = float("-inf")
         self._timer: threading.Timer | None = None
-        self._closed = False
+        self._ended = threading.Event()
 
     def close(self) -> None:
         """Restore nothing any more."""
         with self._lock:
-            self._closed = True
+            self._ended.set()
             if self._timer is not None:
                 self._timer.cancel()
+
+    def claimed_anew(self) -> None:
+        """What waits to be put back is no longer what we hold."""
+        self.close()
+        with self._lock:
+            self._ended, self._timer = threading.Event(), None
 
     def changed(self, claimed: Claimed, now: Lease | None) -> Claimed:
         """What we hold after our record was seen as ``now``; None if it cannot be read.
@@ -112,7 +119,7 @@ class OwnRecord:
             log.warning(
                 "lease %s: another node asks whether this one lives: %s", ours.key, now.challenge
             )
-            return self._write(claimed, now.mod_revision, lease=now.etcd_lease)
+            return self._answer(claimed, now)
         pause = self._next_pause()
         log.warning(
             "lease %s was changed by somebody else (%s), it is put back %s; look: etcdctl get %s",
@@ -125,6 +132,13 @@ class OwnRecord:
             self._later(pause, claimed)
             return claimed
         return self._restore(claimed)
+
+    def _answer(self, claimed: Claimed, now: Lease) -> Claimed:
+        try:
+            return self._write(claimed, now.mod_revision, lease=now.etcd_lease)
+        except OverlayError:
+            self._later(FIRST_S, claimed)  # no other event will tell of the question again
+            raise
 
     @staticmethod
     def _accept(claimed: Claimed, now: Lease) -> Claimed:
@@ -150,19 +164,24 @@ class OwnRecord:
     def _later(self, pause_s: float, claimed: Claimed) -> None:
         """One restore waits at most; it reads the record again when its time has come."""
         with self._lock:
-            if self._closed or (self._timer is not None and self._timer.is_alive()):
+            if self._ended.is_set() or (self._timer is not None and self._timer.is_alive()):
                 return
-            self._timer = threading.Timer(pause_s, self._restore_if_needed, [claimed])
+            arguments = [claimed, self._ended]
+            self._timer = threading.Timer(pause_s, self._restore_if_needed, arguments)
             self._timer.daemon = True
             self._timer.start()
 
-    def _restore_if_needed(self, claimed: Claimed) -> None:
-        """What it writes comes back by the watch, where it is accepted."""
-        try:
-            if not self._closed:
+    def _restore_if_needed(self, claimed: Claimed, ended: threading.Event) -> None:
+        """Until etcd has heard it. What it writes comes back by the watch, where it is accepted."""
+        pauses = Pauses()
+        while not ended.is_set():
+            try:
                 self._restore(claimed)
-        except OverlayError as error:
-            log.warning("lease %s could not be put back: %s", claimed.lease.key, error)
+            except OverlayError as error:
+                log.warning("lease %s is not put right yet: %s", claimed.lease.key, error)
+                pauses.wait(ended)
+            else:
+                return
 
     def _restore(self, claimed: Claimed) -> Claimed:
         ours = claimed.lease
@@ -171,7 +190,7 @@ class OwnRecord:
             return claimed  # its end is an event of its own
         with contextlib.suppress(BadRecord):
             now = parse_record(records[0], self._start)
-            if judge(ours, now) is not Verdict.RESTORE:
+            if judge(ours, now) not in (Verdict.RESTORE, Verdict.ANSWER):
                 return claimed
         return self._write(claimed, records[0].mod_revision, lease=ours.etcd_lease)
 

@@ -11,7 +11,7 @@ import msgspec
 from agent.config import Config
 from overlay import nodefile
 from overlay.desired import Me, gateway
-from overlay.errors import OverlayError
+from overlay.errors import NotReady, OverlayError
 from overlay.model import Network
 from overlay.nodefile import NodeFamily, NodePage
 
@@ -23,6 +23,19 @@ CHAINED = ("portmap", "bandwidth")
 def attachments(config: Config) -> int:
     """How many pod interfaces are recorded on this node."""
     return sum(1 for _ in (config.run_dir / "attachments").glob("*/*.json"))
+
+
+def refuse_with_pods(config: Config) -> None:
+    """Before the subnet is given back.
+
+    Raises:
+        NotReady: pods have addresses of it.
+    """
+    if attached := attachments(config):
+        raise NotReady(
+            f"{attached} pods are attached to this node, they would lose their network",
+            hint="drain the node first, or: overlayctl leave --force",
+        )
 
 
 class Pages:

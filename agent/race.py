@@ -66,8 +66,8 @@ class Race:
         self._take_in(listing)
         for attempt in self._attempts():
             with attempt:
-                if attempt.retry_state.attempt_number > 1:
-                    self._hear_news(ask)
+                if attempt.retry_state.attempt_number > 1 and (done := self._hear_news(ask, grant)):
+                    return done
                 if not self._subnets:
                     self._refuse_another(ask, old)
                     self._subnets = self._choose(ask, old)
@@ -110,7 +110,7 @@ class Race:
 
     def _refuse_another(self, ask: Ask, old: Lease | None) -> None:
         """Exactly one may do: pods have its addresses, or the setting names it. Who has it instead?"""
-        must = ask.want or (ask.prefer if ask.insist else ())
+        must = (*ask.want, *(ask.prefer if ask.insist else ()))
         for record in self._records.values() if must else ():
             key = record.key.removeprefix(self._keys.start)
             if (old is not None and key == old.key) or not overlap(
@@ -119,9 +119,10 @@ class Race:
                 continue
             facts = survey.facts(self._etcd, self._keys, [record])
             facts = survey.with_ttl(self._etcd, facts, [key])
-            if ask.want:
-                raise holders.not_this_one(must[0], key, facts)
-            raise holders.pods_cut_off(must, key, facts)
+            for wanted in ask.want:
+                if overlap([wanted], subnets_of(record, self._keys.start)):
+                    raise holders.not_this_one(wanted, key, facts)
+            raise holders.pods_cut_off(ask.prefer, key, facts)
 
     def _out_of_subnets(self, ask: Ask, taken: Sequence[Span]) -> OutOfSubnets:
         """With the facts, for the first pool that has none."""
@@ -136,16 +137,23 @@ class Race:
         self._records.update((record.key, record) for record in news.records)
         self._revision = news.revision
 
-    def _hear_news(self, ask: Ask) -> None:
-        """What we knew has aged while we waited. A read costs etcd less than a transaction that fails."""
+    def _hear_news(self, ask: Ask, grant: int) -> Lease | None:
+        """What we knew has aged while we waited. A read costs etcd less than a transaction that fails.
+
+        What hangs on our own grant was written by us, by an attempt whose answer was lost: it is returned.
+        """
         keys = self._keys
         reading = etcd.reading(keys.start, keys.end, modified_after=self._revision)
         news = self._etcd.txn([], [reading]).listing
+        ours = [record for record in news.records if record.lease == grant]
+        if twin := self._written_for_us([it for it in news.records if it not in ours], ask):
+            raise twin
+        if ours:
+            return parse_record(ours[0], keys.start)
         self._take_in(news)
         if any(overlap(self._subnets, subnets_of(it, keys.start)) for it in news.records):
             self._subnets = ()
-        if twin := self._written_for_us(news.records, ask):
-            raise twin
+        return None
 
     def _written_for_us(self, news: Sequence[Record], ask: Ask) -> StoreUnavailable | None:
         """A twin that claimed since our list: the next attempt asks whether it lives."""

@@ -116,6 +116,7 @@ class Registry:
         )
         claimed = claimant.claim(ask)
         self._wrote = claimed.lease
+        self._own.claimed_anew()
         return claimed
 
     def own_record_changed(self, claimed: Claimed, lease: Lease | None) -> Claimed:

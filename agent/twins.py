@@ -4,6 +4,10 @@ The record cannot say: a node that was moved to another address, or installed an
 clone. So the holder is asked. The claimant writes the record again with one field more, ``Challenge``;
 peers see equal content, and nothing moves. A living agent takes the field away at once
 (agent/ownrecord). No answer in three seconds: the holder is dead, and the claimant takes its place.
+
+Three seconds are right for the machine itself that comes back, and for its successor under the same name. A
+holder of another name is another machine, and pods may live on it while its agent is started anew or looks
+for another member of etcd: it has a minute.
 """
 
 import enum
@@ -21,6 +25,8 @@ from overlay.errors import BadConfig, BadRecord, StoreUnavailable
 from overlay.model import Lease
 
 ANSWER_WITHIN_S = 3.0
+PATIENCE = 20
+"""So many times longer a machine of another name is given; never more than a quarter of its TTL, see `Twins`."""
 LOOK_EVERY_S = 0.1
 _MOST_NAME = 100  # the whole text is one field of the record, and those are bounded
 
@@ -111,14 +117,19 @@ class Twins:
         self._closing = closing
         self._within_s = within_s
 
-    def ask(self, found: Lease, *, node: str, addresses: str) -> tuple[Answer, Lease]:
+    def ask(
+        self, found: Lease, *, node: str, addresses: str, patiently: bool = False
+    ) -> tuple[Answer, Lease]:
         """Is the holder of ``found`` alive? Also the record as this left it.
+
+        ``patiently`` where it is another machine: nobody may take a subnet from a node that is only cut off.
 
         Raises:
             StoreUnavailable: the record changed under the question, or etcd does not answer.
         """
         asked = self._challenge(found, question(node, addresses, self._rng))
-        end = time.monotonic() + self._within_s
+        within_s = self._patience_s(found) if patiently else self._within_s
+        end = time.monotonic() + within_s
         answer, now = Answer.SILENT, asked
         while answer is Answer.SILENT and time.monotonic() < end:
             if self._closing.wait(LOOK_EVERY_S):
@@ -127,6 +138,12 @@ class Twins:
         if answer is Answer.SILENT and now.mod_revision != asked.mod_revision:
             raise StoreUnavailable(f"lease {found.key} is asked for by another node, too")
         return answer, now
+
+    def _patience_s(self, found: Lease) -> float:
+        """Long enough for a restart and for another connection, and well within the holder's TTL."""
+        granted = self._etcd.term(found.etcd_lease)[1] if found.etcd_lease else 0
+        longest = PATIENCE * self._within_s
+        return max(self._within_s, min(longest, granted / 4 if granted else longest))
 
     def _challenge(self, found: Lease, text: str) -> Lease:
         asked = replace(found, challenge=text)

@@ -161,7 +161,7 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
         vtep = me.vtep(end.family)
         if vtep is None or end.mac is None or end.underlay is None:
             continue
-        if _why_not(network, peer, end):
+        if _why_not(network, vtep, peer, end):
             continue
         if (end.mac, end.underlay) == (vtep.mac, vtep.local):
             continue  # an older record of our own: its subnet is on our bridge, not behind the tunnel
@@ -177,17 +177,19 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
 def unserved(network: Network, me: Me, peer: Lease) -> str:
     """Why no packet can be sent to a peer, "" if it can by at least one family."""
     reasons = [
-        _why_not(network, peer, end)
-        if me.vtep(end.family)
+        _why_not(network, vtep, peer, end)
+        if (vtep := me.vtep(end.family))
         else f"this node has no {end.family.name} tunnel"
         for end in peer.endpoints
     ]
     return "" if not all(reasons) else reasons[0] if reasons else "its record names no subnet"
 
 
-def _why_not(network: Network, peer: Lease, end: Endpoint) -> str:
+def _why_not(network: Network, vtep: Vtep, peer: Lease, end: Endpoint) -> str:
     """flannel itself never compares VNIs: what it sends to another one is dropped on arrival."""
     backend, suffix = network.backend, "" if end.family is Family.V4 else "v6"
+    if not peer.backend and not peer.etcd_lease and end.mac is None:
+        return "reserved, no node has taken it up"
     if peer.backend != backend.kind:
         return f"backend {peer.backend or 'udp'}, ours is {backend.kind}"
     if end.underlay is None:
@@ -196,6 +198,22 @@ def _why_not(network: Network, peer: Lease, end: Endpoint) -> str:
         return "its record has no VtepMAC"
     if end.vni is not None and end.vni != backend.vni:
         return f"VNI {end.vni}, ours is {backend.vni}"
+    return _takes_too_much(network, vtep, end)
+
+
+def _takes_too_much(network: Network, vtep: Vtep, end: Endpoint) -> str:
+    """No record may draw this node's other traffic into the tunnel, or the tunnel into itself.
+
+    That a subnet lies outside of the network is no fault: so do all of those from before a new network config.
+    """
+    pool = network.pool(end.family)
+    if pool is not None and end.subnet.prefixlen < pool.network.prefixlen:
+        return f"its subnet is wider than the network {pool.network}"
+    if end.subnet != vtep.subnet and end.subnet.overlaps(vtep.subnet):
+        return f"its subnet overlaps this node's own, {vtep.subnet}"
+    for address in (vtep.local, end.underlay):
+        if address in end.subnet:
+            return f"its subnet holds the underlay address {address}"
     return ""
 
 

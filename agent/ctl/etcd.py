@@ -15,6 +15,7 @@ from agent.ctl import show
 from agent.ctl.client import ask
 from agent.etcd import Etcd, members
 from agent.etcd.members import Alarm, Member, Status
+from agent.printable import printable
 from agent.storehealth import DEFAULT_QUOTA, alarm, human, judge
 from overlay.errors import BadConfig, NotReady, OverlayError
 
@@ -228,9 +229,9 @@ def _show(report: Report) -> None:
         if raised["mend"]:
             print(f"    next: {raised['mend']}")
     for text in report.warnings:
-        print(f"  ! {text}")
+        print(printable(f"  ! {text}"))
     for text in report.notices:
-        print(f"  - {text}")
+        print(printable(f"  - {text}"))
 
 
 def _cells(one: Endpoint) -> list[str]:

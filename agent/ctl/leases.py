@@ -98,10 +98,8 @@ def release(flags: argparse.Namespace, settings: Config) -> int:
 
 def node(flags: argparse.Namespace, settings: Config) -> int:
     """remove: forget a machine that will not come back. Refused if it answers."""
-    done = []
     with _by_hand(settings) as (hand, _):
-        for lease in hand.records_of(flags.name):
-            done.append(hand.remove(lease, force=flags.force))
+        done = hand.remove(hand.records_of(flags.name), force=flags.force)
     text = f"removed {flags.name}: " + "; ".join(done)
     if flags.force:
         text += ". If it lives, it will claim a subnet again"

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 from agent import config
 from agent.ctl import etcd, leases, pods, show, store
 from agent.ctl.client import ask
+from agent.printable import printable
 from overlay import __version__
-from overlay.errors import BadConfig, NotReady, OverlayError
+from overlay.errors import BadConfig, NotReady, OverlayError, StoreUnavailable
 
 _EPILOG = """\
 examples:
@@ -40,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = config.load(flags, os.environ)
         return int(_VERBS[flags.verb](flags, settings))
     except OverlayError as error:
-        print(f"overlayctl: {error}", file=sys.stderr)
+        print(printable(f"overlayctl: {error}"), file=sys.stderr)
         if error.hint:
-            print(f"  next: {error.hint}", file=sys.stderr)
-        return (
-            EXIT_USAGE if isinstance(error, BadConfig) else 2 if isinstance(error, NotReady) else 1
-        )
+            print(printable(f"  next: {error.hint}"), file=sys.stderr)
+        if isinstance(error, BadConfig):
+            return EXIT_USAGE
+        return 2 if isinstance(error, NotReady | StoreUnavailable) else 1
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:
@@ -148,7 +149,7 @@ def _init(flags: argparse.Namespace, settings: config.Config) -> int:
     if flags.output == "json":
         show.as_json(result)
     else:
-        print(f"{'wrote' if written else 'already there:'} {result['key']} = {text}")
+        print(printable(f"{'wrote' if written else 'already there:'} {result['key']} = {text}"))
     return 0
 
 
@@ -156,7 +157,7 @@ def _leave(flags: argparse.Namespace, settings: config.Config) -> int:
     try:
         answer = ask(settings.run_dir, "leave", force=flags.force)
     except NotReady:
-        answer = store.leave(settings)
+        answer = store.leave(settings, force=flags.force)
     if flags.output == "json":
         show.as_json(answer)
     else:

@@ -9,6 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.printable import printable
+
+CELL = 400
+"""Characters of a table's cell."""
 _WIDE = 200  # a pipe has no width: do not fold its lines at 80
 
 
@@ -28,7 +32,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(printable(str(cell), CELL)) for cell in row))
     console().print(grid)
 
 
@@ -56,11 +60,11 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
     if answer["waiting_for"]:
         facts["waiting for"] = answer["waiting_for"]
     for name, fact in facts.items():
-        out.print(Text(f"  {name:<12}{fact}"))
+        out.print(Text(printable(f"  {name:<12}{fact}")))
     for sentence in answer["notices"]:
-        out.print(Text(f"  i {sentence}", style="cyan"))
+        out.print(Text(printable(f"  i {sentence}"), style="cyan"))
     for who, why in answer["trouble"].items():
-        out.print(Text(f"  ! {who}: {why}", style="yellow"))
+        out.print(Text(printable(f"  ! {who[:CELL]}: {why}"), style="yellow"))
 
 
 def _etcd(etcd: Mapping[str, Any]) -> str:

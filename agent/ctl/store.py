@@ -6,6 +6,7 @@ from typing import Any
 
 from agent import connect
 from agent.config import Config
+from agent.pages import refuse_with_pods
 from overlay import netconfig
 from overlay.errors import BadConfig, NotReady
 
@@ -33,12 +34,16 @@ def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
     return text, True
 
 
-def leave(config: Config) -> dict[str, Any]:
+def leave(config: Config, *, force: bool) -> dict[str, Any]:
     """Give this machine's subnet back while no agent runs.
 
+    Who answers for it nevertheless is another machine with our machine id: it keeps its subnet.
+
     Raises:
-        NotReady: this machine holds none.
+        NotReady: this machine holds none, pods would lose their network, or another machine holds it.
     """
+    if not force:
+        refuse_with_pods(config)
     with closing(connect.registry(config)) as store:
         mine = [
             lease
@@ -49,6 +54,8 @@ def leave(config: Config) -> dict[str, Any]:
             raise NotReady(
                 f"no lease of machine {config.machine_id} ({config.node_name}): nothing to give back"
             )
+        if not force:
+            mine = [store.by_hand.surely_dead(lease) for lease in mine]
         for lease in mine:
             store.release(lease)
     keys = ", ".join(lease.key for lease in mine)

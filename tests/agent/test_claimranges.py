@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agent.claimranges import ranges
 from overlay.model import Subnet
-from overlay.schema import format_key
+from overlay.schema import format_key, parse_key
 
 
 def v4(address: int, length: int) -> IPv4Network:
@@ -37,6 +37,9 @@ def test_every_record_that_overlaps_lies_in_the_ranges(
 
     assert near.overlaps(subnet)
     assert _inside(format_key(record), subnet)
+    padded = format_key(record).replace(f"-{other}", f"-{other:02}", 1)
+    assert parse_key(padded) == tuple(record)
+    assert _inside(padded, subnet)
     assert len(ranges([subnet]) or []) <= 64
 
 

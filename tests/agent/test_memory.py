@@ -3,6 +3,8 @@
 from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
+
 from agent.memory import Memory
 from overlay.model import Family
 
@@ -39,4 +41,16 @@ def test_an_unreadable_file_is_set_aside_not_fatal(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"macs": {"V4"')
 
     assert Memory(tmp_path).subnets == ()
+    assert (tmp_path / "state.unreadable").exists()
+
+
+@pytest.mark.parametrize("mac", ["nonsense", "01:00:5e:00:00:01", "00:00:00:00:00:00", ""])
+def test_a_mac_that_is_none_is_never_told_to_peers(tmp_path: Path, mac: str) -> None:
+    """No node could read the record it would stand in, not even we."""
+    (tmp_path / "state.json").write_text(f'{{"macs":{{"V4":"{mac}"}},"subnets":["10.5.9.0/24"]}}')
+
+    made = Memory(tmp_path).mac(Family.V4, device_mac=None)
+
+    assert made != mac
+    assert Memory(tmp_path).mac(Family.V4, device_mac=None) == made
     assert (tmp_path / "state.unreadable").exists()

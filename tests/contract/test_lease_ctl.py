@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,8 @@ def test_what_is_held_is_not_reserved_and_the_holder_is_named(ctl: Ctl, registry
     code, text = ctl("reserve", "10.9.0.0/24")
     assert (code, "10.9.0.0/24 is outside of the network 10.5.0.0/16" in text) == (64, True)
     assert ctl("reserve", "nonsense")[0] == 64
+    code, text = ctl("reserve", "10.5.9.0/24", "--address", "fd00::1")
+    assert (code, "fd00::1 is of another family than 10.5.9.0/24" in text) == (64, True)
 
 
 def test_a_living_lease_is_released_by_force_only_and_the_own_one_by_leave(
@@ -123,6 +126,22 @@ def test_a_node_that_answers_is_not_removed(
         assert (code, "is alive: its agent answers" in text) == (2, True)
         lease = registry.snapshot().leases[living.claimed.lease.key]
         assert (lease.content(), lease.challenge) == (living.claimed.lease.content(), "")
+    finally:
+        living.stop()
+
+
+def test_a_node_that_drains_an_old_subnet_is_not_removed(
+    ctl: Ctl, registry: Registry, etcd_server: Server, prefix: str
+) -> None:
+    """It answers for the record it holds; the old one, though nobody answers for it, stays as well."""
+    living = Living(etcd_server.url, registry.prefix, 1)
+    old = f"{prefix}/subnets/10.4.9.0-24"
+    end = replace(living.claimed.lease.endpoints[0], subnet=ip_network("10.4.9.0/24"))
+    registry._etcd.put(old, format_lease(replace(living.claimed.lease, endpoints=(end,))))
+    try:
+        code, text = ctl("node", "remove", "n1")
+        assert (code, "is alive: its agent answers" in text) == (2, True)
+        assert {*registry.snapshot().leases} == {"10.4.9.0-24", living.claimed.lease.key}
     finally:
         living.stop()
 
@@ -193,3 +212,45 @@ def test_conflicts_are_counted_and_the_younger_one_is_marked(
     code, text = ctl("leases")
     assert (code, f"contradicts the older {first.key}" in text) == (0, True)
     assert text.splitlines()[-1].endswith("conflicts: 1")
+
+
+def test_leave_without_an_agent_gives_back_only_what_nobody_needs(
+    ctl: Ctl, registry: Registry, etcd_server: Server, tmp_path: Path
+) -> None:
+    """Not the subnet of pods, nor that of a living machine with a copy of our machine id; else it does."""
+    living = Living(etcd_server.url, registry.prefix, 99)
+    try:
+        code, text = ctl("leave")
+        assert (code, "is alive: its agent answers" in text) == (2, True)
+    finally:
+        living.stop()
+    journal = tmp_path / "attachments" / "overlay" / "pod.json"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("{}")
+    code, text = ctl("leave")
+    assert (code, "1 pods are attached" in text) == (2, True)
+    assert list(registry.snapshot().leases) == [living.claimed.lease.key]
+
+    journal.unlink()
+    code, text = ctl("leave")
+    assert (code, f"gave back {living.claimed.lease.key}" in text) == (0, True)
+    assert registry.snapshot().leases == {}
+
+
+def test_without_etcd_every_verb_says_so_in_one_sentence(ctl: Ctl) -> None:
+    """Exit code 2, unreachable, and nothing on stdout that a script could take for an answer."""
+    away = ("--etcd-endpoints", "http://127.0.0.1:1", "--output", "json")
+    for words in (
+        ("leases",),
+        ("leases", "--stale"),
+        ("reserve", "10.5.7.0/24"),
+        ("release", "10.5.7.0/24"),
+        ("node", "remove", "n1"),
+        ("init", "--network", "10.5.0.0/16"),
+        ("leave",),
+    ):
+        code, text = ctl(*words, *away)
+        assert (code, len(text.splitlines())) == (2, 2), text
+        assert text.startswith(
+            "overlayctl: etcd at http://127.0.0.1:1: connection refused\n  next: "
+        )

@@ -185,7 +185,7 @@ def test_a_peer_that_is_not_served_has_a_reason_and_no_object(
     end: Endpoint, backend: str, why: str
 ) -> None:
     """The reason and the objects come from one judgement."""
-    me, peer = Me("k", (V4,), "overlay0"), Lease("p", (end,), backend=backend)
+    me, peer = Me("k", (V4,), "overlay0"), Lease("p", (end,), backend=backend, etcd_lease=5)
 
     assert unserved(NETWORK, me, peer) == why
     assert bool(desired_peer(NETWORK, me, peer)) == (why == "")
@@ -207,6 +207,37 @@ def test_a_bridge_of_another_program_keeps_its_mac() -> None:
     assert [item.mac for item in desired_node(NETWORK, me) if isinstance(item, Bridge)] == [
         "c6:d2:32:6f:8f:44"
     ]
+
+
+@pytest.mark.parametrize(
+    ("subnet", "why"),
+    [
+        ("0.0.0.0/0", "its subnet is wider than the network 10.5.0.0/16"),
+        ("128.0.0.0/1", "its subnet is wider than the network 10.5.0.0/16"),
+        ("192.0.2.0/25", "its subnet holds the underlay address 192.0.2.1"),
+        ("192.0.2.8/30", "its subnet holds the underlay address 192.0.2.9"),
+        ("10.5.1.128/25", "its subnet overlaps this node's own, 10.5.1.0/24"),
+        ("10.5.0.0/23", "its subnet overlaps this node's own, 10.5.1.0/24"),
+        ("10.5.1.0/24", ""),  # settled as a contradiction
+        ("10.7.8.0/24", ""),  # of the network of before
+    ],
+)
+def test_a_record_does_not_draw_other_traffic_into_the_tunnel(subnet: str, why: str) -> None:
+    """Neither a default route nor the underlay itself comes from etcd."""
+    end = Endpoint(ip_network(subnet), ip_address("192.0.2.9"), "02:00:00:00:00:09", 7)
+    peer, me = Lease("p", (end,)), Me("k", (V4,), "overlay0")
+
+    assert unserved(NETWORK, me, peer) == why
+    assert bool(desired_peer(NETWORK, me, peer)) == (why == "")
+
+
+def test_a_reservation_is_called_one() -> None:
+    """It names a subnet and perhaps a node, and no backend."""
+    peer = Lease("p", (Endpoint(ip_network("10.5.9.0/24")),), backend="")
+
+    assert unserved(NETWORK, Me("k", (V4,), "overlay0"), peer) == (
+        "reserved, no node has taken it up"
+    )
 
 
 def test_an_older_record_of_our_own_is_no_peer() -> None:
