@@ -7,13 +7,22 @@ meanwhile is applied by the next start.
 import logging
 from collections.abc import Iterator
 
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, NotReady
 from overlay.model import Network
 from overlay.netconfig import parse_network
 
 log = logging.getLogger(__name__)
 
 _NEXT = "applied at the next restart of overlay-agent"
+
+
+def missing(prefix: str) -> NotReady:
+    """There is no config to start with."""
+    key = f"{prefix}/config"
+    return NotReady(
+        f"no network config at {key}; write it with: overlayctl init --network 10.5.0.0/16   or: "
+        f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
+    )
 
 
 class NetworkNotice:

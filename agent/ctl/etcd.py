@@ -102,7 +102,7 @@ def _endpoint(store: Etcd, url: str, limit_s: float) -> Endpoint:
             took.append(time.perf_counter() - begun)
     except OverlayError as error:
         return Endpoint(url, why=str(error))
-    quota = members.quota(url, store.credentials, timeout_s=limit_s)
+    quota = members.quota(store, url, timeout_s=limit_s)
     return Endpoint(url, status, 1000 * statistics.median(took), quota)
 
 
