@@ -20,7 +20,7 @@ from overlay.errors import BadConfig, NotReady, OverlayError
 
 CALLS = 3
 SILENT_S = 60.0
-"""A watch that lives has a sign of it every 20 s at most."""
+"""A watch that lives has a sign of it every 30 s at most (agent.etcd.watch)."""
 WELL, DEGRADED, DOWN = "well", "degraded", "down"
 CODES = {WELL: 0, DEGRADED: 1, DOWN: 2}
 T = TypeVar("T")
