@@ -194,3 +194,9 @@ def order_in(event: Event, claimed: Claimed | None) -> Order | None:
             return Order.AGAIN if history_lost else None
         case _:
             return None
+
+
+def lost_with_history(event: Event) -> str:
+    """Why our record is gone, if nobody took it away."""
+    lost = isinstance(event, Snapshot) and event.history_lost
+    return "etcd lost its history, and our record with it" if lost else ""

@@ -21,7 +21,7 @@ from agent import retry
 from agent.etcdhealth import CALLS, WATCH, EtcdHealth
 from agent.events import Event, Snapshot
 from agent.join import Joining, Standby
-from agent.keeping import Keeper, Order, order_in
+from agent.keeping import Keeper, Order, lost_with_history, order_in
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.netnotice import missing
@@ -251,7 +251,7 @@ class Life:
         self.claimed = Claimed(recalled.own, "remembered")
         past = recalled.past()
         log.warning(
-            "etcd does not serve, coming up from the last-good copy: lease=%s peers=%d; %s",
+            "coming up from the last-good copy meanwhile: lease=%s peers=%d; %s",
             recalled.own.key,
             len(past.leases.keys() - {recalled.own.key}),
             self.tenure.doubt() or "pods may be attached",
@@ -276,7 +276,7 @@ class Life:
                 before = self._before = None  # it may hold thousands of records
             self._sink.event(event)
             if order := order_in(event, self.claimed):
-                self.keeper.order(order)
+                self.keeper.order(order, lost_with_history(event))
             self._watch_over(event)
 
     def _watch_over(self, event: Event) -> None:

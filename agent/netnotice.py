@@ -55,12 +55,16 @@ class NetworkNotice:
         if self._running is None or not self._heard:
             return ""
         if self._raw is None:
-            return "the network config was deleted, this node keeps its own; overlayctl init brings it back"
+            return (
+                "the network config was deleted: this node keeps its own, but no new node can join; "
+                "overlayctl init brings it back"
+            )
         try:
             found = parse_network(self._raw)
         except BadConfig as error:
             return (
-                f"the network config cannot be used, this node keeps the one it runs with: {error}"
+                "the network config cannot be used: this node keeps the one it runs with, but no new node can join; "
+                f"overlayctl init --force writes another: {error}"
             )
         changes = ", ".join(differences(self._running, found))
         return f"the network config changed ({changes}): {_NEXT}" if changes else ""

@@ -53,7 +53,7 @@ def status(
         "mtu": me.pod_mtu if me else 0,
         "mtu_why": _mtu_why(reconciler),
         "peers": {
-            "total": len(demand.peers()),
+            "total": demand.count,
             "failing": len([who for who in trouble if who != NODE]),
             "unreadable": len(demand.roll.unreadable),
             "kept": len(demand.orphans()),
@@ -66,7 +66,10 @@ def status(
         "notices": [reconciler.notice.text] if reconciler.notice.text else [],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
-            **{key: f"unreadable record: {why}" for key, why in demand.roll.unreadable.items()},
+            **{
+                key: f"unreadable record: {why}; look: etcdctl get {config.etcd_prefix}/subnets/{key}"
+                for key, why in demand.roll.unreadable.items()
+            },
             **ailing,
         },
     }
@@ -115,7 +118,7 @@ def sentence(life: Life, reconciler: Reconciler) -> str:
     state = "in sync" if reconciler.in_sync else "applying"
     away = "" if life.health.fine else f"; degraded, etcd {life.health.sentence()}"
     refused = "; no new pods" if life.refusal else ""
-    count = len(reconciler.demand.peers())
+    count = reconciler.demand.count
     return f"{state}, subnet {claimed.lease.key}, {count} peers{refused}{away}"
 
 
