@@ -3,7 +3,8 @@
 Start: settings, one agent per run directory, kernel doors, socket (so that CNI gets an answer with the
 cause at once), then the node's life with etcd. Stop (SIGTERM, SIGINT): within a second, leaving the
 kernel, the lease and the pages as they are, so that traffic flows and the next start changes nothing.
-A failure of the reconcile loop itself ends the process with code 70 for systemd to start it anew.
+A failure of the reconcile loop, or of another thread that all hangs on, ends the process with code 70 for
+systemd to start it anew.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from agent.roll import Past
 from agent.server import Server
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
+from agent.vital import Vital
 from cni import main as cni
 from cni.steps import Steps
 from overlay import __version__
@@ -49,6 +51,7 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
+VITAL = ("life", "watch", "kernelwatch", "last-good")
 
 _EPILOG = """\
 The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
@@ -96,6 +99,7 @@ class Agent:
         self._notifier = Notifier()
         self._stop = threading.Event()
         self._ready = self._withdrawn = False
+        self._vital = Vital(VITAL, self._stop.set)
         self._told_version = -1
         self._pages = Pages(config)
         self._netlink = Netlink()
@@ -150,6 +154,7 @@ class Agent:
         """Until a signal asks to stop, or the loop fails."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        threading.excepthook = self._vital.ended
         log.info(
             "overlay-agent %s starts node=%s etcd=%s prefix=%s",
             __version__,
@@ -173,7 +178,7 @@ class Agent:
         self._last_good.stop()
         self._loop.stop()
         self._loop.join(0.5)
-        if self._loop.failure is not None:
+        if self._vital.lost or self._loop.failure is not None:
             return EXIT_FAILED
         log.info("stopped; traffic, lease and pods stay as they are")
         return 0

@@ -58,6 +58,13 @@ class Demand:
             return ""
         return "the first complete list of leases"
 
+    @property
+    def count(self) -> int:
+        """Of every other node's lease; asked every round."""
+        return len(self.roll.leases) - (
+            self.me is not None and self.me.lease_key in self.roll.leases
+        )
+
     def peers(self) -> list[Lease]:
         """Every other node's lease."""
         return [lease for key, lease in sorted(self.roll.leases.items()) if not self._is_me(key)]

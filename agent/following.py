@@ -3,7 +3,7 @@
 What was heard of each range is remembered by revision, and a stream that ends is taken up again right
 behind it. Before that etcd is asked whether it still has the history we know: the same cluster, no older
 revision, and the last record we heard of as we heard of it. If not, or if history was compacted meanwhile, all is
-listed again.
+listed again. The config is one key that hardly ever changes: it is read instead of followed from where it was.
 """
 
 import logging
@@ -52,6 +52,7 @@ class Following:
         self._next: dict[int, int] | None = None
         """Per range the first revision not heard of yet; None: all has to be listed."""
         self._witness: Record | None = None
+        self._config: Record | None = None
         self._lost = False
 
     def events(
@@ -63,7 +64,8 @@ class Following:
     ) -> Iterator[Event]:
         """Until closed. ``seen`` is what the caller's copy on disk comes from.
 
-        A stream that ends is no outage yet: ``on_lost`` is told, once, when no member takes another one.
+        A stream that ends is no outage yet: ``on_lost`` is told when no member takes another one, and again at
+        every attempt, for the reason may change.
         """
         away = False
         if seen is not None:
@@ -72,8 +74,8 @@ class Following:
         while not self._closing.is_set():
             streaming = False
             try:
-                if self._next is not None and not self._is_same_history():
-                    self._forget()
+                if self._next is not None:
+                    yield from self._resume()
                 if self._next is None:
                     yield from self._list()
                 with closing(self._store.watch(self._spans())) as stream:
@@ -94,7 +96,7 @@ class Following:
                     return
                 if streaming:
                     log.info("the watch ended, opening another: %s", error)
-                elif not away:
+                else:
                     away = True
                     on_lost(f"{error}; next: {error.hint}" if error.hint else str(error))
             self._pauses.wait(self._closing)
@@ -112,15 +114,16 @@ class Following:
                 f"{self.seen.cluster:x} {self.seen.revision}" if self.seen else "none",
             )
         leases = [one for one in listing.records if one.key != self._config_key]
-        raw = next((one.value for one in listing.records if one.key == self._config_key), None)
+        config = next((one for one in listing.records if one.key == self._config_key), None)
         self.seen = Seen(listing.cluster, listing.revision)
         self.heard_at = time.monotonic()
         self._lost = False
         self._next = dict.fromkeys((_LEASES, _CONFIG), listing.revision + 1)
+        self._config = config
         self._witness = max(leases, key=lambda one: one.mod_revision, default=None)
         snapshot = decoded(Listing(tuple(leases), listing.revision), self._keys.start)
         yield Snapshot(snapshot.leases, snapshot.unreadable, snapshot.revision, history_lost=lost)
-        yield NetworkChanged(raw)
+        yield NetworkChanged(config.value if config else None)
 
     def _contradicts(self, listing: Listing) -> bool:
         """Every read goes through etcd's quorum, so it can never be older than what we have heard."""
@@ -129,12 +132,27 @@ class Following:
             listing.cluster != seen.cluster or listing.revision < seen.revision
         )
 
-    def _is_same_history(self) -> bool:
-        """Raises Compacted if that cannot be said any more."""
+    def _resume(self) -> Iterator[Event]:
+        """Is it still the history we know? And the config, which may be older than what etcd remembers.
+
+        Raises Compacted if the former cannot be said any more.
+        """
         witness = self._witness
-        listing = self._store.range(witness.key if witness else self._config_key)
-        if self._contradicts(listing):
-            return False
+        keys = {self._config_key: "", **({witness.key: ""} if witness else {})}
+        listing = self._store.ranges(*keys.items())
+        if self._contradicts(listing) or not self._stands(witness, listing):
+            self._forget()
+            return
+        config = next((one for one in listing.records if one.key == self._config_key), None)
+        if config != self._config:
+            self._config = config
+            yield NetworkChanged(config.value if config else None)
+        if (
+            self._next is not None
+        ):  # else its first revision would soon be compacted, and all listed for it
+            self._next[_CONFIG] = listing.revision + 1
+
+    def _stands(self, witness: Record | None, listing: Listing) -> bool:
         if witness is None or witness in listing.records:
             return True
         # Changed or deleted since: then it was there when we heard of it.
@@ -176,6 +194,7 @@ class Following:
 
     def _event(self, change: Change) -> Event:
         if change.key == self._config_key:
+            self._config = change.record
             return NetworkChanged(change.record.value if change.record else None)
         key = change.key.removeprefix(self._keys.start)
         if change.record is None:

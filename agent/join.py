@@ -7,6 +7,7 @@ only looks whether the underlay is still the one that peers know.
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from agent import adoption, claim, underlay
 from agent.config import Config
@@ -46,6 +47,22 @@ class _Ends:
     device: dict[Family, str]
     mac: dict[Family, str]
     bridge_mac: str
+
+
+class Joining(Protocol):
+    """What agent.life asks for; each may raise any OverlayError."""
+
+    def claim(self, network: Network) -> tuple[Me, Claimed]:
+        """Choose the underlay, claim, and say who we are now."""
+
+    def recall(self, recalled: Recalled) -> Standby:
+        """Who we were."""
+
+    def moved(self, me: Me) -> str:
+        """How the underlay differs from the one ``me`` stands on; empty if it does not."""
+
+    def drained(self, claimed: Claimed) -> bool:
+        """May an old subnet be given back?"""
 
 
 class Join:

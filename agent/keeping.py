@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from agent import retry
 from agent.etcdhealth import CALLS, EtcdHealth
@@ -61,6 +62,9 @@ class Keeper:
         self._tenure, self._last_good = tenure, last_good
         self._stopping = stopping
         self._looking = False
+        self._unseen = True
+        """What happened to the key between the claim's look at it and now, the watch could not know to be ours."""
+        self._complaint = ""
         self._orders: queue.SimpleQueue[tuple[Order | None, str]] = queue.SimpleQueue()
 
     def order(self, order: Order | None, why: str = "") -> None:
@@ -79,6 +83,11 @@ class Keeper:
         while not self._orders.empty():
             self._orders.get_nowait()
 
+    def let_go(self, lease: Lease) -> None:
+        """Of a lease that nobody wants any more; where etcd does not answer, its TTL ends it."""
+        with suppress(OverlayError):
+            self._registry.release(lease)
+
     def keep(
         self,
         held: Callable[[], Claimed | None],
@@ -93,6 +102,7 @@ class Keeper:
         ``drained`` says that an old subnet can be given back.
         """
         due, pauses = 0.0, retry.Pauses()
+        self._unseen = True
         while not self._stopping.is_set() and (claimed := held()) is not None:
             often = bool(self.underlay_trouble or claimed.draining)
             order, why = self._next_order(due - time.monotonic(), often=often)
@@ -123,15 +133,18 @@ class Keeper:
         """Returns the seconds until the next time."""
         asked_at = boot_clock()
         try:
-            ttl = self._registry.keep(claimed.lease)
+            ttl = self._registry.keep(claimed.lease, look=self._unseen)
+            self._unseen = False
             self._renew_old(claimed.draining)
         except LeaseLost:
             raise
         except OverlayError as error:
             self._health.lost(CALLS, str(error))
-            log.warning("lease not renewed, trying again: %s", error)
+            level = logging.DEBUG if str(error) == self._complaint else logging.WARNING
+            log.log(level, "lease not renewed, trying again: %s", error)
+            self._complaint = str(error)
             return min(pauses.failed(), max(1.0, self.ttl_s / 6))
-        self.ttl_s = ttl
+        self.ttl_s, self._complaint = ttl, ""
         pauses.progressed()
         self._health.back(CALLS)
         self._tenure.renewed(ttl, asked_at=asked_at)
@@ -181,3 +194,9 @@ def order_in(event: Event, claimed: Claimed | None) -> Order | None:
             return Order.AGAIN if history_lost else None
         case _:
             return None
+
+
+def lost_with_history(event: Event) -> str:
+    """Why our record is gone, if nobody took it away."""
+    lost = isinstance(event, Snapshot) and event.history_lost
+    return "etcd lost its history, and our record with it" if lost else ""

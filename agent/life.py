@@ -20,10 +20,11 @@ import tenacity
 from agent import retry
 from agent.etcdhealth import CALLS, WATCH, EtcdHealth
 from agent.events import Event, Snapshot
-from agent.join import Standby
-from agent.keeping import Keeper, Order, order_in
+from agent.join import Joining, Standby
+from agent.keeping import Keeper, Order, lost_with_history, order_in
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
+from agent.netnotice import missing
 from agent.recalled import Recalled
 from agent.registry import Claimed, Registry, Seen
 from agent.roll import Past
@@ -54,22 +55,6 @@ class Sink(Protocol):
         """What an earlier life knew of the others."""
 
 
-class Joining(Protocol):
-    """agent.join.Join; each may raise any OverlayError."""
-
-    def claim(self, network: Network) -> tuple[Me, Claimed]:
-        """Choose the underlay, claim, and say who we are now."""
-
-    def recall(self, recalled: Recalled) -> Standby:
-        """Who we were."""
-
-    def moved(self, me: Me) -> str:
-        """How the underlay differs from the one ``me`` stands on; empty if it does not."""
-
-    def drained(self, claimed: Claimed) -> bool:
-        """May an old subnet be given back?"""
-
-
 class Life:
     """``recalled`` is what an earlier life left, if anything; ``ttl_s`` the TTL that is asked for."""
 
@@ -95,6 +80,9 @@ class Life:
         self._raw = b""
         self._asked_at = 0.0
         self._stopping = threading.Event()
+        self._deciding = (
+            threading.Lock()
+        )  # held while the subnet is being given back, which may fail
         self._vigil = Vigil(registry)
         self.keeper = Keeper(
             registry, self.health, self.tenure, last_good, stopping=self._stopping, ttl_s=ttl_s
@@ -140,16 +128,17 @@ class Life:
             NotReady: there is no lease to give back.
             StoreUnavailable: etcd does not answer; the lease is still held.
         """
-        if self.claimed is None:
-            raise NotReady(f"this node holds no lease: {self.cause}")
-        claimed, self.left = self.claimed, True
-        try:
-            for lease in (*claimed.draining, claimed.lease):
-                self._registry.release(lease)
-        except OverlayError:
-            self.left = False
-            raise
-        self.claimed = None
+        with self._deciding:
+            if self.claimed is None:
+                raise NotReady(f"this node holds no lease: {self.cause}")
+            claimed, self.left = self.claimed, True
+            try:
+                for lease in (*claimed.draining, claimed.lease):
+                    self._registry.release(lease)
+            except OverlayError:
+                self.left = False
+                raise
+            self.claimed = None
         self.tenure.ended()
         self._last_good.left()
         self.cause = "the lease was given back; restart overlay-agent to join again"
@@ -167,7 +156,8 @@ class Life:
                 return
             me, claimed = held
             self.keeper.forget_orders()
-            self.claimed, self.cause = claimed, ""
+            if not self._take(claimed):
+                return
             self._standby = self._recalled = None
             self.tenure.renewed(self.keeper.ttl_s, asked_at=self._asked_at)
             self._last_good.held(self._raw, claimed.lease)
@@ -179,31 +169,36 @@ class Life:
                 moved=partial(self._joining.moved, me),
                 drained=self._joining.drained,
             )
-            if why and not self.left:
-                log.warning("lease lost, traffic goes on, claiming again: %s", why)
-                self._give_up(f"the lease was lost: {why}; claiming again")
+            with self._deciding:
+                if why and not self.left:
+                    log.warning("lease lost, traffic goes on, claiming again: %s", why)
+                    self._give_up(f"the lease was lost: {why}; claiming again")
+
+    def _take(self, claimed: Claimed) -> bool:
+        """Ours from now on, unless the subnet was given back while we asked for it again."""
+        with self._deciding:
+            if self.left:
+                self.keeper.let_go(claimed.lease)
+            else:
+                self.claimed, self.cause = claimed, ""
+            return not self.left
 
     def _network(self) -> Network:
         raw = self._registry.raw_network()
         self.health.back(CALLS)
         try:
-            network = netconfig.parse_network(raw or self._no_network())
+            if not raw:
+                raise missing(self._registry.prefix)
+            network = netconfig.parse_network(raw)
         except (BadConfig, NotReady) as error:
             if self._standby is None:
                 raise
             log.warning("the network config of before is kept: %s", error)
             return self._standby.network  # a running node would keep it, too
-        self._raw = raw or b""
+        self._raw = raw
         if network.backend.direct_routing:
             log.warning("Backend.DirectRouting is not served yet: every peer is reached by tunnel")
         return network
-
-    def _no_network(self) -> bytes:
-        key = f"{self._registry.prefix}/config"
-        raise NotReady(
-            f"no network config at {key}; write it with: overlayctl init --network 10.5.0.0/16   or: "
-            f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
-        )
 
     def _claim(self, network: Network) -> tuple[Me, Claimed] | None:
         if self.left:
@@ -233,8 +228,7 @@ class Life:
             self.health.lost(CALLS, cause)
         if cause != self.cause:
             log.warning("waiting: %s", cause)
-            hint = getattr(error, "hint", "")
-            if hint:
+            if hint := getattr(error, "hint", ""):
                 log.warning("  next: %s", hint)
             if "NOSPACE" in cause:
                 self.keeper.store.soon()
@@ -257,7 +251,7 @@ class Life:
         self.claimed = Claimed(recalled.own, "remembered")
         past = recalled.past()
         log.warning(
-            "etcd does not serve, coming up from the last-good copy: lease=%s peers=%d; %s",
+            "coming up from the last-good copy meanwhile: lease=%s peers=%d; %s",
             recalled.own.key,
             len(past.leases.keys() - {recalled.own.key}),
             self.tenure.doubt() or "pods may be attached",
@@ -268,11 +262,10 @@ class Life:
     # --- the watch thread --------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        health = self.health
         before = self._before
         for event in self._registry.watch(
-            on_lost=partial(health.lost, WATCH),
-            on_back=partial(health.back, WATCH),
+            on_lost=partial(self.health.lost, WATCH),
+            on_back=partial(self.health.back, WATCH),
             seen=Seen(before.cluster, before.revision) if before else None,
         ):
             if self._stopping.is_set():
@@ -283,14 +276,13 @@ class Life:
                 before = self._before = None  # it may hold thousands of records
             self._sink.event(event)
             if order := order_in(event, self.claimed):
-                self.keeper.order(order)
+                self.keeper.order(order, lost_with_history(event))
             self._watch_over(event)
 
     def _watch_over(self, event: Event) -> None:
         """What is held may be another record by now: written anew by us, by flanneld, by a twin."""
-        claimed = self.claimed
-        if claimed is not None and claimed.how == "remembered":
-            claimed = None
+        held = self.claimed
+        claimed = None if held is None or held.how == "remembered" else held
         try:
             after = self._vigil.told(event, claimed)
         except LeaseLost as error:

@@ -7,13 +7,22 @@ meanwhile is applied by the next start.
 import logging
 from collections.abc import Iterator
 
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, NotReady
 from overlay.model import Network
 from overlay.netconfig import parse_network
 
 log = logging.getLogger(__name__)
 
 _NEXT = "applied at the next restart of overlay-agent"
+
+
+def missing(prefix: str) -> NotReady:
+    """There is no config to start with."""
+    key = f"{prefix}/config"
+    return NotReady(
+        f"no network config at {key}; write it with: overlayctl init --network 10.5.0.0/16   or: "
+        f'etcdctl put {key} \'{{"Network":"10.5.0.0/16","Backend":{{"Type":"vxlan"}}}}\''
+    )
 
 
 class NetworkNotice:
@@ -46,12 +55,16 @@ class NetworkNotice:
         if self._running is None or not self._heard:
             return ""
         if self._raw is None:
-            return "the network config was deleted, this node keeps its own; overlayctl init brings it back"
+            return (
+                "the network config was deleted: this node keeps its own, but no new node can join; "
+                "overlayctl init brings it back"
+            )
         try:
             found = parse_network(self._raw)
         except BadConfig as error:
             return (
-                f"the network config cannot be used, this node keeps the one it runs with: {error}"
+                "the network config cannot be used: this node keeps the one it runs with, but no new node can join; "
+                f"overlayctl init --force writes another: {error}"
             )
         changes = ", ".join(differences(self._running, found))
         return f"the network config changed ({changes}): {_NEXT}" if changes else ""

@@ -19,7 +19,7 @@ from agent.ownrecord import OwnRecord
 from agent.records import Claimed, Keys
 from agent.retry import Pauses
 from overlay import netconfig, schema
-from overlay.errors import OverlayError
+from overlay.errors import LeaseLost, OverlayError
 from overlay.model import Address, Lease, Network, Subnet
 
 __all__ = ["Claimed", "Identity", "Registry", "Seen", "Tunnel"]
@@ -137,12 +137,16 @@ class Registry:
             with contextlib.suppress(OverlayError):
                 self._etcd.txn([etcd.unchanged_since(mark, "", revision - 1)], [write])
 
-    def keep(self, lease: Lease) -> float:
+    def keep(self, lease: Lease, *, look: bool = False) -> float:
         """Renew without a new revision; the TTL in seconds, 0 for a reservation, which needs none.
 
+        ``look`` also whether the key is there, which an etcd lease says nothing about.
+
         Raises:
-            LeaseLost: it has expired or was revoked.
+            LeaseLost: it has expired or was revoked, or the key is gone.
         """
+        if look and not self._etcd.range(self._start + lease.key).records:
+            raise LeaseLost(f"the key {lease.key} was deleted while it was taken up")
         return float(self._etcd.keepalive(lease.etcd_lease)) if lease.etcd_lease else 0.0
 
     def ttl_s(self, lease: Lease) -> float:
@@ -171,7 +175,7 @@ class Registry:
         """How the member is that calls go to now, for agent.storehealth."""
         endpoint = self._etcd.endpoint
         found = members.status(self._etcd, endpoint)
-        return found, members.quota(endpoint, self._etcd.credentials) if with_quota else None
+        return found, members.quota(self._etcd, endpoint) if with_quota else None
 
     # --- the watch ----------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def status(
         "mtu": me.pod_mtu if me else 0,
         "mtu_why": _mtu_why(reconciler),
         "peers": {
-            "total": len(demand.peers()),
+            "total": demand.count,
             "failing": len([who for who in trouble if who != NODE]),
             "unreadable": len(demand.roll.unreadable),
             "kept": len(demand.orphans()),
@@ -66,7 +66,10 @@ def status(
         "notices": [reconciler.notice.text] if reconciler.notice.text else [],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
-            **{key: f"unreadable record: {why}" for key, why in demand.roll.unreadable.items()},
+            **{
+                key: f"unreadable record: {why}; look: etcdctl get {config.etcd_prefix}/subnets/{key}"
+                for key, why in demand.roll.unreadable.items()
+            },
             **ailing,
         },
     }
@@ -75,7 +78,8 @@ def status(
 def store(life: Life) -> dict[str, Any]:
     """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
     life.keeper.store.soon()
-    lease = life.claimed.lease if life.claimed else None
+    claimed = life.claimed
+    lease = claimed.lease if claimed else None
     return {
         **life.health.facts(),
         "lease": lease.key if lease else "",
@@ -106,25 +110,27 @@ def plan(reconciler: Reconciler) -> dict[str, Any]:
 
 def sentence(life: Life, reconciler: Reconciler) -> str:
     """For ``systemctl status``."""
-    if life.claimed is None:
+    claimed = life.claimed  # once: the life's thread may give it up between two looks
+    if claimed is None:
         return f"waiting: {life.cause}"
     if reconciler.waiting_for:
         return f"waiting for {reconciler.waiting_for}"
     state = "in sync" if reconciler.in_sync else "applying"
     away = "" if life.health.fine else f"; degraded, etcd {life.health.sentence()}"
     refused = "; no new pods" if life.refusal else ""
-    count = len(reconciler.demand.peers())
-    return f"{state}, subnet {life.claimed.lease.key}, {count} peers{refused}{away}"
+    count = reconciler.demand.count
+    return f"{state}, subnet {claimed.lease.key}, {count} peers{refused}{away}"
 
 
 def _lease(life: Life) -> dict[str, Any]:
-    if life.claimed is None:
+    claimed = life.claimed
+    if claimed is None:
         return {}
     return {
-        "key": life.claimed.lease.key,
+        "key": claimed.lease.key,
         "ttl_s": life.keeper.ttl_s,
         "renewed_s_ago": round(life.tenure.age_s, 1),
-        "how": life.claimed.how,
+        "how": claimed.how,
     }
 
 
@@ -132,7 +138,7 @@ def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
     """What etcd's absence, or its loss of memory, means here; and the underlay's."""
     found = {}
     if not life.health.fine:
-        found["etcd"] = f"{life.health.sentence()}; traffic goes on"
+        found["etcd"] = f"traffic goes on, but etcd is {life.health.sentence()}"
     if life.claimed is not None and life.refusal:
         found["new pods are refused"] = life.refusal
     if life.keeper.underlay_trouble:

@@ -44,7 +44,8 @@ class Tenure:
     @property
     def age_s(self) -> float:
         """Seconds since the last renewal; 0 if there is none."""
-        return self._clock() - self._term.renewed_at if self._term else 0.0
+        term = self._term  # once: another thread may end it between two looks
+        return self._clock() - term.renewed_at if term else 0.0
 
     def doubt(self) -> str:
         """Why no address of the subnet may be given away now; empty if it may, or if none is held."""

@@ -21,7 +21,7 @@ from overlay.errors import BadConfig, NotReady, OverlayError
 
 CALLS = 3
 SILENT_S = 60.0
-"""A watch that lives has a sign of it every 20 s at most."""
+"""A watch that lives has a sign of it every 30 s at most (agent.etcd.watch)."""
 WELL, DEGRADED, DOWN = "well", "degraded", "down"
 CODES = {WELL: 0, DEGRADED: 1, DOWN: 2}
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def _endpoint(store: Etcd, url: str, limit_s: float) -> Endpoint:
             took.append(time.perf_counter() - begun)
     except OverlayError as error:
         return Endpoint(url, why=str(error))
-    quota = members.quota(url, store.credentials, timeout_s=limit_s)
+    quota = members.quota(store, url, timeout_s=limit_s)
     return Endpoint(url, status, 1000 * statistics.median(took), quota)
 
 

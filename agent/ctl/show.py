@@ -55,7 +55,7 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         "pods": _pods(answer["attachments"], answer["pods"]),
         "kernel": f"{answer['changes']} changes since start, {answer['mended']} mended after others",
     }
-    if answer["draining"]:
+    if answer.get("draining"):  # an agent of before an upgrade does not say it
         facts["draining"] = f"{', '.join(answer['draining'])}, until the pods there are gone"
     if answer["waiting_for"]:
         facts["waiting for"] = answer["waiting_for"]
@@ -68,11 +68,10 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
 
 
 def _etcd(etcd: Mapping[str, Any]) -> str:
-    where = f"{', '.join(etcd['endpoints'])}, revision {etcd['revision']}"
-    since = f" since {etcd['since']}" if etcd["state"] == "connected" else ""
+    where = f"{', '.join(etcd['endpoints'])}, revision {etcd['revision']}"  # the reason: below, with "!"
     heard = etcd.get("heard_s_ago")
     last = "" if heard is None else f", watch last heard {heard:.0f} s ago"
-    return f"{etcd['text']}{since} ({where}{last})"
+    return f"{etcd['state']} since {etcd['since']} ({where}{last})"
 
 
 def _pods(count: int, swept: Mapping[str, Any]) -> str:

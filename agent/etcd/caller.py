@@ -155,7 +155,11 @@ class Caller:
                 self._introduce(line, endpoint, deadline)
                 token = self._token(line, deadline)
                 answer = make(Attempt(endpoint, line, self._left(deadline), _meta(token), token))
-                self._recognise(int(answer.header.cluster_id))
+                try:
+                    self._recognise(int(answer.header.cluster_id))
+                except _Failure:
+                    getattr(answer, "close", lambda: None)()  # a stream: nobody would ever end it
+                    raise
                 self.endpoints.good(endpoint)
                 return answer
             except (grpc.RpcError, Refused) as error:

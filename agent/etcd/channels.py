@@ -11,13 +11,14 @@ from overlay.errors import StoreUnavailable
 
 MOST_MESSAGE_BYTES = 256 << 20
 """A list of 20,000 leases is about 10 MB, a watch may get as much at once; grpc's own limit of 4 MB is too small."""
-# A stream whose server hangs is ended by HTTP/2 pings: asked every 10 s (etcd refuses more than one in 5 s),
-# an answer is due within 5 s.
+# A connection that is dead, though TCP does not say so, is ended by HTTP/2 pings: after 20 s without a word (etcd
+# refuses more than one ping in 5 s), and the answer is due within 5 s. Calls have deadlines of their own, and a
+# watch asks for signs of life of etcd itself; without pings both would be made on the same dead connection again.
 _OPTIONS = (
     ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),  # closed is closed: nothing is shared behind our back
-    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),

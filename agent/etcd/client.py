@@ -15,7 +15,7 @@ from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 from agent.etcd.caller import Attempt, Caller
 from agent.etcd.credentials import Credentials
-from agent.etcd.endpoints import Endpoints, Resolver, system_resolver
+from agent.etcd.endpoints import Endpoint, Endpoints, Resolver, system_resolver
 from agent.etcd.faults import Reach
 from agent.etcd.watch import PULSE_S, Span, Watch
 from agent.etcd.wire import Listing, Outcome, record
@@ -182,6 +182,10 @@ class Etcd:
     def at(self, endpoint: str) -> tuple[grpc.Channel, tuple[tuple[str, str], ...]]:
         """Channel and metadata to ask this very member."""
         return self._caller.at(self._caller.endpoints.at(endpoint))
+
+    def where(self, endpoint: str) -> Endpoint:
+        """The address behind a URL; raises StoreUnavailable."""
+        return self._caller.endpoints.at(endpoint)
 
     # --- inside ----------------------------------------------------------------------------------------
 

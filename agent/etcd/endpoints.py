@@ -6,7 +6,6 @@ a while, because a member that hangs costs a whole deadline.
 """
 
 import logging
-import queue
 import random
 import re
 import socket
@@ -80,8 +79,10 @@ class Endpoints:
         self._resolving = threading.Lock()
         self._known: list[Endpoint] = []
         self._shunned: dict[Endpoint, float] = {}
+        self._failed: set[Endpoint] = set()
+        """Since one of them answered last."""
+        self._asked: dict[tuple[str, int], _Answer] = {}
         self._resolved_at = 0.0
-        self._stale = True
         self._said = ""
 
     def order(self) -> list[Endpoint]:
@@ -109,19 +110,19 @@ class Endpoints:
         """It answered: it is the first now."""
         with self._lock:
             self._shunned.pop(endpoint, None)
+            self._failed.clear()
             if endpoint in self._known[1:]:
                 self._known.remove(endpoint)
                 self._known.insert(0, endpoint)
 
     def bad(self, endpoint: Endpoint) -> None:
-        """It did not: the last of all for a while. When all are bad, names are resolved anew."""
+        """It did not: the last of all for a while. When all have failed, names are resolved anew."""
         with self._lock:
-            now = self._clock()
-            self._shunned[endpoint] = now + SHUN_S
+            self._shunned[endpoint] = self._clock() + SHUN_S
+            self._failed.add(endpoint)
             if endpoint in self._known:
                 self._known.remove(endpoint)
                 self._known.append(endpoint)
-            self._stale |= all(self._shunned.get(one, 0.0) > now for one in self._known)
 
     # --- inside --------------------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ class Endpoints:
         with self._lock:
             if not self._known:
                 return True
-            return self._stale and self._clock() - self._resolved_at >= RESOLVE_EVERY_S
+            stale = self._failed.issuperset(self._known)
+            return stale and self._clock() - self._resolved_at >= RESOLVE_EVERY_S
 
     def _resolve(self) -> None:
         parts = [_split(url, secure=self._secure) for url in self.urls]
@@ -142,13 +144,15 @@ class Endpoints:
             for address in literal or found.get((name, port)) or kept:
                 fresh.setdefault((address, port), Endpoint(url, name, address, port, secure))
         with self._lock:
-            self._stale, self._resolved_at = False, self._clock()
+            self._resolved_at = self._clock()
             known = set(self._known)
             added = [one for one in fresh.values() if one not in known]
             self._rng.shuffle(added)
             wanted = set(fresh.values())
             # What is new goes to the front: this is only done when all of the old ones have failed.
             self._known = added + [one for one in self._known if one in wanted]
+            self._failed.clear()
+            self._shunned = {one: until for one, until in self._shunned.items() if one in wanted}
             nothing = not self._known
         if reasons != self._said:
             self._said = reasons
@@ -160,29 +164,52 @@ class Endpoints:
             )
 
     def _look_up(self, names: set[tuple[str, int]]) -> tuple[dict[tuple[str, int], list[str]], str]:
-        """All names at once, each in a thread of its own: the system's resolver knows no deadline."""
-        answers: queue.SimpleQueue[tuple[tuple[str, int], list[str], str]] = queue.SimpleQueue()
+        """All names at once, each in a thread of its own: the system's resolver knows no deadline.
 
-        def look(name: str, port: int) -> None:
-            try:
-                addresses = list(dict.fromkeys(self._resolver(name, port)))
-                answers.put(((name, port), addresses, "" if addresses else "has no address"))
-            except (OSError, UnicodeError) as error:
-                answers.put(((name, port), [], str(getattr(error, "strerror", "") or error)))
-
+        One that is late is waited for again by the next call: a dead first name server may cost more than a
+        deadline each time, and a resolver that hangs for ever costs one thread.
+        """
         for one in names:
-            threading.Thread(target=look, args=one, name="resolve", daemon=True).start()
+            if one not in self._asked or self._asked[one].age_s > RESOLVE_EVERY_S:
+                self._asked[one] = _Answer(self._resolver, *one)
         found: dict[tuple[str, int], list[str]] = {}
-        reasons = {name: "no answer from the resolver" for name, _ in names}
+        reasons = {}
         deadline = time.monotonic() + self._timeout_s
-        while len(found) < len(names):
-            try:
-                key, addresses, why = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                break
-            found[key] = addresses
-            reasons[key[0]] = why
+        for one in names:
+            if self._asked[one].done.wait(max(0.0, deadline - time.monotonic())):
+                answer = self._asked.pop(one)
+                found[one], reasons[one[0]] = answer.addresses, answer.why
+            else:
+                reasons[one[0]] = "no answer from the resolver"
         return found, "; ".join(f"{name}: {why}" for name, why in sorted(reasons.items()) if why)
+
+
+class _Answer:
+    """What a resolver says of one name, as soon as it does."""
+
+    def __init__(self, resolver: Resolver, name: str, port: int) -> None:
+        self.done = threading.Event()
+        self.addresses: list[str] = []
+        self.why = ""
+        self._at = time.monotonic()
+        threading.Thread(
+            target=self._look, args=(resolver, name, port), name="resolve", daemon=True
+        ).start()
+
+    @property
+    def age_s(self) -> float:
+        """Since it came; 0 while it has not."""
+        return time.monotonic() - self._at if self.done.is_set() else 0.0
+
+    def _look(self, resolver: Resolver, name: str, port: int) -> None:
+        try:
+            self.addresses = list(dict.fromkeys(resolver(name, port)))
+            self.why = "" if self.addresses else "has no address"
+        except (OSError, UnicodeError) as error:
+            self.why = str(getattr(error, "strerror", "") or error)
+        finally:
+            self._at = time.monotonic()
+            self.done.set()
 
 
 def _split(url: str, *, secure: bool) -> tuple[str, str, int, bool]:

@@ -10,6 +10,7 @@ numbers of etcd's rpc.proto.
 
 import gzip
 import http.client
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,19 +121,19 @@ def members(store: Etcd, endpoint: str, *, timeout_s: float = ASK_S) -> tuple[Me
     )
 
 
-def quota(endpoint: str, credentials: Credentials, *, timeout_s: float = ASK_S) -> int | None:
+def quota(store: Etcd, endpoint: str, *, timeout_s: float = ASK_S) -> int | None:
     """The member's quota in bytes by its own /metrics; None if that is not to be had, 0 or less: no quota.
 
     Only there etcd tells it. Where metrics have a listener of their own (--listen-metrics-urls), nobody knows.
     """
-    scheme, _, rest = endpoint.rpartition("://")
-    secure = scheme == "https" or (not scheme and credentials.wants_tls)
     try:
-        door: http.client.HTTPConnection = (
-            http.client.HTTPSConnection(rest, timeout=timeout_s, context=_tls(credentials))
-            if secure
-            else http.client.HTTPConnection(rest, timeout=timeout_s)
-        )
+        where = store.where(
+            endpoint
+        )  # an address: http.client would resolve a name, without any deadline
+        door = http.client.HTTPConnection(where.authority)
+        door.sock = socket.create_connection((where.address, where.port), timeout=timeout_s)
+        if where.secure:
+            door.sock = _tls(store.credentials).wrap_socket(door.sock, server_hostname=where.name)
         try:
             door.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
             answer = door.getresponse()
@@ -144,7 +145,7 @@ def quota(endpoint: str, credentials: Credentials, *, timeout_s: float = ASK_S) 
         return next(
             (int(float(line.split()[1])) for line in lines if line.startswith(_QUOTA)), None
         )
-    except (OSError, EOFError, ValueError, http.client.HTTPException):
+    except (OSError, EOFError, ValueError, StoreUnavailable, http.client.HTTPException):
         return None
 
 

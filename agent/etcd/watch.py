@@ -19,8 +19,9 @@ from agent.etcd.caller import Attempt, Refused
 from agent.etcd.wire import Change, change
 from overlay.errors import Compacted, OverlayError, StoreUnavailable
 
-PULSE_S = 10.0
-"""After so much silence progress is asked for, and as long the answer may take."""
+PULSE_S = 20.0
+"""After so much silence progress is asked for, and half as long the answer may take: a dead stream is known after
+30 s. What the line itself shows, such as a host that is gone, HTTP/2's pings show within 25 s (agent.etcd.channels)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,14 @@ class Watch:
         )
         self.header: Any = None
         self._spans: dict[int, int] = {}
-        self._pulse_s = pulse_s
+        self._pulse_s, self._answer_s = pulse_s, pulse_s / 2
         self._requests: queue.SimpleQueue[rpc_pb2.WatchRequest | None] = queue.SimpleQueue()
         self._closed, self._ended = threading.Event(), threading.Event()
         self._ending = threading.Lock()
         self._awaiting: float | None = time.monotonic() + attempt.timeout_s
         """When an answer is overdue, while somebody waits for one; None: nobody does."""
         self._silent = ""
+        self._serves = False
         self._early: list[Heard] = []
         self._line = attempt.line.hold()
         self._call = rpc_pb2_grpc.WatchStub(attempt.line.channel).Watch(
@@ -118,11 +120,11 @@ class Watch:
                 )  # etcd answers in the order of asking
             else:
                 self._early.append(self._heard(answer))
-        self._awaiting = None
+        self._awaiting, self._serves = None, True
 
     def _next(self, patience_s: float | None) -> Any:  # noqa: ANN401 - generated messages are untyped
         if patience_s is not None:
-            self._awaiting = time.monotonic() + 2 * patience_s
+            self._awaiting = time.monotonic() + patience_s + self._answer_s
         try:
             return next(self._call)
         except StopIteration as error:
@@ -143,8 +145,8 @@ class Watch:
 
     def _pulse(self) -> None:
         """In a thread of its own: asks for progress, and ends a stream that is overdue."""
-        step = self._pulse_s / 10
-        asked = time.monotonic()
+        step = self._pulse_s / 20
+        asked: float | None = None  # for the wait that ends then
         while not self._ended.wait(step):
             now, due = time.monotonic(), self._awaiting
             if due is not None and now > due:
@@ -156,8 +158,8 @@ class Watch:
                 )
                 self._call.cancel()
                 return
-            if self._spans and now - asked >= self._pulse_s:
-                asked = now
+            if self._serves and due is not None and due != asked and now >= due - self._answer_s:
+                asked = due
                 self._requests.put(
                     rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest())
                 )

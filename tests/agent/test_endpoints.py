@@ -1,11 +1,12 @@
 """Which etcd is asked next, on a clock and a resolver of its own."""
 
 import random
+import threading
 from collections import Counter
 
 import pytest
 
-from agent.etcd.endpoints import RESOLVE_EVERY_S, SHUN_S, Endpoints
+from agent.etcd.endpoints import RESOLVE_EVERY_S, SHUN_S, Endpoint, Endpoints
 from agent.values import endpoints as parse
 from overlay.errors import StoreUnavailable
 
@@ -114,6 +115,49 @@ def test_names_are_resolved_anew_when_all_have_failed_but_not_all_the_time() -> 
     made.bad(old)
     assert [one.address for one in made.order()] == ["192.0.2.9"]
     assert world.asked == 2
+
+
+def test_members_that_all_hang_are_looked_up_anew_however_many_they_are() -> None:
+    """Each costs a deadline: when the last has failed, the first is no longer shunned."""
+    world = World(etcd=[f"192.0.2.{n}" for n in range(1, 6)])
+    made = world.endpoints("http://etcd:1")
+    old = made.order()
+    world.names["etcd"] = ["192.0.2.9"]
+    world.now += RESOLVE_EVERY_S
+    for one in old:
+        world.now += SHUN_S / 3
+        made.bad(one)
+
+    assert [one.address for one in made.order()] == ["192.0.2.9"]
+
+
+def test_a_resolver_that_takes_longer_than_a_deadline_is_heard_by_the_next_call() -> None:
+    """As with a dead first name server; one that hangs costs one thread, however often it is asked."""
+    answer = threading.Event()
+    asked: list[str] = []
+
+    def slow(name: str, port: int) -> list[str]:
+        asked.append(name)
+        answer.wait(10)
+        return ["192.0.2.1"]
+
+    made = Endpoints(["http://etcd:1"], secure=False, timeout_s=0.01, resolver=slow)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="no answer from the resolver"):
+            made.order()
+    answer.set()
+    while not (known := _order(made)):
+        pass
+
+    assert [one.address for one in known] == ["192.0.2.1"]
+    assert asked == ["etcd"]
+
+
+def _order(made: Endpoints) -> list[Endpoint]:
+    try:
+        return made.order()
+    except StoreUnavailable:
+        return []
 
 
 def test_a_resolver_that_fails_costs_no_address_we_know() -> None:

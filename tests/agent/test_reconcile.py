@@ -42,6 +42,11 @@ def test_nothing_is_touched_before_the_snapshot_and_the_lease() -> None:
     assert objects(2) <= set(node.kernel.state.values())
 
 
+def test_the_others_are_counted_without_being_listed(node: Node) -> None:
+    """Every round says how many there are; ours is none of them."""
+    assert node.reconciler.demand.count == len(node.reconciler.demand.peers()) == 2
+
+
 def test_a_second_start_changes_nothing(node: Node) -> None:
     """A new agent with no memory finds the kernel right."""
     before = node.kernel.changes

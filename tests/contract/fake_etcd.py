@@ -19,7 +19,7 @@ class FakeEtcd(_KV, _Watch, _Maintenance):  # type: ignore[misc]
     """Lists as empty, at ``revision``. Each new watch stream follows the next script, the last one for ever."""
 
     def __init__(self, *scripts: Script, revision: int = 10) -> None:
-        self.revision = revision
+        self.revision, self.cluster = revision, CLUSTER
         self.lists = 0
         self.asked: list[tuple[int, ...]] = []
         """Per stream the first revisions of its ranges."""
@@ -40,7 +40,7 @@ class FakeEtcd(_KV, _Watch, _Maintenance):  # type: ignore[misc]
 
     def header(self, revision: int = 0) -> Any:  # noqa: ANN401 - generated messages are untyped
         """Of every answer."""
-        return rpc_pb2.ResponseHeader(cluster_id=CLUSTER, revision=revision or self.revision)
+        return rpc_pb2.ResponseHeader(cluster_id=self.cluster, revision=revision or self.revision)
 
     def Status(self, request: Any, context: Any) -> Any:  # noqa: ANN401
         """Has a leader."""
@@ -52,9 +52,14 @@ class FakeEtcd(_KV, _Watch, _Maintenance):  # type: ignore[misc]
         return rpc_pb2.RangeResponse(header=self.header(), kvs=found)
 
     def Txn(self, request: Any, context: Any) -> Any:  # noqa: ANN401
-        """A list of nothing."""
-        self.lists += 1
-        return rpc_pb2.TxnResponse(header=self.header(), succeeded=True)
+        """A list of nothing, or single keys that events told of."""
+        asked = [one.request_range for one in request.success]
+        answer = rpc_pb2.TxnResponse(header=self.header(), succeeded=True)
+        for one in asked:
+            found = [] if one.range_end else self.Range(one, context).kvs
+            answer.responses.add().response_range.kvs.extend(found)
+        self.lists += any(one.range_end for one in asked)
+        return answer
 
     def Watch(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: ANN401
         """Takes two ranges, then the script."""

@@ -1,14 +1,16 @@
 """What a broken etcd does to a watch: reports ahead of events, half a watch, answers for another cluster."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from etcd3.etcdrpc import rpc_pb2
 
-from agent.etcd import Etcd
+from agent.etcd import Etcd, Span
+from overlay.errors import StoreReplaced
 from tests.contract.etcd_follower import Follower, until
-from tests.contract.fake_etcd import FakeEtcd
+from tests.contract.fake_etcd import CLUSTER, FakeEtcd
 
 pytestmark = pytest.mark.contract
 
@@ -33,7 +35,7 @@ def test_a_progress_report_ahead_of_its_events_loses_none() -> None:
     with FakeEtcd(hasty, quiet) as etcd:
         follower = Follower(Etcd([etcd.url], timeout_s=2), P)
         until(lambda: len(etcd.asked) == 2)
-        assert etcd.asked == [(11, 11), (13, 11)]
+        assert etcd.asked == [(11, 11), (13, 31)]
         assert follower.registry.store_revision == 30
         assert (len(follower.snapshots), follower.outages) == (1, [])
         follower.stop()
@@ -65,7 +67,7 @@ def test_half_a_watch_is_none() -> None:
     with FakeEtcd(half, quiet) as etcd:
         follower = Follower(Etcd([etcd.url], timeout_s=2), P)
         until(lambda: len(etcd.asked) == 2)
-        assert etcd.asked[1] == (13, 11)
+        assert etcd.asked[1] == (13, 13)
         assert (etcd.lists, follower.keys, follower.outages) == (1, ["a"], [])
         follower.stop()
 
@@ -84,3 +86,15 @@ def test_an_event_that_comes_twice_is_told_once() -> None:
         until(lambda: "b" in follower.keys)
         assert follower.keys == ["a", "b"]
         follower.stop()
+
+
+def test_a_watch_of_another_cluster_is_ended_and_leaves_nothing_behind() -> None:
+    """Its member was known, and is another one since: neither stream nor thread stays."""
+    with FakeEtcd(quiet) as etcd:
+        store = Etcd([etcd.url], timeout_s=2)
+        store.range("/")
+        etcd.cluster = CLUSTER + 1
+        with pytest.raises(StoreReplaced):
+            store.watch([Span("/a", "/b", 1), Span("/c", "", 1)])
+        until(lambda: not [one for one in threading.enumerate() if one.name == "watch-pulse"], 5)
+        store.close()

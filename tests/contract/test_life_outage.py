@@ -2,6 +2,7 @@
 
 import queue
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from agent import recalled
 from agent.claim import Identity, Tunnel
-from agent.etcd import Etcd
+from agent.etcd import Etcd, deleting
 from agent.events import Event, Snapshot
 from agent.following import Seen
 from agent.join import Standby
@@ -23,7 +24,7 @@ from agent.recalled import Recalled
 from agent.registry import Claimed, Registry
 from agent.roll import Past
 from overlay.desired import Me
-from overlay.errors import NotReady
+from overlay.errors import NotReady, StoreUnavailable
 from overlay.model import Family, Lease, Network
 from overlay.netconfig import EXAMPLE, parse_network
 from tests.contract.etcd_server import Server
@@ -70,6 +71,7 @@ class Joining:
     def __init__(self, registry: Registry) -> None:
         self.address = "198.18.0.1"
         self.moves: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.after_claim: list[Callable[[Registry, Claimed], None]] = []
         self._registry = registry
         self._last: tuple[object, ...] = ()
 
@@ -83,6 +85,8 @@ class Joining:
             ttl_s=TTL_S,
         )
         self._last = tuple(end.subnet for end in claimed.lease.endpoints)
+        if self.after_claim:
+            self.after_claim.pop()(self._registry, claimed)
         return replace(ME, lease_key=claimed.lease.key), claimed
 
     def recall(self, recalled: Recalled) -> Standby:
@@ -106,10 +110,13 @@ class Joining:
 class Node:
     """A life, its last-good copy, and all it says."""
 
-    def __init__(self, url: str, state_dir: Path) -> None:
+    def __init__(
+        self, url: str, state_dir: Path, *hooks: Callable[[Registry, Claimed], None]
+    ) -> None:
         self.told = Told()
         self.registry = Registry(Etcd([url], timeout_s=0.5), PREFIX)
         self.joining = Joining(self.registry)
+        self.joining.after_claim += hooks
         header = recalled.header(MACHINE, PREFIX, [url])
         self.copy = LastGood(state_dir, header, source=self._leases, now=now, gather_s=0.05)
         self.life = Life(
@@ -159,12 +166,12 @@ def _write_config(server: Server) -> None:
 
 
 @pytest.fixture
-def born(server: Server, tmp_path: Path) -> Iterator[Callable[[], Node]]:
+def born(server: Server, tmp_path: Path) -> Iterator[Callable[..., Node]]:
     """Makes a life on the same state directory."""
     nodes: list[Node] = []
 
-    def make() -> Node:
-        nodes.append(Node(server.url, tmp_path / "state"))
+    def make(*hooks: Callable[[Registry, Claimed], None]) -> Node:
+        nodes.append(Node(server.url, tmp_path / "state", *hooks))
         return nodes[-1]
 
     yield make
@@ -252,3 +259,40 @@ def test_an_underlay_that_moves_is_told_in_place(server: Server, born: Callable[
     end = second.lease.endpoint(Family.V4)
     assert end is not None
     assert str(end.underlay) == "198.18.0.77"
+
+
+def test_a_giving_back_that_fails_leaves_a_node_that_goes_on_renewing(
+    server: Server, born: Callable[[], Node]
+) -> None:
+    """The life looks up just while etcd hangs over the giving back; afterwards all is as it was."""
+    node = born()
+    wait(lambda: node.told.claims and node.told.snapshots, "a lease")
+    server.freeze()
+    nudge = threading.Timer(0.2, node.life.keeper.order, [None])
+    nudge.start()
+    with pytest.raises(StoreUnavailable):
+        node.life.leave()
+    nudge.join()
+    server.thaw()
+
+    wait(lambda: node.life.tenure.age_s > TTL_S / 2 or len(node.told.claims) > 1, "went on")
+    wait(lambda: node.life.tenure.age_s < TTL_S / 2, "renewed again")
+    assert node.life.claimed is not None
+
+
+def test_a_record_deleted_while_its_node_takes_it_up_is_written_again(
+    server: Server, born: Callable[..., Node]
+) -> None:
+    """The watch sees the end before anybody has said that the record is ours; its etcd lease lives on."""
+    other = Etcd([server.url], timeout_s=2)
+
+    def delete(registry: Registry, claimed: Claimed) -> None:
+        gone = other.txn([], [deleting(f"{PREFIX}/subnets/{claimed.lease.key}")]).revision
+        wait(lambda: registry.store_revision >= gone, "the watch has heard of it")
+
+    node = born(delete)
+    wait(lambda: len(node.told.claims) == 2, "claimed again")
+    first, second = node.told.claims
+    assert first.lease.key == second.lease.key
+    assert other.range(f"{PREFIX}/subnets/{second.lease.key}").records
+    other.close()
