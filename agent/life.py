@@ -235,11 +235,13 @@ class Life:
             if isinstance(error, LeaseLost) or (self.claimed and isinstance(error, Fatal)):
                 self._give_up(cause)  # a freshly started agent finds the pages of its past
         self.cause = cause
-        if self._recalled is not None and (isinstance(error, StoreUnavailable) or not self._raw):
-            self._come_up(self._recalled)
+        taken = isinstance(error, LeaseLost)
+        away = isinstance(error, StoreUnavailable) or not self._raw
+        if self._recalled is not None and (away or taken):
+            self._come_up(self._recalled, doubt=cause if taken else "")
 
-    def _come_up(self, recalled: Recalled) -> None:
-        """From the last-good copy, because etcd does not say what we need."""
+    def _come_up(self, recalled: Recalled, *, doubt: str) -> None:
+        """From the last-good copy: etcd does not say what we need, or pods live in what is somebody else's now."""
         try:
             standby = self._joining.recall(recalled)
         except OverlayError as error:
@@ -247,7 +249,7 @@ class Life:
             return
         self._recalled, self._standby, self._raw = None, standby, recalled.network
         self.keeper.ttl_s = recalled.ttl_s
-        self.tenure.assumed(recalled.ttl_s, age_s=recalled.age_s, doubt=standby.doubt)
+        self.tenure.assumed(recalled.ttl_s, age_s=recalled.age_s, doubt=doubt or standby.doubt)
         self.claimed = Claimed(recalled.own, "remembered")
         past = recalled.past()
         log.warning(
