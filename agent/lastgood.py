@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,8 @@ class LastGood:
     def left(self) -> None:
         """The subnet was given back: nobody comes up from this file."""
         self._set(own=None)
+        with suppress(OSError):  # at once: after a crash the writer would come too late
+            self._path.unlink()
 
     def _set(self, **fields: object) -> None:
         with self._lock:

@@ -123,8 +123,13 @@ def test_a_disk_that_refuses_is_said_once_and_forgotten_when_it_takes_again(
 
 def test_a_lease_that_was_given_back_is_not_come_back_to(keeper: Keeper) -> None:
     """overlayctl leave, then a reboot without etcd: this node has no subnet."""
+    before = Keeper(keeper.state_dir)
+    before.hold()
+    before.copy.stop(wait_s=5)
     keeper.hold()
+    assert keeper.read() is not None
     keeper.copy.left()
+    assert keeper.read() is None  # even if this process is killed now
     keeper.copy.stop(wait_s=5)
 
     assert keeper.read() is None

@@ -84,9 +84,15 @@ class Member:
             self._process = None
 
     def freeze(self) -> None:
-        """It hangs; its kernel still takes connections."""
+        """It hangs; its kernel still takes connections. Returns when the last of its threads has stopped."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            tasks = Path(f"/proc/{self._process.pid}/task")
+            for _ in range(1000):
+                states = [one.read_text().rpartition(") ")[2][0] for one in tasks.glob("*/stat")]
+                if set(states) <= {"T"}:
+                    return
+                time.sleep(0.002)
 
     def thaw(self) -> None:
         """It goes on."""
