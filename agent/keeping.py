@@ -159,6 +159,8 @@ class Keeper:
             except LeaseLost as error:
                 log.warning("the old subnet %s was lost before its pods: %s", lease.key, error)
                 self.order(Order.AGAIN)
+            except OverlayError as error:  # our own is renewed; this one is due again with it
+                log.warning("the old subnet %s was not renewed: %s", lease.key, error)
 
     def _has_moved(self, moved: Callable[[], str]) -> bool:
         """True if the lease has to be written anew for another underlay."""
