@@ -11,7 +11,7 @@ from agent.events import NetworkChanged
 from agent.registry import Seen
 from overlay.errors import StoreUnavailable
 from tests.contract.etcd_follower import TIMEOUT_S, Follower, Unshuffled, until
-from tests.contract.etcd_server import VERSIONS, Cluster, Server, ctl
+from tests.contract.etcd_server import VERSIONS, Cluster, Member, Server, ctl
 
 pytestmark = pytest.mark.contract
 
@@ -44,12 +44,16 @@ def follow() -> Iterator[Callable[..., Follower]]:
         one.stop()
 
 
+def _leader_last(cluster: Cluster) -> list[Member]:
+    leader = cluster.leader()
+    return sorted(cluster.members, key=lambda member: member is leader)
+
+
 def test_a_member_that_hangs_is_left_after_one_deadline_and_not_asked_first_again(
     cluster: Cluster,
 ) -> None:
     """SIGSTOP: its kernel takes connections, nobody answers. A follower: no election is to be waited for."""
-    leader = cluster.leader()
-    hung, *others = sorted(cluster.members, key=lambda member: member is leader)
+    hung, *others = _leader_last(cluster)
     urls = [member.url for member in (hung, *others)]
     store = Etcd(urls, timeout_s=TIMEOUT_S, rng=Unshuffled())
     store.range("/")
@@ -68,13 +72,14 @@ def test_a_member_that_hangs_is_left_after_one_deadline_and_not_asked_first_agai
 def test_a_watch_goes_on_at_another_member_without_loss_or_doubles(
     cluster: Cluster, prefix: str, follow: Callable[..., Follower]
 ) -> None:
-    """The member it hangs on is killed; that is no outage, and nothing is listed again."""
-    follower = follow(cluster.urls, prefix)
-    writer = Etcd(cluster.urls[1:], timeout_s=5)
+    """The member it hangs on is killed, not the leader; that is no outage, and nothing is listed again."""
+    killed, *others = _leader_last(cluster)
+    follower = follow([one.url for one in (killed, *others)], prefix)
+    writer = Etcd([one.url for one in others], timeout_s=5)
     writer.put(f"{prefix}/subnets/a", b"-")
     until(lambda: follower.keys == ["a"])
 
-    cluster.members[0].stop()
+    killed.stop()
     try:
         for name in "bcd":
             writer.put(f"{prefix}/subnets/{name}", b"-")

@@ -55,7 +55,7 @@ def follower(proxy: Proxy, prefix: str) -> Iterator[Follower]:
 def test_leases_and_config_come_on_one_stream_and_over_a_cut_line(
     proxy: Proxy, writer: Etcd, prefix: str, follower: Follower
 ) -> None:
-    """Every change of both ranges once, in order; neighbours of the ranges never."""
+    """Every change of both ranges once, in order within each; neighbours of the ranges never."""
     assert isinstance(follower.events[0], Snapshot)
     assert follower.events[1] == NetworkChanged(None)
     writer.put(f"{prefix}/config", b"{}")
@@ -71,7 +71,7 @@ def test_leases_and_config_come_on_one_stream_and_over_a_cut_line(
     proxy.heal()
     until(lambda: len(follower.events) == 7)
 
-    assert follower.events[2] == NetworkChanged(b"{}")
+    assert NetworkChanged(b"{}") in follower.events[2:4]
     assert follower.keys == ["a", "b"]
     assert NetworkChanged(None) in follower.events[4:]
     assert [one.key for one in follower.events if isinstance(one, Gone)] == ["a"]
@@ -111,7 +111,7 @@ def test_a_config_older_than_what_etcd_remembers_costs_no_list(
     until(lambda: follower.returns)
     writer.put(f"{prefix}/subnets/c", b"-")
     writer.put(f"{prefix}/config", b"{}")
-    until(lambda: follower.events[-1] == NetworkChanged(b"{}"))
+    until(lambda: NetworkChanged(b"{}") in follower.events and len(follower.keys) == 3)
     assert follower.keys == ["a", "b", "c"]
     assert len(follower.snapshots) == 1
 

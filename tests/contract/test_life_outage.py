@@ -215,7 +215,9 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     """Wiped under a running node, and again under one that is starting."""
     node = born()
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
-    key = node.told.claims[0].lease.key
+    own = node.told.claims[0].lease
+    key = own.key
+    wait(lambda: node.registry.store_revision >= own.mod_revision, "its record is heard of")
     server.stop()
     shutil.rmtree(server.data)
     server.start()
@@ -223,6 +225,7 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     wait(lambda: "held new" in node.told.words[1:], "claimed again")
     assert node.told.claims[-1].lease.key == key
     wait(lambda: not node.life.refusal and node.registry.store_revision > 1, "serves")
+    node.copy.changed()  # as the reconciler says of each change
     node.stop()
 
     server.stop()
