@@ -215,9 +215,8 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     """Wiped under a running node, and again under one that is starting."""
     node = born()
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
-    own = node.told.claims[0].lease
-    key = own.key
-    wait(lambda: node.registry.store_revision >= own.mod_revision, "its record is heard of")
+    key, revision = node.told.claims[0].lease.key, node.told.claims[0].lease.mod_revision
+    wait(lambda: node.registry.store_revision >= revision, "its record is heard of")
     server.stop()
     shutil.rmtree(server.data)
     server.start()
