@@ -28,6 +28,8 @@ from e2e.pods import CniFailed, Pod
 from e2e.process import Daemon, kill, start_time
 
 FABRIC_ADDRESS = "192.168.50.254"
+FABRIC_MAC = "02:00:00:00:fa:b0"
+"""A bridge without one takes its lowest port's: each new node could cut the others off from etcd for a while."""
 UNDERLAY_MTU = 1500
 WORK_GLOB = "overlay-lab-*"
 MEMORY = Path("/dev/shm")
@@ -70,7 +72,7 @@ class Lab:
         try:
             self.fabric.create()
             self.fabric.ip(
-                f"link add underlay0 mtu {UNDERLAY_MTU} type bridge forward_delay 0",
+                f"link add underlay0 address {FABRIC_MAC} mtu {UNDERLAY_MTU} type bridge forward_delay 0",
                 f"addr add {FABRIC_ADDRESS}/24 dev underlay0",
                 "link set underlay0 up",
             )

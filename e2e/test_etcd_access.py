@@ -183,7 +183,7 @@ def test_a_full_etcd_keeps_the_leases_it_has_and_new_nodes_say_why_they_wait(
             stage.lab.remove_pod(stage.lab.add_pod(old[0]))
             assert all(node.tell("status")["lease"] for node in old)
             said = old[0].overlayctl("etcd")
-            assert (said.code, "NOSPACE" in said.out + said.err) == (1, True), said
+            assert (said.code, "NOSPACE" in said.out + said.err) == (1, True), said.out
         finally:
             _make_room(server)
         late.wait_ready(timeout_s=40)

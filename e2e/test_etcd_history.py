@@ -14,7 +14,7 @@ from e2e.cut import cut_off
 from e2e.etcdserver import CONFIG_KEY
 from e2e.lab import MEMORY, Lab
 from e2e.node import wait_for
-from e2e.stage import Peer, Stage, away, knows
+from e2e.stage import PATIENCE_S, Peer, Stage, away, knows
 from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -78,7 +78,7 @@ def test_a_departure_is_heard_although_history_was_compacted_at_that_very_revisi
             stage.ctl("del", left.key)
             stage.ctl("compact", str(cluster.revision()))
             assert node.routes_to(left.subnet)
-        wait_for(lambda: not node.routes_to(left.subnet), "it is gone", timeout_s=40)
+        wait_for(lambda: not node.routes_to(left.subnet), "it is gone", timeout_s=PATIENCE_S)
         stage.ctl("del", last.key)
 
 
@@ -92,7 +92,7 @@ def test_a_snapshot_that_is_restored_costs_no_node_its_traffic(
     before = _holders(stage)
     with stage.undisturbed():
         cluster.restore(tmp_path / "snapshot")
-        wait_for(lambda: _holders(stage) == before, "all are in etcd again", timeout_s=60)
+        wait_for(lambda: _holders(stage) == before, "all are in etcd again", timeout_s=PATIENCE_S)
         stage.news()
 
 
@@ -109,5 +109,5 @@ def test_an_etcd_that_comes_back_empty_is_told_all_again(stage: Stage, cluster: 
             if node is not other
         )
         stage.ctl("put", CONFIG_KEY, EXAMPLE)
-        wait_for(lambda: _holders(stage) == before, "all are in etcd again", timeout_s=60)
+        wait_for(lambda: _holders(stage) == before, "all are in etcd again", timeout_s=PATIENCE_S)
         stage.news()
