@@ -22,6 +22,8 @@ from agent import connect, logs, moment, recalled, report, sole
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.events import Event
+from agent.footing import Footing
+from agent.ground import Ground
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
@@ -51,7 +53,7 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
-VITAL = ("life", "watch", "kernelwatch", "last-good")
+VITAL = ("life", "watch", "kernelwatch", "footing", "last-good")
 
 _EPILOG = """\
 The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
@@ -102,10 +104,10 @@ class Agent:
         self._vital = Vital(VITAL, self._stop.set)
         self._told_version = -1
         self._pages = Pages(config)
-        self._netlink = Netlink()
         self._dataplane = Dataplane(config.run_dir)
         registry = self._registry = connect.registry(config)
-        self._join = Join(config, Memory(config.state_dir), self._netlink, registry)
+        self._ground = Ground(config, Netlink())
+        join = Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry)
         self._loop = Loop(
             Reconciler(
                 self._dataplane,
@@ -121,14 +123,18 @@ class Agent:
         self._life = Life(
             registry,
             self,
-            self._join,
+            join,
             last_good=self._last_good,
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
         )
-        self._watch = KernelWatch(
-            self._loop, self._dataplane, underlay_changed=self._life.keeper.look_at_underlay
+        self._footing = Footing(
+            self._ground,
+            self._loop,
+            moved=self._life.keeper.look_at_underlay,
+            every_s=config.resync_interval,
         )
+        self._watch = KernelWatch(self._loop, self._dataplane, underlay_changed=self._footing.look)
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(
             config, lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S)
@@ -139,7 +145,7 @@ class Agent:
             loop=self._loop,
             pages=self._pages,
             standing=self._standing,
-            underlay=lambda: self._join.chosen,
+            underlay=lambda: self._ground.chosen,
             pods=self._sweep.report,
         )
         self._server = Server(
@@ -166,6 +172,7 @@ class Agent:
         self._loop.start()
         self._last_good.start()
         self._watch.start()
+        self._footing.start()
         self._life.start()
         self._sweep.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
@@ -174,6 +181,7 @@ class Agent:
         self._server.close()
         self._sweep.stop()
         self._watch.stop()
+        self._footing.stop()
         self._life.stop()
         self._last_good.stop()
         self._loop.stop()
@@ -194,6 +202,7 @@ class Agent:
             ",".join(v.link for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
+        self._footing.look()  # it may have changed since we looked
 
     def lost(self, why: str) -> None:
         """Called in the life's thread: pods run on, the runtime starts no new ones here."""

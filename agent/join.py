@@ -1,7 +1,7 @@
 """From the network config to "who we are": underlay, VTEP, lease. Asks etcd, changes no kernel state.
 
-Three ways in: `claim` asks etcd, `recall` believes the last-good copy while etcd does not answer, and `moved`
-only looks whether the underlay is still the one that peers know.
+Two ways in: `claim` asks etcd, `recall` believes the last-good copy while etcd does not answer. `moved` only
+looks whether the underlay is still the one that peers know.
 """
 
 import logging
@@ -9,25 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from agent import adoption, claim, underlay
+from agent import adoption, claim
 from agent.config import Config
 from agent.draining import addresses_in_use, is_done
+from agent.ground import Ground, tunnel_mtu
 from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
-from agent.underlay import Hosts, Underlay
+from agent.underlay import Underlay
 from overlay import __version__, netconfig, nodefile
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
 from overlay.model import Address, Family, Lease, Network
-from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
 
 IPV6_SYSCTLS = Path("/proc/sys/net/ipv6/conf")  # absent where the kernel has IPv6 switched off
-SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
-"""Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +66,11 @@ class Joining(Protocol):
 class Join:
     """For agent.life: one attempt to hold a lease, or to do without etcd."""
 
-    def __init__(
-        self, config: Config, memory: Memory, netlink: Netlink, registry: Registry
-    ) -> None:
-        self.chosen = ""
+    def __init__(self, config: Config, memory: Memory, ground: Ground, registry: Registry) -> None:
+        self.moved = ground.moved
         self._config = config
         self._memory = memory
-        self._netlink = netlink
+        self._ground = ground
         self._registry = registry
 
     def claim(self, network: Network) -> tuple[Me, Claimed]:
@@ -89,7 +85,7 @@ class Join:
             network,
             {
                 family: Tunnel(
-                    self._public(family) or it.address, ends.mac[family], network.backend.vni
+                    self._ground.public(family) or it.address, ends.mac[family], network.backend.vni
                 )
                 for family, it in ends.underlay.items()
             },
@@ -122,7 +118,7 @@ class Join:
         ends = self._ends(network, macs={family: end.mac for family, end in known.items()})
         doubt = recalled.doubt
         for family, it in ends.underlay.items():
-            address = self._public(family) or it.address
+            address = self._ground.public(family) or it.address
             if address != known[family].underlay:
                 doubt = doubt or (
                     f"this node's address is {address} now, and peers know it as {known[family].underlay} until "
@@ -130,26 +126,11 @@ class Join:
                 )
         return Standby(network, self._me(own, network, ends), doubt)
 
-    def moved(self, me: Me) -> str:
-        """What is another underlay than the one ``me`` stands on, in words; empty if none is.
-
-        Raises:
-            OverlayError: there is no usable underlay at all.
-        """
-        hosts = underlay.read(self._netlink)
-        changes = []
-        for vtep in me.vteps:
-            it = self._underlay(hosts, vtep.family)
-            if (it.address, it.link) != (vtep.local, vtep.underlay):
-                changes.append(f"{vtep.local} on {vtep.underlay} -> {it.address} on {it.link}")
-        return ", ".join(changes)
-
     def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
         adoption.refuse_beside_flanneld(self._config.etcd_prefix)
-        hosts = underlay.read(self._netlink)
+        hosts = self._ground.hosts()
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)
-        chosen = {pool.family: self._underlay(hosts, pool.family) for pool in network.pools}
-        self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in chosen.values())
+        chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools])
         devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
@@ -171,7 +152,7 @@ class Join:
                 mac=ends.mac[end.family],
                 local=ends.underlay[end.family].address,
                 underlay=ends.underlay[end.family].link,
-                mtu=_tunnel_mtu(ends.underlay[end.family], network, end.family),
+                mtu=tunnel_mtu(ends.underlay[end.family], network, end.family),
             )
             for end in lease.endpoints
             if end.family in ends.underlay
@@ -202,35 +183,3 @@ class Join:
         if not all(any(netconfig.fits(pool, it) for pool in network.pools) for it in last):
             nodefile.remove_pages(self._config.run_dir)
         return addresses_in_use(self._config.run_dir)
-
-    def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
-        target = self._config.iface_can_reach
-        reached_by = (
-            underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
-        )
-        return underlay.choose(
-            hosts,
-            family,
-            iface=self._config.iface,
-            reached_by=reached_by,
-            public=self._public(family),
-        )
-
-    def _public(self, family: Family) -> Address | None:
-        return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
-
-
-def _tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
-    """What fits inside: the smaller of the interface's MTU and the config's, minus the overhead."""
-    outer = min(it.mtu, network.backend.mtu or it.mtu)
-    if network.backend.mtu > it.mtu:
-        log.warning(
-            "Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu
-        )
-    inner = outer - family.overhead
-    if inner < SMALLEST_MTU[family]:
-        raise BadConfig(
-            f"underlay MTU {outer} of {it.link} leaves {inner} bytes after {family.overhead} for VXLAN, "
-            f"too few for {family.name} (at least {SMALLEST_MTU[family]})"
-        )
-    return inner

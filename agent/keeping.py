@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 RENEW_MOST_S = 600.0
 """Renewing more often than the TTL needs shows a lost lease early; it costs etcd no revision."""
-SETTLE_S = 1.0
-"""Addresses change in groups: one goes, one comes."""
+SETTLE_S = 0.2
+"""Addresses change in groups: one goes, one comes; agent.footing has waited once already."""
 LOOK_AGAIN_S = 5.0
 """While there is no usable underlay: a route may come back without an address doing so."""
 

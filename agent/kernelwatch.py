@@ -3,7 +3,7 @@
 Our own changes come back as events too. They carry the wanted value, so a dictionary look-up tells them
 apart; anything else (a deleted route, a device that went down, lost events) asks for a full read, which
 alone decides what is wrong. Reads follow one another at a distance, so that a fight with another program
-costs little. An address of the underlay that comes or goes is passed on: it may be the one peers know.
+costs little. What changes about the underlay is passed on: its address may be the one peers know.
 """
 
 import logging
@@ -15,7 +15,7 @@ from agent.reconcile import Reconciler
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput
 from overlay.netlink.monitor import Monitor
-from overlay.netlink.parse import AddressInfo, Record
+from overlay.netlink.parse import AddressInfo, LinkInfo, Record
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,15 @@ class KernelWatch:
                 return
 
     def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
-        """An address of an interface that carries a VTEP; a VTEP's address wherever it goes to."""
-        if not isinstance(record, AddressInfo) or reconciler.me is None:
-            return False
-        name = self._dataplane.link_name(record.link)
-        return any(
-            name == vtep.underlay or record.address.ip == vtep.local for vtep in reconciler.me.vteps
-        )
+        """The interface that carries a VTEP, or its addresses; a VTEP's address wherever it goes to."""
+        vteps = reconciler.me.vteps if reconciler.me else ()
+        match record:
+            case LinkInfo():
+                return any(record.name == vtep.underlay for vtep in vteps)
+            case AddressInfo():
+                name = self._dataplane.link_name(record.link)
+                return any(
+                    name == vtep.underlay or record.address.ip == vtep.local for vtep in vteps
+                )
+            case _:
+                return False

@@ -1,0 +1,105 @@
+"""The ground this node stands on: which interface carries the tunnel, and what of it is local. Reads, never writes.
+
+`agent.join` asks when it claims, `agent.footing` while the node runs; each with a ground of its own, because a
+netlink socket is for one thread.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from agent import underlay
+from agent.config import Config
+from agent.underlay import Hosts, Underlay
+from overlay.desired import Me
+from overlay.errors import BadConfig
+from overlay.model import Address, Family, Network
+from overlay.netlink import Netlink
+
+log = logging.getLogger(__name__)
+
+SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
+"""Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
+
+
+class Ground:
+    """``chosen`` says in words what was found last."""
+
+    def __init__(self, config: Config, netlink: Netlink) -> None:
+        self.chosen = ""
+        self._config = config
+        self._netlink = netlink
+
+    def hosts(self) -> Hosts:
+        """One look at the kernel."""
+        return underlay.read(self._netlink)
+
+    def underlays(self, hosts: Hosts, families: Iterable[Family]) -> dict[Family, Underlay]:
+        """The underlay of each family.
+
+        Raises:
+            OverlayError: there is none that the settings allow.
+        """
+        found = {family: self._underlay(hosts, family) for family in families}
+        self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in found.values())
+        return found
+
+    def public(self, family: Family) -> Address | None:
+        """The address that peers are told instead of the interface's, if one is set."""
+        return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
+
+    def moved(self, me: Me) -> str:
+        """What is another underlay than the one ``me`` stands on, in words; empty if none is.
+
+        Raises:
+            OverlayError: there is no usable underlay at all.
+        """
+        changes = []
+        found = self.underlays(self.hosts(), [vtep.family for vtep in me.vteps])
+        for vtep in me.vteps:
+            it = found[vtep.family]
+            if (it.address, it.link) != (vtep.local, vtep.underlay):
+                changes.append(f"{vtep.local} on {vtep.underlay} -> {it.address} on {it.link}")
+        return ", ".join(changes)
+
+    def refreshed(self, network: Network, me: Me) -> Me:
+        """``me`` with what is true of its underlay now, in all that no peer has to be told. For agent.footing.
+
+        Raises:
+            OverlayError: there is no usable underlay, or its MTU leaves no room.
+        """
+        found = self.underlays(self.hosts(), [vtep.family for vtep in me.vteps])
+        vteps = tuple(
+            replace(vtep, mtu=tunnel_mtu(found[vtep.family], network, vtep.family))
+            for vtep in me.vteps
+        )
+        return replace(me, vteps=vteps)
+
+    def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
+        target = self._config.iface_can_reach
+        reached_by = (
+            underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
+        )
+        return underlay.choose(
+            hosts,
+            family,
+            iface=self._config.iface,
+            reached_by=reached_by,
+            public=self.public(family),
+        )
+
+
+def tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
+    """What fits inside: the smaller of the interface's MTU and the config's, minus the overhead."""
+    outer = min(it.mtu, network.backend.mtu or it.mtu)
+    if network.backend.mtu > it.mtu:
+        log.warning(
+            "Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu
+        )
+    inner = outer - family.overhead
+    if inner < SMALLEST_MTU[family]:
+        raise BadConfig(
+            f"underlay MTU {outer} of {it.link} leaves {inner} bytes after {family.overhead} for VXLAN, "
+            f"too few for {family.name} (at least {SMALLEST_MTU[family]})"
+        )
+    return inner
