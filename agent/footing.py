@@ -28,7 +28,9 @@ Stance = tuple[Network, Me]
 
 
 class Ground(Protocol):
-    """What is asked about the underlay; each may raise any OverlayError."""
+    """What is asked about the underlay; each may raise any OverlayError. ``tight``: a family without room, or empty."""
+
+    tight: str
 
     def moved(self, me: Me) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
@@ -44,7 +46,7 @@ class Footing:
         self, ground: Ground, loop: Loop, *, moved: Callable[[], None], every_s: float
     ) -> None:
         self.trouble = ""
-        """Why the local facts are those of before; empty if they are those of now."""
+        """Why (some of) the local facts are those of before; empty if they are those of now."""
         self._ground, self._loop = ground, loop
         self._moved, self._every_s = moved, every_s
         self._news = threading.Event()
@@ -95,7 +97,7 @@ class Footing:
             self.trouble = str(error)
             self._moved()  # who looks again until there is one
             return
-        self.trouble = ""
+        self.trouble = self._ground.tight
         if now != me:
             log.warning("the underlay changed, following: %s", _difference(me, now))
             self._loop.post(lambda reconciler: _stand(reconciler, network, me, now))

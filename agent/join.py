@@ -12,7 +12,7 @@ from typing import Protocol
 from agent import adoption, claim
 from agent.config import Config
 from agent.draining import addresses_in_use, is_done
-from agent.ground import Ground, tunnel_mtu
+from agent.ground import Ground
 from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
@@ -39,11 +39,12 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Per family of the config: the underlay, our device's name and our VTEP's MAC."""
+    """Per family of the config: the underlay, our device's name, our VTEP's MAC; the tunnel's MTU where one fits."""
 
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
+    mtu: dict[Family, int]
     bridge_mac: str
 
 
@@ -141,6 +142,11 @@ class Join:
                 )
                 for family, (_, link) in devices.items()
             },
+            self._ground.tunnel_mtus(
+                chosen,
+                network,
+                {family: link.mtu for family, (_, link) in devices.items() if link},
+            ),
             adoption.bridge_mac(self._memory, hosts, self._config.bridge),
         )
 
@@ -152,10 +158,10 @@ class Join:
                 mac=ends.mac[end.family],
                 local=ends.underlay[end.family].address,
                 underlay=ends.underlay[end.family].link,
-                mtu=tunnel_mtu(ends.underlay[end.family], network, end.family),
+                mtu=ends.mtu[end.family],
             )
             for end in lease.endpoints
-            if end.family in ends.underlay
+            if end.family in ends.mtu
         )
         me = Me(
             lease_key=lease.key,
@@ -165,6 +171,9 @@ class Join:
             fully_random=self._config.ip_masq_fully_random,
             ipv6_host=IPV6_SYSCTLS.exists(),
             bridge_mac=ends.bridge_mac,
+            narrow=tuple(
+                (family, it.mtu) for family, it in ends.underlay.items() if family not in ends.mtu
+            ),
         )
         adoption.take_in_pods(self._config, network, me)
         return me

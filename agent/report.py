@@ -12,6 +12,7 @@ from agent.life import Life
 from agent.moment import utc
 from agent.pages import attachments
 from agent.reconcile import Reconciler
+from agent.upkeep import Upkeep
 from overlay import __version__
 from overlay.desired import unserved
 from overlay.model import Lease
@@ -19,19 +20,17 @@ from overlay.wanted import NODE
 
 
 def status(
-    config: Config, life: Life, reconciler: Reconciler, underlay: str, pods: Mapping[str, Any]
+    config: Config,
+    life: Life,
+    reconciler: Reconciler,
+    underlay: str,
+    pods: Mapping[str, Any],
+    *,
+    upkeep: Upkeep,
 ) -> dict[str, Any]:
     """One screen: the verdict and the facts behind it. ``pods`` is the sweep's report."""
     me, trouble, demand = reconciler.me, reconciler.trouble(), reconciler.demand
-    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
-    if pods["rivals"]:
-        ailing["conflist"] = "; ".join(pods["rivals"])
-    mine = demand.roll.leases.get(me.lease_key) if me else None
-    if beside := adoption.trouble(mine, pods["beside"]):
-        ailing["flanneld"] = beside
-    if life.keeper.store.trouble:
-        ailing["etcd's store"] = life.keeper.store.trouble
-    ailing |= _outage(life, reconciler)
+    ailing = _ailing(life, reconciler, pods, upkeep)
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
@@ -63,7 +62,8 @@ def status(
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
-        "notices": [reconciler.notice.text] if reconciler.notice.text else [],
+        "offload": dict(upkeep.offload()),
+        "notices": [text for text in (reconciler.notice.text, *upkeep.notices()) if text],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
             **{
@@ -134,6 +134,22 @@ def _lease(life: Life) -> dict[str, Any]:
     }
 
 
+def _ailing(
+    life: Life, reconciler: Reconciler, pods: Mapping[str, Any], upkeep: Upkeep
+) -> dict[str, str]:
+    """What is wrong beside single peers."""
+    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
+    if pods["rivals"]:
+        ailing["conflist"] = "; ".join(pods["rivals"])
+    leases, me = reconciler.demand.roll.leases, reconciler.me
+    mine = leases.get(me.lease_key) if me else None
+    if beside := adoption.trouble(mine, pods["beside"]):
+        ailing["flanneld"] = beside
+    if life.keeper.store.trouble:
+        ailing["etcd's store"] = life.keeper.store.trouble
+    return ailing | {**upkeep.trouble(), **_outage(life, reconciler)}
+
+
 def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
     """What etcd's absence, or its loss of memory, means here; and the underlay's."""
     found = {}
@@ -165,7 +181,8 @@ def _mtu_why(reconciler: Reconciler) -> str:
         return ""
     tightest = min(me.vteps, key=lambda vtep: vtep.mtu)
     overhead = tightest.family.overhead
-    return f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
+    why = f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
+    return why + (", but IPv6 needs 1280" if me.pod_mtu > tightest.mtu else "")
 
 
 def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict[str, Any]:

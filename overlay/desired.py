@@ -32,6 +32,8 @@ from overlay.schema import parse_key
 
 BRIDGE_MAC_PREFIX = "0a:58:"
 """Locally administered, followed by the four bytes of an IPv4 address; also what cni/attach gives to pods."""
+LEAST_V6_MTU = 1280
+"""RFC 8200, section 5; below it Linux switches IPv6 off on a link and forgets its addresses."""
 MAX_LINK_NAME = 15
 """IFNAMSIZ - 1, linux/if.h."""
 
@@ -61,6 +63,7 @@ class Me:
     """This node, once it holds a lease. ``ipv6_host`` is False where the kernel has IPv6 switched off.
 
     ``bridge_mac`` is that of a bridge which another program made, empty where it is ours to choose.
+    ``narrow`` are the families whose underlay has too small an MTU for a tunnel, each with that MTU.
     ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
     ones are attached there.
     """
@@ -73,6 +76,12 @@ class Me:
     ipv6_host: bool = True
     draining: tuple[str, ...] = ()
     bridge_mac: str = ""
+    narrow: tuple[tuple[Family, int], ...] = ()
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Those that have a tunnel, or would with more room."""
+        return (*(vtep.family for vtep in self.vteps), *(family for family, _ in self.narrow))
 
     @property
     def own_keys(self) -> frozenset[str]:
@@ -91,8 +100,13 @@ class Me:
 
     @property
     def pod_mtu(self) -> int:
-        """The largest packet every pod may send: what fits every family's tunnel, in bytes."""
-        return min(vtep.mtu for vtep in self.vteps)
+        """The largest packet every pod may send: what fits every family's tunnel, in bytes.
+
+        But never so little that the kernel would take a pod's IPv6 addresses away: where the tunnels have less, the
+        node itself answers a longer packet with "fragmentation needed".
+        """
+        least = LEAST_V6_MTU if self.vtep(Family.V6) else 0
+        return max(least, min(vtep.mtu for vtep in self.vteps))
 
     def vtep(self, family: Family) -> Vtep | None:
         """Our VTEP of a family, or None."""
@@ -149,8 +163,12 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
         ]
     if me.ipv6_host:
         # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
-        links = [me.bridge, *(vtep.link for vtep in me.vteps)]
-        objects += [Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0") for link in links]
+        links = [(me.bridge, me.pod_mtu), *((vtep.link, vtep.mtu) for vtep in me.vteps)]
+        objects += [
+            Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0")
+            for link, mtu in links
+            if mtu >= LEAST_V6_MTU  # below it a link has no IPv6, and no such switch
+        ]
     return tuple(objects)
 
 
