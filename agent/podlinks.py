@@ -38,6 +38,8 @@ SETTLE_S = 0.1
 BUSY_S, BUSY_TRIES = 0.2, 10
 """A verb is at work on the pod: its own last event tells whether anything is left to do."""
 BRIDGE_S = 0.05
+MOST_LINES = 5
+"""At a time, of single pods."""
 FREE, FIGHT_FIRST_S, FIGHT_MOST_S, CALM_S = 4, 0.5, 30.0, 10.0
 """So often a link is mended at once; then after a pause that doubles until it was left alone for CALM_S."""
 
@@ -56,6 +58,7 @@ class PodLinks:
         self._pending: dict[str, int] = {}
         self._fights: dict[str, tuple[int, float]] = {}
         self._all = False
+        self._said: list[str] = []
         self._guard = threading.Lock()
         self._news, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="podlinks", daemon=True)
@@ -112,7 +115,7 @@ class PodLinks:
                 except (OverlayError, ValueError) as error:  # a corrupt record costs no other pod
                     faults = (str(error),)
         if faults and self.faults.get(place) != faults:
-            log.warning("pod %s: %s", place, "; ".join(faults))
+            self._said.append(f"pod {place}: {'; '.join(faults)}")
         if faults:
             self.faults[place] = faults
         else:
@@ -132,6 +135,7 @@ class PodLinks:
                 self._news.set()
         for place in {*list(self.faults)} - {*places}:
             self.faults.pop(place, None)
+        self._say()
         after = self._mtus()
         changed = [place for place, mtu in before.items() if after.get(place, mtu) != mtu]
         if changed:
@@ -193,7 +197,15 @@ class PodLinks:
         pause = min(FIGHT_MOST_S, FIGHT_FIRST_S * 2**over) if over >= 0 else 0.0
         self._fights[record.host_link] = (times, now + pause)
         self.mended += 1
-        log.warning("pod %s: mended: %s", record.owner.place, "; ".join(what))
+        self._said.append(f"pod {record.owner.place}: mended: {'; '.join(what)}")
+
+    def _say(self) -> None:
+        """A bridge that is deleted concerns a hundred pods: the log is to be read by people."""
+        said, self._said = self._said, []
+        for sentence in said if len(said) <= MOST_LINES else said[: MOST_LINES - 1]:
+            log.warning("%s", sentence)
+        if len(said) > MOST_LINES:
+            log.warning("the same or the like of %d pods more", len(said) - MOST_LINES + 1)
 
     # --- the thread --------------------------------------------------------------------------------
 
@@ -241,6 +253,7 @@ class PodLinks:
                 again[name] = tries
             elif (place := self._place_of(name)) and not self.tend(place) and tries < BUSY_TRIES:
                 again[name] = tries + 1
+        self._say()
         if again and not self._stopping.wait(BUSY_S):
             with self._guard:
                 for name, tries in again.items():
