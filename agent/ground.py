@@ -98,7 +98,7 @@ class Ground:
             if mtus[family] < SMALLEST_MTU[family]:
                 tight[family] = (
                     f"underlay MTU {outer} of {it.link} leaves {mtus[family]} bytes after {family.overhead} for "
-                    f"VXLAN, too few for {family.name} (at least {SMALLEST_MTU[family]})"
+                    f"VXLAN, too few for IPv{family.value} (at least {SMALLEST_MTU[family]})"
                 )
         if len(tight) == len(found):
             raise BadConfig("; ".join(tight.values()))

@@ -11,7 +11,6 @@ from overlay.netlink.attributes import (
     attribute,
     message,
     nested,
-    number32,
     unpack_attributes,
     unpack_number,
 )
@@ -41,11 +40,7 @@ def route_with_mtu(body: bytes, mtu: int) -> bytes:
     found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
     *head, flags = _RT.unpack_from(body)
     parts = [attribute(kind, value) for kind, value in found.items()]
-    parts.append(
-        nested(
-            RTA_METRICS, *(number32(kind, unpack_number(value)) for kind, value in metrics.items())
-        )
-    )
+    parts.append(nested(RTA_METRICS, *(attribute(*metric) for metric in metrics.items())))
     return message(
         RTM_NEWROUTE,
         NLM_F_CREATE | NLM_F_REPLACE,
