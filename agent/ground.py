@@ -13,12 +13,12 @@ from agent.config import Config
 from agent.underlay import Hosts, Underlay
 from overlay.desired import Me
 from overlay.errors import BadConfig
-from overlay.model import Address, Family, Network
+from overlay.model import LEAST_V6_MTU, Address, Family, Network
 from overlay.netlink import Netlink
 
 log = logging.getLogger(__name__)
 
-SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
+SMALLEST_MTU = {Family.V4: 576, Family.V6: LEAST_V6_MTU}
 """Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
 
 
@@ -60,7 +60,7 @@ class Ground:
         for family, mtu in me.narrow:
             if found[family].mtu > mtu:
                 changes.append(
-                    f"{found[family].link} has MTU {found[family].mtu} for {family.name}"
+                    f"{found[family].link} has MTU {found[family].mtu}, room for IPv{family.value}"
                 )
         for vtep in me.vteps:
             it = found[vtep.family]

@@ -181,7 +181,7 @@ def _mtu_why(reconciler: Reconciler) -> str:
         return ""
     tightest = min(me.vteps, key=lambda vtep: vtep.mtu)
     overhead = tightest.family.overhead
-    why = f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
+    why = f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over IPv{tightest.family.value}"
     return why + (", but IPv6 needs 1280" if me.pod_mtu > tightest.mtu else "")
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from cni.netconf import IFNAME, is_program
 from cni.owner import Owner
+from overlay.model import LEAST_V6_MTU
 
 RECORD_VERSION = 2
 BEFORE_FLAT = 1
@@ -64,8 +65,12 @@ class Attachment(msgspec.Struct, frozen=True):
         return self.mtu if self.asked_mtu == NOT_KNOWN else abs(self.asked_mtu)
 
     def due_mtu(self, fits: int) -> int:
-        """What the pod should have on a node where ``fits`` bytes fit."""
-        return min(self.most_mtu or fits, fits)
+        """What the pod should have on a node where ``fits`` bytes fit.
+
+        Never so little that the kernel would take its IPv6 addresses away, and not give them back.
+        """
+        least = LEAST_V6_MTU if any(":" in text for text in self.addresses) else 0
+        return max(min(self.most_mtu or fits, fits), least)
 
 
 def encode(attachment: Attachment) -> bytes:

@@ -12,6 +12,10 @@ pytestmark = pytest.mark.e2e
 
 CONFIG_KEY = "/coreos.com/network/config"
 CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":1}}'
+DUAL = (
+    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48",'
+    '"Backend":{"Type":"vxlan","VNI":1}}'
+)
 NEVER = {"sweep_interval": "1h", "resync_interval": "1h"}
 """So that whatever is put right is put right by events."""
 ASKED = 1440
@@ -131,3 +135,37 @@ def test_pods_links_are_kept_by_events_alone(pair: tuple[Lab, Node, Node]) -> No
     assert other.ping(here.address).ok
     assert "is not in bridge overlay0" in one.log_text()
     assert one.tell("status")["pods"]["faults"] == {}
+
+
+def test_too_small_for_ipv6_costs_ipv4_nothing(pair: tuple[Lab, Node, Node]) -> None:
+    """One error with both numbers; IPv4 follows, pods keep their IPv6 addresses, a restart changes nothing."""
+    lab, one, two = pair
+    nodes = (one, two)
+    for number, node in enumerate(nodes, start=1):
+        node.stop_agent()
+        address = f"fd00:50::{number}/64"
+        node.namespace.ip(f"addr add {address} dev eth0 nodad", "route add ::/0 dev eth0")
+    lab.etcd.ctl("del", "--prefix", f"{CONFIG_KEY.rpartition('/')[0]}/subnets")
+    lab.etcd.ctl("put", CONFIG_KEY, DUAL)
+    lab.start_nodes(*nodes)
+    here, there = lab.add_pod(one), lab.add_pod(two)
+    assert _mtu(here) == 1430
+    for node in nodes:
+        node.namespace.ip("link set eth0 mtu 1280")
+    wait_for(lambda: (_mtu(here), _mtu(there)) == (1280, 1280), "followed", timeout_s=SOON_S)
+
+    found = one.tell("status")
+    assert "underlay MTU 1280 of eth0 leaves 1210 bytes" in found["trouble"]["mtu"]
+    assert "IPv6 (at least 1280)" in found["trouble"]["mtu"]
+    assert (found["verdict"], found["in_sync"]) == ("degraded", True)
+    assert here.ping(there.address, payload=1230 - 28, whole=True).ok
+    assert "mtu = 1230" in here.ping(there.address, payload=1231 - 28, whole=True).text
+    one.kill_agent()
+    one.start_agent()
+    one.wait_ready(peers=1)
+    assert one.tell("status")["changes"] == 0
+    for node in nodes:
+        node.namespace.ip("link set eth0 mtu 1500")
+    wait_for(lambda: _mtu(here) == 1430, "back", timeout_s=SOON_S)
+    wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=SOON_S)
+    assert "fd00:5:" in here.namespace.must("ip", "address", "show", "eth0")

@@ -11,6 +11,7 @@ from ipaddress import ip_interface
 
 from overlay import rules
 from overlay.model import (
+    LEAST_V6_MTU,
     Address,
     Bridge,
     Endpoint,
@@ -32,8 +33,6 @@ from overlay.schema import parse_key
 
 BRIDGE_MAC_PREFIX = "0a:58:"
 """Locally administered, followed by the four bytes of an IPv4 address; also what cni/attach gives to pods."""
-LEAST_V6_MTU = 1280
-"""RFC 8200, section 5; below it Linux switches IPv6 off on a link and forgets its addresses."""
 MAX_LINK_NAME = 15
 """IFNAMSIZ - 1, linux/if.h."""
 

@@ -9,13 +9,12 @@ import errno
 from collections.abc import Mapping
 
 from overlay.dataplane.read import Links, convert
-from overlay.desired import LEAST_V6_MTU
 from overlay.errors import ForeignObject, KernelBusy, KernelRefused
-from overlay.model import Action, Bridge, KernelObject, Step, Vxlan
+from overlay.model import LEAST_V6_MTU, Action, Bridge, KernelObject, Step, Vxlan
 from overlay.netlink import LinkInfo, Netlink, messages, parse
 
-GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
-"""What the kernel says when something to be deleted is not there."""
+GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
+"""What the kernel says when something to be deleted is not there; ENXIO of a link that has no IPv6 any more."""
 _ALIASES = {Vxlan: "overlay:vtep", Bridge: "overlay:bridge"}
 
 

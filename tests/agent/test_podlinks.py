@@ -86,6 +86,12 @@ def test_what_is_due(asked: int, mtu: int, fits: int, due: int) -> None:
     assert record.decode(record.encode(made)) == made
 
 
+def test_a_pod_keeps_its_ipv6() -> None:
+    """Below 1280 the kernel would take its addresses away."""
+    made = Attachment("o", "c", "eth0", "/n", "ovl1", ("10.5.1.2/24", "fd00::2/64"), asked_mtu=0)
+    assert made.due_mtu(1230) == 1280
+
+
 def test_a_record_of_before_is_read() -> None:
     """Without the key."""
     found = record.decode(
