@@ -5,7 +5,7 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,8 @@ Info = TypeVar("Info", bound=Record)
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
+_USUAL_METRICS = (0, 1024)
+"""Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
 
 
 class Dataplane:
@@ -70,9 +72,7 @@ class Dataplane:
         """
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
-        self._underlays = frozenset(
-            item.underlay for item in want.values() if isinstance(item, FdbEntry)
-        )
+        self._underlays = frozenset(_underlays(want.values()))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
             item = convert(record, self._links.seen)
@@ -198,7 +198,7 @@ class Dataplane:
         return results
 
     def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> None:
-        """What flanneld left with DirectRouting, a peer's subnet via its underlay address: ours takes its place."""
+        """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
         routes = [
             route
@@ -206,7 +206,7 @@ class Dataplane:
             for route in self._dump(
                 messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
             )
-            if route.table == RT_TABLE_MAIN and not route.metric
+            if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
         ]
         direct = {route.dst for route in routes if route.via in self._underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
@@ -246,6 +246,14 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
+    for item in wanted:
+        if isinstance(item, FdbEntry):
+            yield item.underlay
+        elif isinstance(item, Route) and item.via is not None and not item.onlink:
+            yield item.via
 
 
 def _route(step: Step) -> Route:
