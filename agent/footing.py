@@ -47,14 +47,20 @@ class Footing:
     """``moved`` is told that the lease may have to be written anew; it must be quick."""
 
     def __init__(
-        self, ground: Ground, loop: Loop, *, moved: Callable[[], None], every_s: float
+        self,
+        ground: Ground,
+        loop: Loop,
+        *,
+        moved: Callable[[], None],
+        every_s: float,
+        churn_s: float = CHURN_S,
     ) -> None:
         self.trouble = ""
         """Why the local facts are those of before; empty if they are those of now."""
         self._ground, self._loop = ground, loop
         self._moved, self._every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
-        self._pause_s = CHURN_S
+        self._churn_s = self._pause_s = churn_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="footing", daemon=True)
 
@@ -88,7 +94,7 @@ class Footing:
                 self.once(told=told)
             except OverlayError as error:
                 log.info("the underlay cannot be looked at, trying again: %s", error)
-            self._pause_s = max(CHURN_S, CHURN_TIMES * (time.monotonic() - begun))
+            self._pause_s = max(self._churn_s, CHURN_TIMES * (time.monotonic() - begun))
 
     def once(self, *, told: bool = True) -> None:
         """One look; ``told`` by an event that something happened.

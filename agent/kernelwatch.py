@@ -70,7 +70,7 @@ class KernelWatch:
         """In the loop's thread."""
         if any(self._is_underlays(reconciler, record) for record in records):
             self._underlay_changed()
-        elif any(_may_put_on_link(reconciler, record) for record in records):
+        elif any(may_put_on_link(reconciler, record) for record in records):
             self._underlay_changed(hurry=False)
         for record in records:
             item = self._dataplane.observe(record)
@@ -93,7 +93,7 @@ class KernelWatch:
                 return False
 
 
-def _may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
+def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
     """A route of others that may change who is on link, or by which interface the tunnel goes."""
     me, network = reconciler.me, reconciler.network
     if me is None or network is None or not isinstance(record, RouteInfo):
