@@ -6,6 +6,7 @@ by one, because each changes what the next may lean on. A step that is already t
 
 import errno
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -194,10 +195,11 @@ class Dataplane:
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
             results[place] = _judged(steps[place], answer)
-        self._replace_direct(steps, results)
+        self._send_around(steps, results)
+        self._send_around(self._replace_direct(steps, results), results)
         return results
 
-    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> None:
+    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> list[Step]:
         """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
         routes = [
@@ -210,9 +212,28 @@ class Dataplane:
         ]
         direct = {route.dst for route in routes if route.via in self._underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
-        again = [self._message(Step(Action.REPLACE, steps[place].object)) for place in places]
-        for place, answer in zip(places, self._netlink.batch(again), strict=True):
+        again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
+        answers = self._netlink.batch([self._message(step) for step in again.values()])
+        for place, answer in zip(places, answers, strict=True):
             results[place] = answer
+        return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _send_around(self, steps: list[Step], results: list[OverlayError | None]) -> None:
+        """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
+        route that is to be replaced. A route to the gateway alone makes it agree; at no moment is there none.
+        """
+        for place, step in enumerate(steps):
+            item, error = step.object, results[place]
+            if not isinstance(item, Route) or item.via is None or not item.onlink:
+                continue
+            if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
+                host, link = ip_network(item.via), self._links.index(item.link)
+                around = (
+                    messages.route_add(host, link=link),
+                    messages.route_delete(host, link=link),
+                )
+                answers = self._netlink.batch([around[0], self._message(step), around[1]])
+                results[place] = _judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
