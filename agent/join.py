@@ -17,7 +17,7 @@ from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
-from agent.underlay import Underlay
+from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig, nodefile
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
@@ -39,13 +39,17 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Per family of the config: the underlay, our device's name, our VTEP's MAC; the tunnel's MTU where one fits."""
+    """Per family of the config: the underlay, our device's name and our VTEP's MAC, "" where there is none.
+
+    ``mtu`` is the pods' or the tunnel's, of those families that have room for one.
+    """
 
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
     mtu: dict[Family, int]
     bridge_mac: str
+    hosts: Hosts
 
 
 class Joining(Protocol):
@@ -86,7 +90,9 @@ class Join:
             network,
             {
                 family: Tunnel(
-                    self._ground.public(family) or it.address, ends.mac[family], network.backend.vni
+                    self._ground.public(family) or it.address,
+                    ends.mac[family] or None,
+                    network.backend.vni if network.backend.tunnels else None,
                 )
                 for family, it in ends.underlay.items()
             },
@@ -132,6 +138,12 @@ class Join:
         hosts = self._ground.hosts()
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools])
+        bridge_mac = adoption.bridge_mac(self._memory, hosts, self._config.bridge)
+        if not network.backend.tunnels:
+            self._ground.refuse_public(chosen)
+            none = dict.fromkeys(chosen, "")
+            mtus = self._ground.tunnel_mtus(chosen, network, {})
+            return _Ends(chosen, none, none, mtus, bridge_mac, hosts)
         devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
@@ -147,7 +159,8 @@ class Join:
                 network,
                 {family: link.mtu for family, (_, link) in devices.items() if link},
             ),
-            adoption.bridge_mac(self._memory, hosts, self._config.bridge),
+            bridge_mac,
+            hosts,
         )
 
     def _me(self, lease: Lease, network: Network, ends: _Ends) -> Me:
@@ -176,7 +189,7 @@ class Join:
             ),
         )
         adoption.take_in_pods(self._config, network, me)
-        return me
+        return self._ground.routed(network, me, ends.hosts)
 
     def _pods_bind(self, network: Network) -> bool:
         """True if pods hold addresses of our last subnets, and the config still has those."""

@@ -15,11 +15,13 @@ from agent.loop import Loop
 from agent.reconcile import Reconciler
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput
+from overlay.model import ROUTE_PROTOCOL
 from overlay.netlink.monitor import Monitor
-from overlay.netlink.parse import AddressInfo, LinkInfo, Record
+from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
 
 log = logging.getLogger(__name__)
 
+RT_TABLE_MAIN = 254
 LOOK_AFTER_S = 0.15
 """Changes come in groups: wait for the rest of the group before looking."""
 
@@ -27,8 +29,8 @@ LOOK_AFTER_S = 0.15
 class Told(Protocol):
     """Who is told; both must be quick."""
 
-    def underlay_changed(self) -> None:
-        """The interface that carries a VTEP, or its addresses."""
+    def underlay_changed(self, *, hurry: bool = True) -> None:
+        """The interface of a VTEP, or its addresses; without ``hurry`` a route, which may change all the time."""
 
     def heard(self, records: list[Record] | None) -> None:
         """All that was read; None if some of it was lost."""
@@ -73,6 +75,8 @@ class KernelWatch:
         """In the loop's thread."""
         if any(self._is_underlays(reconciler, record) for record in records):
             self._told.underlay_changed()
+        elif any(may_put_on_link(reconciler, record) for record in records):
+            self._told.underlay_changed(hurry=False)
         for record in records:
             item = self._dataplane.observe(record)
             if item is not None and not reconciler.explains(item, deleted=record.deleted):
@@ -92,3 +96,14 @@ class KernelWatch:
                 )
             case _:
                 return False
+
+
+def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
+    """A route of others that may change who is on link, or by which interface the tunnel goes."""
+    me, network = reconciler.me, reconciler.network
+    if me is None or network is None or not isinstance(record, RouteInfo):
+        return False
+    if record.protocol == ROUTE_PROTOCOL or record.table != RT_TABLE_MAIN:
+        return False
+    near = record.via is None or me.connected.covers(record.dst)
+    return not record.dst.prefixlen or (network.backend.direct and near)

@@ -27,13 +27,13 @@ import msgspec
 
 from agent.loop import Loop
 from agent.reconcile import Reconciler
-from overlay.desired import unserved
 from overlay.errors import OverlayError
 from overlay.model import Address
 from overlay.netlink import LinkInfo, offload
 from overlay.netlink.offload import Checksum
 from overlay.netlink.parse import Record
 from overlay.nodefile import write_atomic
+from overlay.served import unserved
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +240,7 @@ def _tunnels(reconciler: Reconciler) -> list[Tunnel]:
             for lease in random.sample(leases, min(len(leases), 4 * MOST_PEERS))
             if not unserved(network, me, lease) and (end := lease.endpoint(vtep.family)) is not None
         ]
-        if ends:
+        if ends and vtep.link:  # with host-gw there is no tunnel
             local = vtep.subnet.network_address
             found.append(Tunnel(vtep.link, local, tuple(ends[:MOST_PEERS])))
     return found

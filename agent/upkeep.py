@@ -34,9 +34,9 @@ class Upkeep:
         for part in self._parts:
             part.stop()
 
-    def underlay_changed(self) -> None:
+    def underlay_changed(self, *, hurry: bool = True) -> None:
         """By kernelwatch, or because it may have changed before anybody listened."""
-        self._footing.look()
+        self._footing.look(hurry=hurry)
 
     def heard(self, records: list[Record] | None) -> None:
         """What kernelwatch has read."""

@@ -33,6 +33,10 @@ class Ground:
             raise BadConfig("underlay MTU 600 of eth0 leaves 550 bytes")
         return replace(me, vteps=tuple(replace(vtep, mtu=self.mtu) for vtep in me.vteps))
 
+    def routed(self, network: Network, me: Me) -> Me:
+        """Nothing is on link."""
+        return me
+
 
 class Setting:
     """A footing on a ground, and how often the life was told to look."""
