@@ -192,13 +192,7 @@ SETTINGS = (
         "TIME",
         "check all attachments, and take away what dead pods left behind, this often",
     ),
-    Setting(
-        "checksum_test",
-        "true",
-        values.boolean,
-        "BOOL",
-        "test checksum offload, switch it off if broken",
-    ),
+    Setting("checksum_test", "true", values.boolean, "BOOL", "test checksum offload (docs/mtu.md)"),
     Setting("log_level", "info", values.level, "LEVEL", "debug, info, warning or error"),
 )
 
