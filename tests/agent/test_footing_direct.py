@@ -10,6 +10,7 @@ import pytest
 from agent.footing import Footing
 from agent.kernelwatch import may_put_on_link
 from agent.loop import Loop
+from agent.offlink import OffLink
 from agent.reconcile import Reconciler
 from overlay.desired import Me
 from overlay.errors import NotReady
@@ -185,3 +186,23 @@ def test_a_peer_that_joins_is_direct_from_its_first_route_on(stand: Stand) -> No
         in stand.node.kernel.state.values()
     )
     assert lease(3).key in stand.node.reconciler.demand.roll.leases
+
+
+def test_peers_that_host_gw_loses_are_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Five hundred of them are one event; whoever comes back, or goes, is no longer named."""
+    caplog.set_level("INFO")
+    off = OffLink()
+    for number in range(500):
+        off.note(f"10.5.{number}.0-24", "not on link")
+    off.note("10.5.7.0-24", "")
+    off.say()
+    for number in range(500):
+        off.note(f"10.5.{number}.0-24", "")
+    off.say()
+    off.say()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "peers not reached count=499 first=10.5.0.0-24: not on link",
+        "peers reached again or gone count=500 first=10.5.0.0-24",
+    ]
+    assert off.reasons == {}
