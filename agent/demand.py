@@ -12,6 +12,7 @@ from agent.offlink import OffLink
 from agent.roll import Change, Past, Roll
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.model import Lease, Network
+from overlay.onlink import NOTHING, OnLink
 from overlay.served import off_link
 from overlay.wanted import NODE, Wanted
 
@@ -37,6 +38,34 @@ class Demand:
         self._touch(NODE, self.wanted.claim(NODE, age=-1, objects=desired_node(network, me)))
         for lease in self.roll.leases.values():
             self._want_peer(lease)
+        self.off_link.say()
+        self._drop_contradicted()
+
+    @property
+    def connected(self) -> OnLink:
+        """What is on link, as far as this node knows."""
+        return NOTHING if self.me is None else self.me.connected
+
+    def set_connected(self, me: Me) -> None:
+        """``me`` differs in what is on link only: whose way changes is judged anew; of the others it costs a look."""
+        before, self.me = self.connected, me
+        changed = [
+            lease
+            for lease in self.roll.leases.values()
+            for end in lease.endpoints
+            if end.underlay
+            and before.link_to(end.underlay) != me.connected.link_to(end.underlay)
+            and not self._is_me(lease.key)
+        ]
+        for lease in changed:
+            self._want_peer(lease)
+        if changed:
+            log.warning(
+                "the underlay's routes changed, and the way to peers=%d first=%s on link by: %s",
+                len(changed),
+                changed[0].key,
+                ", ".join(me.connected.links) or "nothing",
+            )
         self.off_link.say()
         self._drop_contradicted()
 
