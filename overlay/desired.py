@@ -118,13 +118,25 @@ def bridge_mac(subnet: Subnet) -> str:
     return BRIDGE_MAC_PREFIX + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
 
 
+def link_local(mac: str) -> HostAddress:
+    """The fe80 address that the kernel would make of a MAC (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    tail = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return ip_interface((bytes.fromhex("fe80") + bytes(6) + tail, 64))
+
+
 def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     """What this node needs whatever its peers are."""
     backend = network.backend
+    bridge = Bridge(me.bridge, me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu)
     objects: list[KernelObject] = [
-        Bridge(name=me.bridge, mac=me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
+        bridge,
         Ruleset(table="inet overlay", text=_ruleset(network, me)),
     ]
+    if me.vtep(Family.V6) is not None:
+        # Linux asks for a neighbour on behalf of somebody else from a link-local address only: without one
+        # no pod is found by what comes out of the tunnel. The tunnel's own neighbours are never asked for.
+        objects.append(LinkAddress(me.bridge, link_local(bridge.mac)))
     for vtep in me.vteps:
         objects += [
             Sysctl(_FORWARDING[vtep.family], "1"),

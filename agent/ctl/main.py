@@ -93,11 +93,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_init(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--network", required=True, metavar="CIDR", help="IPv4 range all pods get addresses from"
-    )
+    verb.add_argument("--network", metavar="CIDR", help="IPv4 range all pods get addresses from")
     verb.add_argument(
         "--subnet-len", type=int, metavar="LEN", help="prefix length of one node's share [24]"
+    )
+    verb.add_argument(
+        "--ipv6-network",
+        metavar="CIDR",
+        help="the same for IPv6, as well or (not with flannel) alone",
+    )
+    verb.add_argument(
+        "--ipv6-subnet-len", type=int, metavar="LEN", help="its length of one node's share [64]"
     )
     verb.add_argument("--vni", type=int, default=1, help="VXLAN network identifier [1]")
     verb.add_argument("--port", type=int, default=8472, help="VXLAN UDP port [8472]")

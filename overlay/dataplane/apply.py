@@ -51,6 +51,7 @@ class Dataplane:
         self._sysctl_changes = 0
         self._links = LinkDoor(self._netlink)
         self._underlays: frozenset[Address] = frozenset()
+        self._link_locals: frozenset[KernelObject] = frozenset()
 
     def close(self) -> None:
         """Close the doors; the kernel keeps everything."""
@@ -73,9 +74,10 @@ class Dataplane:
         self._underlays = frozenset(
             item.underlay for item in want.values() if isinstance(item, FdbEntry)
         )
+        self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
-            item = convert(record, self._links.seen)
+            item = self.observe(record)
             if item is not None:  # of routes to one subnet the kernel lists the best first
                 found.setdefault(item.key, item)
         for wanted in want.values():
@@ -85,8 +87,13 @@ class Dataplane:
         return found
 
     def observe(self, record: Record) -> KernelObject | None:
-        """What one event is about, if it is ours, by the links as last read."""
-        return convert(record, self._links.seen)
+        """What a record is about, if it is ours, by the links as last read.
+
+        Of fe80 addresses ours are only those that are wanted: the kernel makes some by itself.
+        """
+        item = convert(record, self._links.seen)
+        foreign = item is not None and _is_link_local(item) and item not in self._link_locals
+        return None if foreign else item
 
     def link_name(self, index: int) -> str:
         """A link's name by the links as last read; empty if it was not there then."""
@@ -246,6 +253,10 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _is_link_local(item: KernelObject) -> bool:
+    return isinstance(item, LinkAddress) and item.address.ip.is_link_local
 
 
 def _route(step: Step) -> Route:
