@@ -6,6 +6,7 @@ here waits for anybody else's pod.
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,7 +23,7 @@ from overlay.errors import (
     NotReady,
     OverlayError,
 )
-from overlay.model import Family, HostAddress
+from overlay.model import HostAddress
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
 
 RTPROT_BOOT = 3
@@ -43,13 +44,15 @@ class PodLink:
 
     @property
     def mac(self) -> str:
-        """0a:58 and the IPv4 address: a reused address keeps its MAC in ARP caches. Else hashed."""
+        """0a:58 and the IPv4 address, else a digest of the IPv6 one.
+
+        An address that is given again keeps its MAC: the node and its pods remember neighbours, and only after
+        seconds of trying an old MAC do they ask anew.
+        """
         if self.wanted_mac:
             return self.wanted_mac
-        first = self.addresses[0].ip
-        tail = (
-            first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
-        )
+        first = self.addresses[0].ip.packed
+        tail = first if len(first) == 4 else hashlib.sha256(first).digest()[:4]
         return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail)
 
     @property

@@ -9,7 +9,7 @@ owns that MAC. No packet is ever flooded and no ARP goes over the wire.
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
-from overlay import rules
+from overlay import ipv6, rules
 from overlay.model import (
     Address,
     Bridge,
@@ -118,13 +118,6 @@ def bridge_mac(subnet: Subnet) -> str:
     return BRIDGE_MAC_PREFIX + ":".join(f"{byte:02x}" for byte in tail.to_bytes(4, "big"))
 
 
-def link_local(mac: str) -> HostAddress:
-    """The fe80 address that the kernel would make of a MAC (RFC 4291, appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    tail = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
-    return ip_interface((bytes.fromhex("fe80") + bytes(6) + tail, 64))
-
-
 def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     """What this node needs whatever its peers are."""
     backend = network.backend
@@ -133,10 +126,8 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
         bridge,
         Ruleset(table="inet overlay", text=_ruleset(network, me)),
     ]
-    if me.vtep(Family.V6) is not None:
-        # Linux asks for a neighbour on behalf of somebody else from a link-local address only: without one
-        # no pod is found by what comes out of the tunnel. The tunnel's own neighbours are never asked for.
-        objects.append(LinkAddress(me.bridge, link_local(bridge.mac)))
+    if (six := me.vtep(Family.V6)) is not None:
+        objects += ipv6.carrying(bridge, six.link, six.underlay)
     for vtep in me.vteps:
         objects += [
             Sysctl(_FORWARDING[vtep.family], "1"),
@@ -160,9 +151,7 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
             LinkAddress(me.bridge, gateway(subnet)),
         ]
     if me.ipv6_host:
-        # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
-        links = [me.bridge, *(vtep.link for vtep in me.vteps)]
-        objects += [Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0") for link in links]
+        objects += ipv6.deaf([me.bridge, *(vtep.link for vtep in me.vteps)])
     return tuple(objects)
 
 

@@ -148,9 +148,9 @@ class Dataplane:
             return self._rulesets.read(wanted)
         if isinstance(wanted, Sysctl):
             try:
-                return Sysctl(wanted.path, (self._sysctls / wanted.path).read_text().strip())
+                return wanted.found((self._sysctls / wanted.path).read_text().strip())
             except OSError:
-                return None
+                return wanted.found(None)
         return None
 
     # --- applying ----------------------------------------------------------------------------------------
