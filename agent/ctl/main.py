@@ -156,6 +156,8 @@ def _init(flags: argparse.Namespace, settings: config.Config) -> int:
         show.as_json(result)
     else:
         print(printable(f"{'wrote' if written else 'already there:'} {result['key']} = {text}"))
+    if not flags.network:
+        print("note: flannel with etcd cannot join a network without IPv4", file=sys.stderr)
     return 0
 
 
