@@ -18,7 +18,13 @@ def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
     Raises:
         BadConfig: the values make no network, or another config is there and --force was not given.
     """
-    text = netconfig.format_network(*_families(flags), vni=flags.vni, port=flags.port)
+    text = netconfig.format_network(
+        *_families(flags),
+        vni=flags.vni,
+        port=flags.port,
+        kind=flags.backend,
+        direct_routing=flags.direct_routing,
+    )
     netconfig.parse_network(text.encode())  # refuse here what an agent would refuse
     with closing(connect.registry(config)) as store:
         present = store.raw_network()

@@ -5,7 +5,8 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from overlay.dataplane.links import GONE, LinkDoor
 from overlay.dataplane.obstacles import describe
 from overlay.dataplane.read import UNSPECIFIED, convert
 from overlay.dataplane.ruleset import Rulesets
+from overlay.dataplane.switches import Switches
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import (
     ROUTE_PROTOCOL,
@@ -39,6 +41,8 @@ Info = TypeVar("Info", bound=Record)
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
+_USUAL_METRICS = (0, 1024)
+"""Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
 
 
 class Dataplane:
@@ -47,8 +51,7 @@ class Dataplane:
     def __init__(self, run_dir: Path, *, sysctls: Path = Path("/proc/sys")) -> None:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
-        self._sysctls = sysctls
-        self._sysctl_changes = 0
+        self._switches = Switches(sysctls)
         self._links = LinkDoor(self._netlink)
         self._underlays: frozenset[Address] = frozenset()
         self._link_locals: frozenset[KernelObject] = frozenset()
@@ -61,7 +64,7 @@ class Dataplane:
     @property
     def changes(self) -> int:
         """State-changing operations accepted since this object was made."""
-        return self._netlink.changes + self._rulesets.changes + self._sysctl_changes
+        return self._netlink.changes + self._rulesets.changes + self._switches.changes
 
     def read(self, want: Mapping[Hashable, KernelObject]) -> dict[Hashable, KernelObject]:
         """Everything that bears our mark; of switches and tables those that ``want`` names.
@@ -71,9 +74,7 @@ class Dataplane:
         """
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
-        self._underlays = frozenset(
-            item.underlay for item in want.values() if isinstance(item, FdbEntry)
-        )
+        self._underlays = frozenset(_underlays(want.values()))
         self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
@@ -146,12 +147,7 @@ class Dataplane:
     def _look(self, wanted: KernelObject) -> KernelObject | None:
         if isinstance(wanted, Ruleset):
             return self._rulesets.read(wanted)
-        if isinstance(wanted, Sysctl):
-            try:
-                return wanted.found((self._sysctls / wanted.path).read_text().strip())
-            except OSError:
-                return wanted.found(None)
-        return None
+        return self._switches.look(wanted) if isinstance(wanted, Sysctl) else None
 
     # --- applying ----------------------------------------------------------------------------------------
 
@@ -159,7 +155,7 @@ class Dataplane:
         try:
             match step.object:
                 case Sysctl():
-                    self._set_sysctl(step.object)
+                    self._switches.set(step.object)
                 case Ruleset():
                     self._rulesets.write(step.object, delete=step.action is Action.DELETE)
                 case LinkAddress():
@@ -169,13 +165,6 @@ class Dataplane:
         except OverlayError as error:
             return error
         return None
-
-    def _set_sysctl(self, item: Sysctl) -> None:
-        try:
-            (self._sysctls / item.path).write_text(item.value)
-        except OSError as error:
-            raise KernelRefused(f"{item}: {error.strerror}", errno=error.errno or 0) from error
-        self._sysctl_changes += 1
 
     def _set_address(self, step: Step) -> None:
         item = step.object
@@ -201,11 +190,12 @@ class Dataplane:
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
             results[place] = _judged(steps[place], answer)
-        self._replace_direct(steps, results)
+        self._send_around(steps, results)
+        self._send_around(self._replace_direct(steps, results), results)
         return results
 
-    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> None:
-        """What flanneld left with DirectRouting, a peer's subnet via its underlay address: ours takes its place."""
+    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> list[Step]:
+        """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
         routes = [
             route
@@ -213,13 +203,32 @@ class Dataplane:
             for route in self._dump(
                 messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
             )
-            if route.table == RT_TABLE_MAIN and not route.metric
+            if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
         ]
         direct = {route.dst for route in routes if route.via in self._underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
-        again = [self._message(Step(Action.REPLACE, steps[place].object)) for place in places]
-        for place, answer in zip(places, self._netlink.batch(again), strict=True):
+        again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
+        answers = self._netlink.batch([self._message(step) for step in again.values()])
+        for place, answer in zip(places, answers, strict=True):
             results[place] = answer
+        return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _send_around(self, steps: list[Step], results: list[OverlayError | None]) -> None:
+        """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
+        route that is to be replaced. A route to the gateway alone makes it agree; at no moment is there none.
+        """
+        for place, step in enumerate(steps):
+            item, error = step.object, results[place]
+            if not isinstance(item, Route) or item.via is None or not item.onlink:
+                continue
+            if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
+                host, link = ip_network(item.via), self._links.index(item.link)
+                around = (
+                    messages.route_add(host, link=link),
+                    messages.route_delete(host, link=link),
+                )
+                answers = self._netlink.batch([around[0], self._message(step), around[1]])
+                results[place] = _judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
@@ -257,6 +266,14 @@ class Dataplane:
 
 def _is_link_local(item: KernelObject) -> bool:
     return isinstance(item, LinkAddress) and item.address.ip.is_link_local
+
+
+def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
+    for item in wanted:
+        if isinstance(item, FdbEntry):
+            yield item.underlay
+        elif isinstance(item, Route) and item.via is not None and not item.onlink:
+            yield item.via
 
 
 def _route(step: Step) -> Route:
