@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from cni.owner import Owner
 from cni.results import PodRoute
@@ -23,8 +24,9 @@ from overlay.errors import (
     NotReady,
     OverlayError,
 )
-from overlay.model import HostAddress
+from overlay.model import Family, HostAddress
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
+from overlay.netlink.namespace import open_inside
 
 RTPROT_BOOT = 3
 """linux/rtnetlink.h; what `ip route add` gives a pod's default route."""
@@ -235,6 +237,8 @@ def _host_end(owner: Owner) -> bytes:
 
 def _configure(link: PodLink, netns: int) -> None:
     """Inside the pod: loopback, addresses, up, routes; in one batch, failing as a whole."""
+    if any(Family.of(address) is Family.V6 for address in link.addresses):
+        open_inside(netns, partial(_switch_ipv6_on, link.owner.ifname))
     pod, index = Netlink.at_link(netns, link.owner.ifname)
     requests = [
         link_messages.link_set("lo", up=True),
@@ -254,3 +258,11 @@ def _configure(link: PodLink, netns: int) -> None:
         for error in pod.batch(requests):
             if error is not None:
                 raise error
+
+
+def _switch_ipv6_on(ifname: str) -> None:
+    """Some runtimes switch IPv6 off in every new namespace; a pod that is given an address of it may use it."""
+    with suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{ifname}/disable_ipv6", "r+") as switch:
+        if switch.read(1) != "0":
+            switch.seek(0)
+            switch.write("0")

@@ -131,6 +131,20 @@ def test_a_killed_agents_traffic_flows_a_restart_changes_nothing_and_damage_is_m
         wait_for(lambda: reaches(here, there), f"traffic after {damage}", timeout_s=10)
 
 
+def test_a_pod_whose_runtime_switched_ipv6_off_has_it_where_it_was_given_an_address(
+    pair: Pair,
+) -> None:
+    """As with the bridge plugin; a read-only /proc is not in the way, since it is the node's that is written."""
+    lab, one, two = pair
+    there, here = lab.add_pod(two), lab.bare_pod(one)
+    here.namespace.must("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    here.namespace.must("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+
+    one.runtime.add(here)
+
+    assert reaches(here, there)
+
+
 def test_a_peer_with_one_family_is_served_by_that_one(pair: Pair) -> None:
     """flannel's nodes in a dual-stack network that have not been restarted; a record of IPv6 alone."""
     lab, one, _two = pair
@@ -147,6 +161,26 @@ def test_a_peer_with_one_family_is_served_by_that_one(pair: Pair) -> None:
 
     wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=5)
     assert {row["state"] for row in one.ask("peers")} == {"ok"}
+
+
+def test_flannels_two_devices_are_adopted_under_their_own_names(lab: Lab) -> None:
+    """With the MACs that all peers know."""
+    node = lab.add_node("n1")
+    assert node.overlayctl("init", *NETWORKS).code == 0
+    macs = {"flannel.1": "c6:d2:00:00:00:01", "flannel-v6.1": "c6:d2:00:00:06:01"}
+    for (name, mac), family in zip(macs.items(), Family, strict=True):
+        node.namespace.ip(
+            f"link add {name} address {mac} mtu 1430 type vxlan id 1 dev eth0 "
+            f"local {underlay(family, 1)} dstport 8472 nolearning",
+            f"link set {name} up",
+        )
+
+    lab.start_nodes(node)
+
+    assert [row.partition(" ")[0] for row in node.status()["devices"]] == list(macs)
+    (record,) = flannel.leases(lab.etcd).values()
+    assert record["BackendData"]["VtepMAC"] == macs["flannel.1"]
+    assert record["BackendV6Data"]["VtepMAC"] == macs["flannel-v6.1"]
 
 
 def test_an_underlay_address_that_is_not_usable_yet_is_waited_for(lab: Lab) -> None:
