@@ -122,9 +122,10 @@ class Footing:
             self._moved()  # who looks again until there is one
             now = self._ground.routed(network, me)
         if now != me:
-            log.warning("the underlay changed, following: %s", _difference(me, now))
+            if difference := _difference(me, now):
+                log.warning("the underlay changed, following: %s", difference)
             self._loop.post(lambda reconciler: _stand(reconciler, network, me, now))
-        elif told and network.backend.direct:
+        if told and network.backend.direct:
             # A link that went down and up has lost its routes, of which the kernel says nothing (fib_sync_down_dev).
             self._loop.post(lambda reconciler: reconciler.kernel_changed())
 
@@ -142,14 +143,13 @@ def _stand(reconciler: Reconciler, network: Network, before: Me, now: Me) -> Non
 
 
 def _difference(before: Me, now: Me) -> str:
+    """Empty if only other networks are on link: agent.demand says whom that concerns, if anybody."""
     pairs = zip(before.vteps, now.vteps, strict=True)
     words = [
         f"{new.link or new.underlay} mtu {old.mtu} -> {new.mtu}"
         for old, new in pairs
         if old.mtu != new.mtu
     ]
-    if before.connected != now.connected:
-        words.append(f"on link were {before.connected}, now {now.connected}")
     if before.strict != now.strict:
         words.append(f"rp_filter is strict on {', '.join(now.strict) or 'no underlay'}")
     return ", ".join(words)

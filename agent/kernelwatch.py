@@ -84,18 +84,15 @@ class KernelWatch:
                 return
 
     def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
-        """The interface that carries a VTEP, or its addresses; a VTEP's address wherever it goes to."""
-        vteps = reconciler.me.vteps if reconciler.me else ()
-        match record:
-            case LinkInfo():
-                return any(record.name == vtep.underlay for vtep in vteps)
-            case AddressInfo():
-                name = self._dataplane.link_name(record.link)
-                return any(
-                    name == vtep.underlay or record.address.ip == vtep.local for vtep in vteps
-                )
-            case _:
-                return False
+        """An interface that carries a VTEP or has others on link, or its addresses; a VTEP's address anywhere."""
+        me = reconciler.me
+        if me is None or not isinstance(record, LinkInfo | AddressInfo):
+            return False
+        names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
+        if isinstance(record, LinkInfo):
+            return record.name in names
+        name = self._dataplane.link_name(record.link)
+        return name in names or any(record.address.ip == vtep.local for vtep in me.vteps)
 
 
 def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:

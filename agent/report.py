@@ -175,11 +175,8 @@ def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
 
 def _off_link(reconciler: Reconciler) -> dict[str, str]:
     """With host-gw: peers that nothing leads to."""
-    me, network = reconciler.me, reconciler.network
-    if me is None or network is None or network.backend.tunnels:
-        return {}
-    reasons = {lease.key: unserved(network, me, lease) for lease in reconciler.demand.peers()}
-    missing = [f"{key}: {why}" for key, why in reasons.items() if "not on link" in why]
+    reasons = sorted(reconciler.demand.off_link.reasons.items())
+    missing = [f"{key}: {why}" for key, why in reasons]
     more = f"; and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
     return {"host-gw does not reach": "; ".join(missing[:MOST_NAMED]) + more} if missing else {}
 

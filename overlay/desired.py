@@ -12,7 +12,7 @@ stay: the way changes by replacing one route, so that no packet is lost. With ho
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
-from overlay import rules
+from overlay import ipv6, rules
 from overlay.model import (
     LEAST_V6_MTU,
     Address,
@@ -142,10 +142,13 @@ def bridge_mac(subnet: Subnet) -> str:
 def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     """What this node needs whatever its peers are."""
     backend = network.backend
+    bridge = Bridge(me.bridge, me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu)
     objects: list[KernelObject] = [
-        Bridge(name=me.bridge, mac=me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
+        bridge,
         Ruleset(table="inet overlay", text=_ruleset(network, me)),
     ]
+    if (six := me.vtep(Family.V6)) is not None:
+        objects += ipv6.carrying(bridge, six.link, six.underlay)
     for vtep in me.vteps:
         objects += [
             Sysctl(_FORWARDING[vtep.family], "1"),
@@ -175,13 +178,9 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
         if vtep.link:
             objects.append(LinkAddress(vtep.link, _host(subnet.network_address)))
     if me.ipv6_host:
-        # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
         links = [(me.bridge, me.pod_mtu), *((it.link, it.mtu) for it in me.vteps if it.link)]
-        objects += [
-            Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0")
-            for link, mtu in links
-            if mtu >= LEAST_V6_MTU  # below it a link has no IPv6, and no such switch
-        ]
+        # Below that MTU a link has no IPv6, and no such switch.
+        objects += ipv6.deaf([link for link, mtu in links if mtu >= LEAST_V6_MTU])
     return tuple(objects)
 
 
