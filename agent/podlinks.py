@@ -1,9 +1,9 @@
 """The pods' links, kept right within a second: the host ends in their bridge, up, marked; both ends with the MTU due.
 
-What the kernel says of a host end is judged by the event alone: an ADD ends with an event that is all right,
-a DEL with the link's deletion, so neither costs a look. Only a link that is not as it should be is
-looked at, by its name, once the events of its group are over. Where the bridge is gone the reconciler makes
-it anew; the pods wait for it and join it at once.
+What the kernel says of a host end is judged by the event alone: an ADD ends with an event that is all right, so it
+costs no look. Only a link that is not as it should be is looked at, by its name, once the events of its group are
+over; where one was deleted, whether its journal is still there: then it was no DEL, and somebody has to be told. Where
+the bridge is gone the reconciler makes it anew; the pods wait for it and join it at once.
 
 A new MTU. `agent.reconcile` has given it to the VXLAN device and the bridge before the pods get it here, for
 smaller as for larger ones. Smaller: from then on the node itself answers "fragmentation needed" to whatever is
@@ -38,7 +38,7 @@ SETTLE_S = 0.1
 """Changes come in groups; kernelwatch has gathered some already."""
 BUSY_S, BUSY_TRIES = 0.2, 10
 """A verb is at work on the pod: its own last event tells whether anything is left to do."""
-BRIDGE_S = 0.05
+BRIDGE_S, LIVES_S = 0.05, 1.0
 MOST_LINES = 5
 """At a time, of single pods; how many more there were is one line."""
 FREE, FIGHT_FIRST_S, FIGHT_MOST_S, CALM_S = 4, 0.5, 30.0, 10.0
@@ -59,6 +59,7 @@ class PodLinks:
         self._pending: dict[str, int] = {}
         self._fights: dict[str, tuple[int, float]] = {}
         self._all = False
+        self._lives: tuple[float, Lives] | None = None
         self._said: deque[str] = deque()
         self._moves: deque[str] = deque()
         self._guard = threading.Lock()
@@ -96,7 +97,7 @@ class PodLinks:
                 if record.kind == "bridge" and record.name == self._bridge:
                     self._home = 0 if record.deleted else record.index
                 elif record.kind == "veth" and record.name.startswith(POD_LINK_PREFIX):
-                    if record.deleted or self._is_right(record):
+                    if not record.deleted and self._is_right(record):
                         self._pending.pop(record.name, None)
                     else:
                         self._pending.setdefault(record.name, 0)
@@ -111,7 +112,7 @@ class PodLinks:
             ipam = Ipam(self._run_dir)
             record = collect.record_of(ipam, place)
             faults: tuple[str, ...] = ()
-            if record is not None and not _is_gone(record):
+            if record is not None and not self._is_gone(record):
                 try:
                     faults = self._tended(ipam, record, gateways)
                 except (OverlayError, ValueError) as error:  # a corrupt record costs no other pod
@@ -174,6 +175,16 @@ class PodLinks:
             self._count(record, faults.host)
             faults = health.look(record, _expected(record), gateways)
         return (*faults.all, *short)
+
+    def _is_gone(self, record: Attachment) -> bool:
+        """Most live, and are told by their path alone; for proof of an end all processes are looked through, once for
+        all who end together."""
+        if not Lives(boot_id(), frozenset()).pod_is_gone(record):
+            return False
+        now = time.monotonic()
+        if self._lives is None or now - self._lives[0] > LIVES_S:
+            self._lives = now, Lives.look()
+        return self._lives[1].pod_is_gone(record)
 
     def _followed(self, ipam: Ipam, record: Attachment) -> Attachment:
         new = podmtu.follow(record, self.fits)
@@ -244,7 +255,7 @@ class PodLinks:
         return False
 
     def _look_at(self, names: dict[str, int]) -> None:
-        again = dict[str, int]()
+        again, self._places = dict[str, int](), {}
         for name, tries in names.items():
             if self._fights.get(name, (0, 0.0))[1] > time.monotonic():
                 again[name] = tries
@@ -259,9 +270,8 @@ class PodLinks:
 
     def _place_of(self, name: str) -> str:
         """By the journals; empty for a link without one, which is the sweep's."""
-        if name not in self._places:
+        if not self._places:  # of this round
             ipam = Ipam(self._run_dir)
-            self._places = {}
             for place in ipam.places():
                 owner = owner_at(place)
                 if owner is None and (record := collect.record_of(ipam, place)) is not None:
@@ -269,12 +279,6 @@ class PodLinks:
                 if owner is not None:
                     self._places[owner.host_link] = place
         return self._places.get(name, "")
-
-
-def _is_gone(record: Attachment) -> bool:
-    """Most live, and are told by their path alone; all processes are looked through only for proof of an end."""
-    by_path = Lives(boot_id(), frozenset())
-    return by_path.pod_is_gone(record) and Lives.look().pod_is_gone(record)
 
 
 def _expected(record: Attachment) -> Expected:

@@ -177,3 +177,14 @@ def test_too_small_for_ipv6_costs_ipv4_nothing(dual: tuple[Lab, Node, Node]) -> 
     wait_for(lambda: _mtu(here) == 1430, "back", timeout_s=SOON_S)
     wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=SOON_S)
     assert here.ping(six, payload=1430 - 48, whole=True).ok
+
+
+def test_a_pod_that_lost_its_link_is_named_at_once(pair: tuple[Lab, Node, Node]) -> None:
+    """Nobody can give it back from outside; a DEL is no such thing."""
+    lab, one, _two = pair
+    pod, other = lab.add_pod(one), lab.add_pod(one)
+    lab.remove_pod(other)
+    one.namespace.ip(f"link del {pod.result['interfaces'][1]['name']}")
+    wait_for(lambda: one.tell("status")["pods"]["faults"] != {}, "named", timeout_s=SOON_S)
+    assert list(one.tell("status")["pods"]["faults"]) == [f"overlay/{pod.container}@eth0"]
+    assert one.log_text().count("start the pod anew") == 1
