@@ -26,6 +26,7 @@ from overlay.family import Address, Family, HostAddress, Subnet
 __all__ = [
     "ALIAS_PREFIX",
     "DEFAULT_VXLAN_PORT",
+    "LEAST_V6_MTU",
     "POD_LINK_PREFIX",
     "ROUTE_PROTOCOL",
     "Action",
@@ -54,6 +55,8 @@ ALIAS_PREFIX = "overlay:"
 POD_LINK_PREFIX = "ovl"
 ROUTE_PROTOCOL = 158
 """Our rtm_protocol. Unassigned in Linux' include/uapi/linux/rtnetlink.h and in FRR's and iproute2's tables."""
+LEAST_V6_MTU = 1280
+"""RFC 8200, section 5; below it Linux switches IPv6 off on a link and forgets its addresses."""
 DEFAULT_VXLAN_PORT = 8472
 """Linux' default, which flannel keeps (RFC 7348 says 4789)."""
 
