@@ -230,4 +230,6 @@ def test_ipv6_comes_to_a_running_cluster_and_no_ping_is_lost(lab: Lab) -> None:
     here, there = (lab.add_pod(node) for node in nodes[1:])
     wait_for(lambda: reaches(here, there), "new pods talk", timeout_s=5)
     assert here.ping(old[0].address).ok
+    shown = [pod.namespace.query("link", "show", "eth0")[0]["mtu"] for pod in (here, *old)]
+    assert shown == [1430] * 4
     assert len(lab.etcd.ctl("get", "--prefix", "--keys-only", SUBNETS).split()) == 3
