@@ -84,7 +84,7 @@ def test_both_families_are_pools() -> None:
             config(Network="10.5.0.0/16", SubnetMin="10.5.9.0", SubnetMax="10.5.3.0"),
             "above SubnetMax",
         ),
-        (config(Network="fd00::/48"), "not an V4 network"),
+        (config(Network="fd00::/48"), "not an IPv4 network"),
         (config(Network="10.5.0.0/16", EnableIPv6="yes"), "enableipv6"),
         (config(Network="10.5.0.0/16", EnableIPv4=False), "no addresses"),
         (config(Network="10.5.0.0/16", Backend={"Type": "vxlan", "VNI": 1 << 24}), "Backend.VNI"),
