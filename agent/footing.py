@@ -31,7 +31,9 @@ Stance = tuple[Network, Me]
 
 
 class Ground(Protocol):
-    """What is asked about the underlay; each may raise any OverlayError."""
+    """What is asked about the underlay; each may raise any OverlayError. ``tight``: a family without room, or empty."""
+
+    tight: str
 
     def moved(self, me: Me) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
@@ -56,7 +58,7 @@ class Footing:
         churn_s: float = CHURN_S,
     ) -> None:
         self.trouble = ""
-        """Why the local facts are those of before; empty if they are those of now."""
+        """Why (some of) the local facts are those of before; empty if they are those of now."""
         self._ground, self._loop = ground, loop
         self._moved, self._every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
@@ -113,7 +115,7 @@ class Footing:
                 now = self._ground.routed(network, me)
             else:
                 now = self._ground.refreshed(network, me)
-            self.trouble = ""
+            self.trouble = self._ground.tight
         except OverlayError as error:
             if str(error) != self.trouble:
                 log.warning("the underlay does not serve, all stays as it was: %s", error)

@@ -29,7 +29,7 @@ class FakeGround:
     """An underlay that says what it is told to; ``trouble`` is raised by all that need a usable one."""
 
     def __init__(self) -> None:
-        self.connected, self.trouble, self.elsewhere = NEAR, "", ""
+        self.connected, self.trouble, self.elsewhere, self.tight = NEAR, "", "", ""
         self.looked = threading.Event()
 
     def moved(self, me: Me) -> str:
