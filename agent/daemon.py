@@ -18,9 +18,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agent import config as settings
-from agent import connect, logs, moment, recalled, report, sole
+from agent import connect, drifthistory, logs, moment, recalled, report, sole
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
+from agent.drift import Drift, suspects
 from agent.events import Event
 from agent.footing import Footing
 from agent.ground import Ground
@@ -63,6 +64,7 @@ files:
   /etc/overlay/agent.toml      the settings above as KEY = value (TOML)
   <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
   <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
+  <state-dir>/drift.json       what others undid in the kernel (overlayctl drift)
   <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
 signals:
   TERM, INT                    stop within a second; kernel, lease and pods stay as they are
@@ -108,12 +110,14 @@ class Agent:
         registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
         join = Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry)
+        self._kept = drifthistory.Keeper(config.state_dir)
         self._loop = Loop(
             Reconciler(
                 self._dataplane,
                 clock=time.monotonic,
                 resync_s=config.resync_interval,
                 ttl_s=config.lease_ttl,
+                drift=Drift(self._kept.history, running=suspects),
             ),
             round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
             after_round=self._after_round,
@@ -171,6 +175,7 @@ class Agent:
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
         self._loop.start()
         self._last_good.start()
+        self._kept.start()
         self._watch.start()
         self._footing.start()
         self._life.start()
@@ -184,6 +189,7 @@ class Agent:
         self._footing.stop()
         self._life.stop()
         self._last_good.stop()
+        self._kept.stop()
         self._loop.stop()
         self._loop.join(0.5)
         if self._vital.lost or self._loop.failure is not None:

@@ -1,26 +1,35 @@
-"""Netlink events → the reconcile loop: what is not explained by what we want is looked at again.
+"""Kernel events → the reconcile loop: what is not explained by what we want is looked at again.
 
 Our own changes come back as events too. They carry the wanted value, so a dictionary look-up tells them
 apart; anything else (a deleted route, a device that went down, lost events) asks for a full read, which
-alone decides what is wrong. Reads follow one another at a distance, so that a fight with another program
-costs little. What changes about the underlay is passed on: its address may be the one peers know.
+alone decides what is wrong. An nft transaction on our table, and a switch under /proc/sys, are looked at by
+themselves first. Reads follow one another at a distance, so that a fight with another program costs little.
+What changes about the underlay is passed on: its address may be the one peers know.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 
+from agent import processes
+from agent.culprits import Sign
 from agent.loop import Loop
+from agent.processes import Process
 from agent.reconcile import Reconciler
 from overlay.dataplane import Dataplane
-from overlay.errors import BadInput
-from overlay.netlink.monitor import Monitor
-from overlay.netlink.parse import AddressInfo, LinkInfo, Record
+from overlay.errors import BadInput, OverlayError
+from overlay.netlink.monitor import Event, Monitor
+from overlay.netlink.nftmonitor import TableChange
+from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
 
 log = logging.getLogger(__name__)
 
-LOOK_AFTER_S = 0.15
+LOOK_AFTER_S = 0.1
 """Changes come in groups: wait for the rest of the group before looking."""
+SWITCHES_S = 0.5
+"""The kernel tells nobody when a switch is turned, so they are looked at so often."""
+Signs = dict[Hashable, Sign]
 
 
 class KernelWatch:
@@ -33,6 +42,7 @@ class KernelWatch:
         self._loop = loop
         self._dataplane = dataplane
         self._monitor = Monitor()
+        self._switches_at = 0.0
         self._thread = threading.Thread(target=self._listen, name="kernelwatch", daemon=True)
 
     def start(self) -> None:
@@ -46,39 +56,97 @@ class KernelWatch:
     def _listen(self) -> None:
         while True:
             try:
-                records = self._monitor.read()
+                events = self._monitor.read(SWITCHES_S)
             except EOFError:
                 return
             except BadInput as error:
                 log.warning("a kernel event cannot be read: %s", error)
                 continue
-            if records is None:
+            if events is None:
                 log.info("kernel events were lost, reading everything")
                 self._underlay_changed()
-                self._loop.post(lambda reconciler: reconciler.kernel_changed())
-            elif records:
-                self._loop.post(lambda reconciler, these=records: self._judge(reconciler, these))  # type: ignore[misc]
+                self._loop.post(lambda reconciler: reconciler.hurry())
+            elif events:
+                self._loop.post(lambda reconciler, these=events: self._judge(reconciler, these))  # type: ignore[misc]
+            if time.monotonic() - self._switches_at >= SWITCHES_S:
+                self._switches_at = time.monotonic()
+                self._look_at_switches()
 
-    def _judge(self, reconciler: Reconciler, records: list[Record]) -> None:
-        """In the loop's thread."""
-        if any(self._is_underlays(reconciler, record) for record in records):
-            self._underlay_changed()
-        for record in records:
-            item = self._dataplane.observe(record)
-            if item is not None and not reconciler.explains(item, deleted=record.deleted):
-                reconciler.kernel_changed(after_s=LOOK_AFTER_S)
-                return
+    def _look_at_switches(self) -> None:
+        if turned := self._dataplane.turned():
+            signs: Signs = {switch.key: Sign() for switch in turned}
+            self._loop.post(lambda reconciler: reconciler.kernel_changed(signs=signs))
 
-    def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
+    # --- in the loop's thread --------------------------------------------------------------------
+
+    def _judge(self, reconciler: Reconciler, events: list[Event]) -> None:
+        signs: Signs = {}
+        asked: dict[int, Process | None] = {}
+        for event in events:
+            if isinstance(event.record, TableChange):
+                found = self._of_table(reconciler, event.record)
+            else:
+                self._of_underlay(reconciler, event.record)
+                found = self._of_object(reconciler, event, asked)
+            for key, sign in found.items():
+                known = signs.get(key, Sign())
+                if key not in signs or not (known.process or known.protocol):
+                    signs[key] = sign
+        if signs:
+            reconciler.kernel_changed(after_s=LOOK_AFTER_S, signs=signs)
+
+    def _of_table(self, reconciler: Reconciler, change: TableChange) -> Signs:
+        wanted = reconciler.wants(("nft", change.table))
+        if wanted is None:
+            return {}
+        try:
+            if self._dataplane.look(wanted) == wanted:
+                return {}  # our own transaction
+        except OverlayError as error:
+            log.info("the table %s cannot be listed, reading everything: %s", change.table, error)
+        seen = "was deleted" if change.deleted else ""
+        return {wanted.key: Sign(seen, process=change.process, pid=change.pid)}
+
+    def _of_object(
+        self, reconciler: Reconciler, event: Event, asked: dict[int, Process | None]
+    ) -> Signs:
+        record = event.record
+        assert not isinstance(record, TableChange)
+        item = self._dataplane.observe(record)
+        if item is not None:
+            if reconciler.explains(item, deleted=record.deleted):
+                return {}
+            key: Hashable = item.key
+        else:
+            key = self._dataplane.concerned(record)
+            if key is None or reconciler.wants(key) is None:
+                return {}
+        if event.port not in asked:  # most programs' first netlink port is their number
+            asked[event.port] = processes.at(event.port)
+        asker = asked[event.port]
+        name, pid = (asker.name, asker.pid) if asker else ("", 0)
+        if isinstance(record, RouteInfo) and not record.deleted:
+            return {key: Sign(self._route(record), record.protocol, name, pid)}
+        return {key: Sign("was deleted" if record.deleted else "", process=name, pid=pid)}
+
+    def _route(self, record: RouteInfo) -> str:
+        via = f" via {record.via}" if record.via else ""
+        return f"led{via} dev {self._dataplane.link_name(record.link) or '?'}"
+
+    def _of_underlay(self, reconciler: Reconciler, record: Record) -> None:
         """The interface that carries a VTEP, or its addresses; a VTEP's address wherever it goes to."""
         vteps = reconciler.me.vteps if reconciler.me else ()
         match record:
             case LinkInfo():
-                return any(record.name == vtep.underlay for vtep in vteps)
+                ours = any(record.name == vtep.underlay for vtep in vteps)
+                if ours:
+                    reconciler.hurry()  # the kernel drops routes via it and tells nobody
             case AddressInfo():
                 name = self._dataplane.link_name(record.link)
-                return any(
+                ours = any(
                     name == vtep.underlay or record.address.ip == vtep.local for vtep in vteps
                 )
             case _:
-                return False
+                return
+        if ours:
+            self._underlay_changed()

@@ -3,8 +3,11 @@
 Everything here is computed in the reconcile loop's thread from what it owns.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from agent import adoption
 from agent.config import Config
@@ -32,6 +35,7 @@ def status(
     if life.keeper.store.trouble:
         ailing["etcd's store"] = life.keeper.store.trouble
     ailing |= _outage(life, reconciler)
+    ailing |= reconciler.drift.fights(time.monotonic())
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
@@ -63,6 +67,7 @@ def status(
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
+        "mended_last_day": reconciler.drift.history.day(),
         "notices": [reconciler.notice.text] if reconciler.notice.text else [],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
@@ -88,6 +93,17 @@ def store(life: Life) -> dict[str, Any]:
         "waiting_for": life.cause,
         "heard_s": life.heard_s_ago,
         "heard_revision": life.store_revision,
+    }
+
+
+def drift(reconciler: Reconciler) -> dict[str, Any]:
+    """What others undid: the history, the youngest first, and the fights that go on."""
+    page = reconciler.drift.history.page()
+    return {
+        "since": page.since,
+        "last_day": reconciler.drift.history.day(),
+        "fights": reconciler.drift.fights(time.monotonic()),
+        "entries": [msgspec.structs.asdict(entry) for entry in page.entries],
     }
 
 

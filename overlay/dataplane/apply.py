@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from overlay.dataplane.links import GONE, LinkDoor
 from overlay.dataplane.obstacles import describe
-from overlay.dataplane.read import UNSPECIFIED, convert
+from overlay.dataplane.read import UNSPECIFIED, concerned, convert
 from overlay.dataplane.ruleset import Rulesets
+from overlay.dataplane.switches import Switches
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import (
     ROUTE_PROTOCOL,
@@ -47,8 +48,8 @@ class Dataplane:
     def __init__(self, run_dir: Path, *, sysctls: Path = Path("/proc/sys")) -> None:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
-        self._sysctls = sysctls
-        self._sysctl_changes = 0
+        self._switches = Switches(sysctls)
+        self.turned = self._switches.turned
         self._links = LinkDoor(self._netlink)
         self._underlays: frozenset[Address] = frozenset()
 
@@ -60,7 +61,7 @@ class Dataplane:
     @property
     def changes(self) -> int:
         """State-changing operations accepted since this object was made."""
-        return self._netlink.changes + self._rulesets.changes + self._sysctl_changes
+        return self._netlink.changes + self._rulesets.changes + self._switches.changes
 
     def read(self, want: Mapping[Hashable, KernelObject]) -> dict[Hashable, KernelObject]:
         """Everything that bears our mark; of switches and tables those that ``want`` names.
@@ -78,8 +79,9 @@ class Dataplane:
             item = convert(record, self._links.seen)
             if item is not None:  # of routes to one subnet the kernel lists the best first
                 found.setdefault(item.key, item)
+        self._switches.watch(item for item in want.values() if isinstance(item, Sysctl))
         for wanted in want.values():
-            item = self._look(wanted)
+            item = self.look(wanted)
             if item is not None:
                 found[item.key] = item
         return found
@@ -87,6 +89,16 @@ class Dataplane:
     def observe(self, record: Record) -> KernelObject | None:
         """What one event is about, if it is ours, by the links as last read."""
         return convert(record, self._links.seen)
+
+    def concerned(self, record: Record) -> Hashable | None:
+        """The key of what an event may be about that is not, or no more, ours."""
+        return concerned(record, self._links.seen)
+
+    def look(self, wanted: KernelObject) -> KernelObject | None:
+        """One table or switch as it is now; None if it is absent (or neither)."""
+        if isinstance(wanted, Ruleset):
+            return self._rulesets.read(wanted)
+        return self._switches.look(wanted) if isinstance(wanted, Sysctl) else None
 
     def link_name(self, index: int) -> str:
         """A link's name by the links as last read; empty if it was not there then."""
@@ -136,23 +148,13 @@ class Dataplane:
         for _, body in answers:
             yield parser(body)
 
-    def _look(self, wanted: KernelObject) -> KernelObject | None:
-        if isinstance(wanted, Ruleset):
-            return self._rulesets.read(wanted)
-        if isinstance(wanted, Sysctl):
-            try:
-                return Sysctl(wanted.path, (self._sysctls / wanted.path).read_text().strip())
-            except OSError:
-                return None
-        return None
-
     # --- applying ----------------------------------------------------------------------------------------
 
     def _one(self, step: Step) -> OverlayError | None:
         try:
             match step.object:
                 case Sysctl():
-                    self._set_sysctl(step.object)
+                    self._switches.set(step.object)
                 case Ruleset():
                     self._rulesets.write(step.object, delete=step.action is Action.DELETE)
                 case LinkAddress():
@@ -162,13 +164,6 @@ class Dataplane:
         except OverlayError as error:
             return error
         return None
-
-    def _set_sysctl(self, item: Sysctl) -> None:
-        try:
-            (self._sysctls / item.path).write_text(item.value)
-        except OSError as error:
-            raise KernelRefused(f"{item}: {error.strerror}", errno=error.errno or 0) from error
-        self._sysctl_changes += 1
 
     def _set_address(self, step: Step) -> None:
         item = step.object
