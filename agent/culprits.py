@@ -5,7 +5,7 @@ place of ours; the kind of change; and which programs that do such things run he
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.processes import Process
 from overlay.model import (
@@ -103,13 +103,22 @@ _LOOK = "see who does it: ip monitor all, nft monitor; when it happens: overlayc
 class Sign:
     """What an event says of a deed: what became of the object, and traces of who did it.
 
-    ``protocol`` is that of a route in the place of ours, 0 if there is none.
+    ``fate`` is agent.undone's, ``seen`` the same in words where there are better ones; ``protocol`` is that of a
+    route in the place of ours, 0 if there is none.
     """
 
+    fate: str = "gone"
     seen: str = ""
     protocol: int = 0
     process: str = ""
     pid: int = 0
+
+    def after(self, before: "Sign") -> "Sign":
+        """Both of one object: what is gone stays gone, and no trace is lost."""
+        base = self if self.fate == "gone" or before.fate != "gone" else before
+        who = self if self.process else before
+        protocol = self.protocol or before.protocol
+        return replace(base, protocol=protocol, process=who.process, pid=who.pid)
 
 
 @dataclass(frozen=True, slots=True)

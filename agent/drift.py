@@ -2,9 +2,9 @@
 
 Theory of operation. An event that is not explained leaves a *sign* (what became of the object, traces of who did
 it) and asks for a look. The look finds the differences, the loop mends them, and what was mended comes back here
-as steps: summed up by root cause, named, logged in one line, noted in the history. An object that is undone again
-within its calm gets a pause that doubles; from the third time on it is a *fight*: one warning with the likely
-name and what to do, a line in the status, gone when it is calm. The pause of one object holds up no other.
+as steps: summed up by root cause, named, logged in one line, noted in the history. An object that meets the same
+fate again and again is fought over: one warning with the likely name and what to do, a line in the status, gone
+when it is calm, and a pause before it is mended that doubles. The pause of one object holds up no other.
 """
 
 import logging
@@ -15,17 +15,17 @@ from agent import processes
 from agent.culprits import NAMES, UNKNOWN, Culprit, Sign, likely
 from agent.drifthistory import History
 from agent.processes import Process
-from agent.undone import Undone, many_of, summed
+from agent.undone import GONE, Undone, device, many_of, summed
 from overlay.model import KernelObject, Step, Vxlan
 
 log = logging.getLogger(__name__)
 
-GAP_FIRST_S, GAP_MOST_S = 0.3, 30.0
-"""Pause before an object is mended again: doubles while it is undone again and again."""
+GAP_FIRST_S, GAP_MOST_S = 0.5, 30.0
+"""Pause before an object is mended again in a fight: doubles while it goes on."""
 CALM_S = 10.0
 """So long after the last mending, or twice the pause, whichever is longer: then the fight is over."""
-FIGHT = 3
-"""Times in a row that make a fight."""
+FIGHT = 4
+"""Times in a row, in the same way, that make a fight."""
 MOST_KEPT, MOST_WATCHED = 20, 4096
 NEW_S = 10.0
 """A device is new for so long: what udev does to it, it does by then."""
@@ -53,7 +53,9 @@ class _Bout:
 
     @property
     def gap_s(self) -> float:
-        return min(GAP_MOST_S, GAP_FIRST_S * 2.0 ** min(self.times, 10))
+        if self.times < FIGHT:
+            return 0.0
+        return min(GAP_MOST_S, GAP_FIRST_S * 2.0 ** min(self.times - FIGHT, 10))
 
     @property
     def over_at(self) -> float:
@@ -75,7 +77,7 @@ class Drift:
         self._running = running
         self._programs: tuple[float, tuple[Process, ...]] = (float("-inf"), ())
         self._signs: dict[Hashable, tuple[Sign, float]] = {}
-        self._bouts: dict[Hashable, _Bout] = {}
+        self._bouts: dict[tuple[Hashable, str], _Bout] = {}  # by object and fate
         self._made: dict[str, float] = {}
 
     def saw(self, signs: Mapping[Hashable, Sign], now: float) -> None:
@@ -89,22 +91,29 @@ class Drift:
         """We have made a device."""
         self._made[link] = now
 
-    def paused_until(self, key: Hashable, item: KernelObject | None) -> float:
-        """Until when an object is left as it is; 0 if it is not in a bout. A device's pause is that of all on it."""
+    def paused_until(self, key: Hashable, fate: str, item: KernelObject | None) -> float:
+        """Until when an object that met a fate is left so, or 0. A lost device's pause is that of all on it."""
         if not self._bouts:
             return 0.0
-        keys = [key]
+        keys = [(key, fate)]
         if item is not None:
-            keys += [("link", getattr(item, "link", "")), many_of(item)]
+            link = ("link", device(item))
+            keys += [(many_of(item), fate), (link, GONE), (link, "up")]
         bouts = (self._bouts.get(one) for one in keys)
         return max((bout.last + bout.gap_s for bout in bouts if bout is not None), default=0.0)
+
+    def looked(self, now: float) -> None:
+        """What events said before is settled, but for what is in a pause."""
+        self._signs = {
+            key: (sign, at)
+            for key, (sign, at) in self._signs.items()
+            if self.paused_until(key, sign.fate, None) > now
+        }
 
     def mended(self, steps: list[Step], *, now: float) -> None:
         """These steps have put right what somebody else changed."""
         self._forget(now)
         fresh = {key: sign for key, (sign, at) in self._signs.items() if now - at < SIGN_S}
-        for step in steps:
-            self._signs.pop(step.object.key, None)
         deeds = summed(steps, fresh)
         named = [(deed, self._culprit(deed, steps, fresh, now)) for deed in deeds]
         known = {key for key, bout in self._bouts.items() if bout.times >= FIGHT}
@@ -113,7 +122,7 @@ class Drift:
         self.changes += len(steps)
         self.last = [str(step) for step in steps[:MOST_KEPT]]
         self.history.note((it.label, it.change, it.did, str(who)) for it, who in named)
-        self._say([pair for pair in named if pair[0].key not in known], len(steps))
+        self._say([pair for pair in named if (pair[0].key, pair[0].fate) not in known], len(steps))
         for key in self._bouts.keys() - known:
             if self._bouts[key].times >= FIGHT:
                 log.warning("%s", self._fight(self._bouts[key]))
@@ -130,10 +139,10 @@ class Drift:
     # --- inside ----------------------------------------------------------------------------------
 
     def _count(self, deed: Undone, culprit: Culprit, now: float) -> None:
-        bout = self._bouts.get(deed.key)
+        bout = self._bouts.get((deed.key, deed.fate))
         if bout is None:
             if len(self._bouts) < MOST_WATCHED:
-                self._bouts[deed.key] = _Bout(deed.label, now, now, culprit=culprit)
+                self._bouts[deed.key, deed.fate] = _Bout(deed.label, now, now, culprit=culprit)
             return
         bout.times, bout.last = bout.times + 1, now
         if culprit is not UNKNOWN:

@@ -17,8 +17,10 @@ from agent.culprits import Sign
 from agent.loop import Loop
 from agent.processes import Process
 from agent.reconcile import Reconciler
+from agent.undone import fate
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput, OverlayError
+from overlay.model import KernelObject
 from overlay.netlink.monitor import Event, Monitor
 from overlay.netlink.nftmonitor import TableChange
 from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
@@ -43,6 +45,7 @@ class KernelWatch:
         self._dataplane = dataplane
         self._monitor = Monitor()
         self._switches_at = 0.0
+        self._own_name = processes.read(processes.PROC / "self/comm")
         self._thread = threading.Thread(target=self._listen, name="kernelwatch", daemon=True)
 
     def start(self) -> None:
@@ -74,7 +77,7 @@ class KernelWatch:
 
     def _look_at_switches(self) -> None:
         if turned := self._dataplane.turned():
-            signs: Signs = {switch.key: Sign() for switch in turned}
+            signs: Signs = {switch.key: Sign("value") for switch in turned}
             self._loop.post(lambda reconciler: reconciler.kernel_changed(signs=signs))
 
     # --- in the loop's thread --------------------------------------------------------------------
@@ -89,9 +92,7 @@ class KernelWatch:
                 self._of_underlay(reconciler, event.record)
                 found = self._of_object(reconciler, event, asked)
             for key, sign in found.items():
-                known = signs.get(key, Sign())
-                if key not in signs or not (known.process or known.protocol):
-                    signs[key] = sign
+                signs[key] = sign.after(signs[key]) if key in signs else sign
         if signs:
             reconciler.kernel_changed(after_s=LOOK_AFTER_S, signs=signs)
 
@@ -99,13 +100,19 @@ class KernelWatch:
         wanted = reconciler.wants(("nft", change.table))
         if wanted is None:
             return {}
+        present: KernelObject | None = None
         try:
-            if self._dataplane.look(wanted) == wanted:
-                return {}  # our own transaction
+            present = self._dataplane.look(wanted)
         except OverlayError as error:
             log.info("the table %s cannot be listed, reading everything: %s", change.table, error)
-        seen = "was deleted" if change.deleted else ""
-        return {wanted.key: Sign(seen, process=change.process, pid=change.pid)}
+        if present == wanted:
+            return {}  # our own transaction, or it is right again
+        seen = "was deleted" if present is None else ""
+        if change.process == self._own_name:  # an earlier one of ours
+            return {wanted.key: Sign(fate(present, wanted), seen)}
+        return {
+            wanted.key: Sign(fate(present, wanted), seen, process=change.process, pid=change.pid)
+        }
 
     def _of_object(
         self, reconciler: Reconciler, event: Event, asked: dict[int, Process | None]
@@ -113,21 +120,22 @@ class KernelWatch:
         record = event.record
         assert not isinstance(record, TableChange)
         item = self._dataplane.observe(record)
-        if item is not None:
-            if reconciler.explains(item, deleted=record.deleted):
-                return {}
-            key: Hashable = item.key
-        else:
-            key = self._dataplane.concerned(record)
-            if key is None or reconciler.wants(key) is None:
-                return {}
+        key: Hashable = item.key if item is not None else self._dataplane.concerned(record)
+        wanted = reconciler.wants(key) if key is not None else None
+        if item is not None and reconciler.explains(item, deleted=record.deleted):
+            return {}
+        if key is None or (item is None and wanted is None):
+            return {}
+        present = None if record.deleted else item
         if event.port not in asked:  # most programs' first netlink port is their number
             asked[event.port] = processes.at(event.port)
         asker = asked[event.port]
         name, pid = (asker.name, asker.pid) if asker else ("", 0)
         if isinstance(record, RouteInfo) and not record.deleted:
-            return {key: Sign(self._route(record), record.protocol, name, pid)}
-        return {key: Sign("was deleted" if record.deleted else "", process=name, pid=pid)}
+            seen, protocol = self._route(record), record.protocol
+        else:
+            seen, protocol = _seen(record, ours=item is not None), 0
+        return {key: Sign(fate(present, wanted), seen, protocol, name, pid)}
 
     def _route(self, record: RouteInfo) -> str:
         via = f" via {record.via}" if record.via else ""
@@ -150,3 +158,12 @@ class KernelWatch:
                 return
         if ours:
             self._underlay_changed()
+
+
+def _seen(record: Record, *, ours: bool) -> str:
+    """What became of an object, where the comparison with what is wanted will not tell."""
+    if record.deleted:
+        return "was deleted"
+    if isinstance(record, LinkInfo):
+        return ("" if record.up else "was set down") if ours else "lost our mark (its alias)"
+    return "" if ours else "was no more permanent"

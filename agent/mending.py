@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from agent.drift import Drift
+from agent.undone import fate
 from overlay.model import Action, KernelObject, Route, Step
 from overlay.plan import State, plan
 
@@ -39,7 +40,8 @@ class Mending:
         ready: list[Hashable] = []
         next_at = float("inf")
         for key in differing:
-            pause = self._drift.paused_until(key, want.get(key) or have.get(key))
+            wanted, present = want.get(key), have.get(key)
+            pause = self._drift.paused_until(key, fate(present, wanted), wanted or present)
             if key in waiting or pause <= now:
                 ready.append(key)
             else:
@@ -53,11 +55,13 @@ class Mending:
         found = self._found.get(planned.object.key)
         return found if found is not None and found.object == planned.object else planned
 
-    def tell(self, now: float, *, waiting: Collection[Hashable]) -> None:
-        """All that was found and does not wait any more is mended."""
+    def tell(self, now: float, *, waiting: Collection[Hashable], looked: bool) -> None:
+        """All that was found and does not wait any more is mended. ``looked``: the kernel was just read."""
         mended = [key for key in self._found if key not in waiting]
         if mended:
             self._drift.mended([self._found.pop(key) for key in mended], now=now)
+        if looked:
+            self._drift.looked(now)
 
 
 def _again(step: Step, had: Mapping[Hashable, KernelObject]) -> Step:

@@ -102,7 +102,11 @@ class Reconciler:
         at = max(self._clock() + after_s, self._not_before)
         if signs:
             self.drift.saw(signs, self._clock())
-            at = max(at, min(self.drift.paused_until(key, self.wants(key)) for key in signs))
+            pauses = [
+                self.drift.paused_until(key, sign.fate, self.wants(key))
+                for key, sign in signs.items()
+            ]
+            at = max(at, min(pauses))
         self._next_resync = min(self._next_resync, at)
 
     def hurry(self) -> None:
@@ -164,7 +168,8 @@ class Reconciler:
         self.demand.expire()
         if self.waiting_for:
             return self._resync_s
-        if now >= self._next_resync:
+        looked = now >= self._next_resync
+        if looked:
             try:
                 self._resync(now)
             except OverlayError as error:
@@ -174,8 +179,8 @@ class Reconciler:
         due = self._backlog.due(now)
         if due:
             self._apply(due, now)
-        if self._next_resync > now:  # a device was made anew: told once it was looked at again
-            self._mending.tell(now, waiting=self._backlog.keys())
+        if self._next_resync > now:  # else a device was made anew: it is looked at again first
+            self._mending.tell(now, waiting=self._backlog.keys(), looked=looked)
         if not self._backlog and self._next_resync > now:
             self._in_a_row = 0
         self._note_sync()
@@ -231,7 +236,7 @@ class Reconciler:
                 if error is None:
                     record(self._have, step)
                     log.debug("done: %s", step)
-                    if isinstance(step.object, Vxlan | Bridge):
+                    if isinstance(step.object, Vxlan | Bridge) and step.action is Action.ADD:
                         self.drift.made(step.object.name, now)
                 else:
                     failed.setdefault(owner_of[step.object.key], error)

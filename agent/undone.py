@@ -22,6 +22,7 @@ from overlay.model import (
     Vxlan,
 )
 
+GONE = "gone"
 MOST_EACH = 10
 """More of one kind at once are told as one."""
 _KINDS: dict[type, str] = {
@@ -40,44 +41,68 @@ _DONE = {Action.ADD: "put back", Action.REPLACE: "set right", Action.DELETE: "ta
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """One deed: ``item`` as it ought to be, how many others went with it, or (``many``) like it."""
+    """One deed: ``item`` tells its kind; ``key`` and ``fate`` are those of the same deed done again."""
 
     item: KernelObject
+    key: Hashable
+    fate: str
     label: str
     change: str
     did: str
     with_it: int = 0
-    many: bool = False
-
-    @property
-    def key(self) -> Hashable:
-        """What the same deed would have again."""
-        return many_of(self.item) if self.many else self.item.key
 
     def __str__(self) -> str:
-        more = f", {self.with_it} entries with it" if self.with_it else ""
+        more = f", {_entries(self.with_it)} with it" if self.with_it else ""
         return f"{self.label} {self.change}{more}: {self.did}"
 
 
 def summed(steps: Sequence[Step], signs: Mapping[Hashable, Sign]) -> list[Undone]:
     """The deeds behind ``steps``; ``signs`` are what events said of it, by key."""
-    roots: dict[str, list[Step]] = {}
     links = {step.object.name for step in steps if isinstance(step.object, Vxlan | Bridge)}
+    shaken = {str(key[1]) for key in signs if isinstance(key, tuple) and key[0] == "link"} - links
     bare = {
         step.object.link
         for step in steps
         if isinstance(step.object, LinkAddress) and step.action is Action.ADD
     }
+    hanging: dict[str, list[Step]] = {}
     alone: list[Step] = []
     for step in steps:
-        name = _hangs_on(step.object, links, bare)
+        name = _hangs_on(step.object, links | shaken, bare)
         if name and step.action is not Action.DELETE:
-            roots.setdefault(name, []).append(step)
+            hanging.setdefault(name, []).append(step)
         else:
             alone.append(step)
-    told = [_deed(step, signs.get(step.object.key)) for step in alone]
-    counted = [_with(deed, roots) for deed in told]
-    return _gathered(counted)
+    deeds = [_deed(step, signs.get(step.object.key)) for step in alone]
+    deeds = [_with(deed, hanging) for deed in deeds]
+    deeds += [
+        _shaken(name, hanging[name], signs[("link", name)])
+        for name in sorted(shaken & hanging.keys())
+    ]
+    return _gathered(deeds)
+
+
+def fate(was: KernelObject | None, wanted: KernelObject | None) -> str:
+    """What became of an object, in a word by which the same deed is known again: gone, extra, or what is altered."""
+    if was is None:
+        return GONE
+    if wanted is None or type(was) is not type(wanted):
+        return "extra"
+    names = [field.name for field in dataclasses.fields(wanted)]
+    return "+".join(name for name in names if getattr(was, name) != getattr(wanted, name))
+
+
+def device(item: KernelObject) -> str:
+    """The device that an object hangs on; empty if on none."""
+    if isinstance(item, Sysctl):
+        name = item.path.partition("/conf/")[2].rpartition("/")[0]
+        return "" if name == "all" else name
+    return str(getattr(item, "link", ""))
+
+
+def many_of(item: KernelObject) -> Hashable:
+    """Stands for all objects of a kind, where many are undone at once."""
+    return ("many", type(item))
 
 
 def label(item: KernelObject) -> str:
@@ -101,19 +126,10 @@ def label(item: KernelObject) -> str:
     return f"{kind} {name}"
 
 
-def many_of(item: KernelObject) -> Hashable:
-    """Stands for all objects of a kind, where many are undone at once."""
-    return ("many", type(item))
-
-
 def _hangs_on(item: KernelObject, links: set[str], bare: set[str]) -> str:
     """The device whose loss, or whose address's loss, explains that this is gone; empty if none does."""
-    if isinstance(item, Sysctl):
-        return next((name for name in links if f"/conf/{name}/" in item.path), "")
-    name: str = getattr(item, "link", "")
-    if name in links or (name in bare and isinstance(item, Route)):
-        return name
-    return ""
+    name = device(item)
+    return name if name in links or (name in bare and isinstance(item, Route)) else ""
 
 
 def _deed(step: Step, sign: Sign | None) -> Undone:
@@ -124,7 +140,19 @@ def _deed(step: Step, sign: Sign | None) -> Undone:
         change = _difference(was, item)
     else:
         change = (sign.seen if sign else "") or "was gone"
-    return Undone(item, label(item), change, "put back" if was is None else _DONE[step.action])
+    did = "put back" if was is None else _DONE[step.action]
+    wanted = None if step.action is Action.DELETE else item
+    return Undone(item, item.key, fate(was, wanted), label(item), change, did)
+
+
+def _shaken(link: str, steps: Sequence[Step], sign: Sign) -> Undone:
+    """A device is as it ought to be again, but what hangs on it was lost meanwhile."""
+    change = f"{sign.seen or 'was changed'} and is as it was again, but lost {_entries(len(steps))}"
+    return Undone(steps[0].object, ("link", link), sign.fate, f"device {link}", change, "put back")
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
 
 
 def _difference(was: KernelObject, item: KernelObject) -> str:
@@ -132,6 +160,9 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
         return "was altered"
     if type(was) is not type(item):
         return f"was {was}"
+    if isinstance(was, Route):
+        via = f" via {was.via}" if was.via else ""
+        return f"led{via} dev {was.link} by protocol {was.protocol}"
     words = []
     for field in dataclasses.fields(item):
         theirs, ours = getattr(was, field.name), getattr(item, field.name)
@@ -142,9 +173,9 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
 
 def _with(deed: Undone, roots: Mapping[str, Sequence[Step]]) -> Undone:
     """A link speaks for all that hangs on it, else its first address does."""
-    name = getattr(deed.item, "name", None) or (
-        deed.item.link if isinstance(deed.item, LinkAddress) else ""
-    )
+    name = getattr(deed.item, "name", None) or device(deed.item)
+    if not isinstance(deed.item, Vxlan | Bridge | LinkAddress):
+        return deed
     count = len(roots.get(name, ()))
     return replace(deed, with_it=count) if count else deed
 
@@ -163,5 +194,5 @@ def _gathered(deeds: list[Undone]) -> list[Undone]:
         many = f"{len(group)} {_PLURALS.get(word, word + 's')}, the first {group[0].label},"
         first = group[0]
         change = first.change.replace("was ", "were ")
-        found.append(replace(first, label=many, change=change, many=True))
+        found.append(replace(first, key=many_of(first.item), label=many, change=change))
     return found
