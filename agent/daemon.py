@@ -175,7 +175,6 @@ class Agent:
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
         self._loop.start()
         self._last_good.start()
-        self._kept.start()
         self._watch.start()
         self._footing.start()
         self._life.start()

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 GAP_FIRST_S, GAP_MOST_S = 0.5, 30.0
 """Pause before an object is mended again in a fight: doubles while it goes on."""
-CALM_S = 10.0
-"""So long after the last mending, or twice the pause, whichever is longer: then the fight is over."""
+CALM_S = 120.0
+"""So long after the last mending a fight is over: others look at their work once a minute or so, too."""
 FIGHT = 4
 """Times in a row, in the same way, that make a fight."""
 MOST_KEPT, MOST_WATCHED = 20, 4096
@@ -59,7 +59,7 @@ class _Bout:
 
     @property
     def over_at(self) -> float:
-        return self.last + max(CALM_S, 2 * self.gap_s)
+        return self.last + CALM_S
 
 
 class Drift:
@@ -121,7 +121,7 @@ class Drift:
             self._count(deed, culprit, now)
         self.changes += len(steps)
         self.last = [str(step) for step in steps[:MOST_KEPT]]
-        self.history.note((it.label, it.change, it.did, str(who)) for it, who in named)
+        self.history.note((it.label, it.fate, it.change, it.did, str(who)) for it, who in named)
         self._say([pair for pair in named if (pair[0].key, pair[0].fate) not in known], len(steps))
         for key in self._bouts.keys() - known:
             if self._bouts[key].times >= FIGHT:
@@ -176,7 +176,7 @@ class Drift:
     def _fight(self, bout: _Bout) -> str:
         return (
             f"{bout.label} undone {bout.times} times within {bout.last - bout.first:.0f} s, so it is put "
-            f"right only every {bout.gap_s:.0f} s now; likely: {bout.culprit}; next: {bout.culprit.advice}"
+            f"right only every {bout.gap_s:g} s now; likely: {bout.culprit}; next: {bout.culprit.advice}"
         )
 
     def _say(self, named: list[tuple[Undone, Culprit]], changes: int) -> None:

@@ -26,9 +26,13 @@ HOUR_S, DAY_HOURS = 3600, 24
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """``first`` and ``last`` are wall times; ``count`` is how often; ``culprit`` is the last one's likely name."""
+    """``object`` and ``fate`` tell entries apart, the words are of the last time.
+
+    ``first`` and ``last`` are wall times, ``count`` is how often, ``culprit`` the likely name.
+    """
 
     object: str
+    fate: str
     change: str
     did: str
     culprit: str
@@ -58,12 +62,12 @@ class History:
         self._hours = dict(page.hours)
         self._entries = {_key(entry): entry for entry in page.entries}
 
-    def note(self, deeds: Iterable[tuple[str, str, str, str]]) -> None:
-        """Deeds of this moment, each as object, change, did and culprit."""
+    def note(self, deeds: Iterable[tuple[str, str, str, str, str]]) -> None:
+        """Deeds of this moment, each as object, fate, change, did and culprit."""
         now = self._wall()
         with self._lock:
-            for what, change, did, culprit in deeds:
-                fresh = Entry(what, change, did, culprit, now, now)
+            for deed in deeds:
+                fresh = Entry(*deed, first=now, last=now)
                 was = self._entries.pop(_key(fresh), None)
                 if was is not None:
                     fresh = msgspec.structs.replace(fresh, first=was.first, count=was.count + 1)
@@ -101,17 +105,19 @@ class Keeper:
         self._complaint = ""
         self._news, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="drift-history", daemon=True)
-        self.history.noted = self._news.set
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._thread.start()
+        self.history.noted = self._noted
 
     def stop(self, *, wait_s: float = 0.5) -> None:
         """Write what is not yet written, if that takes no longer than ``wait_s``."""
         self._stopping.set()
         self._news.set()
-        self._thread.join(wait_s)
+        if self._thread.ident is not None:
+            self._thread.join(wait_s)
+
+    def _noted(self) -> None:
+        if self._thread.ident is None:  # most agents have nothing to write
+            self._thread.start()
+        self._news.set()
 
     def _run(self) -> None:
         while True:
@@ -168,4 +174,4 @@ def read(state_dir: Path) -> Page | None:
 
 
 def _key(entry: Entry) -> tuple[str, str]:
-    return (entry.object, entry.change)
+    return (entry.object, entry.fate)

@@ -191,8 +191,8 @@ def _gathered(deeds: list[Undone]) -> list[Undone]:
             found += group
             continue
         word = _KINDS[kind]
-        many = f"{len(group)} {_PLURALS.get(word, word + 's')}, the first {group[0].label},"
-        first = group[0]
-        change = first.change.replace("was ", "were ")
+        first = min(group, key=lambda deed: deed.label)
+        many = f"many {_PLURALS.get(word, word + 's')}"
+        change = f"({len(group)}, such as {first.label}) {first.change.replace('was ', 'were ')}"
         found.append(replace(first, key=many_of(first.item), label=many, change=change))
     return found
