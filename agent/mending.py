@@ -47,13 +47,15 @@ class Mending:
             else:
                 next_at = min(next_at, pause)
         for step in plan(want, have, [key for key in ready if key not in waiting]):
-            self._found[step.object.key] = _again(step, had)
+            self._found.setdefault(step.object.key, _again(step, had))
         return ready, next_at
 
     def step(self, planned: Step) -> Step:
         """How a planned step is to be carried out."""
         found = self._found.get(planned.object.key)
-        return found if found is not None and found.object == planned.object else planned
+        if found is None or found.object != planned.object or planned.action is not Action.ADD:
+            return planned
+        return found
 
     def tell(self, now: float, *, waiting: Collection[Hashable], looked: bool) -> None:
         """All that was found and does not wait any more is mended. ``looked``: the kernel was just read."""
