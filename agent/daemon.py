@@ -104,12 +104,10 @@ class Agent:
         self._stop = threading.Event()
         self._ready = self._withdrawn = False
         self._vital = Vital(VITAL, self._stop.set)
-        self._told_version = -1
-        self._pages = Pages(config)
+        self._pages, self._told_version = Pages(config), -1
         self._dataplane = Dataplane(config.run_dir)
         registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
-        join = Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry)
         self._kept = drifthistory.Keeper(config.state_dir)
         self._loop = Loop(
             Reconciler(
@@ -127,7 +125,7 @@ class Agent:
         self._life = Life(
             registry,
             self,
-            join,
+            Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry),
             last_good=self._last_good,
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
@@ -204,7 +202,7 @@ class Agent:
             "subnet %s mtu=%d devices=%s",
             claimed.lease.key,
             me.pod_mtu,
-            ",".join(v.link for v in me.vteps),
+            ",".join(v.link or f"none, routes by {v.underlay}" for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
         self._footing.look()  # it may have changed since we looked

@@ -10,7 +10,8 @@ What changes about the underlay is passed on: its address may be the one peers k
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
+from typing import Protocol
 
 from agent import processes
 from agent.culprits import Sign
@@ -20,13 +21,14 @@ from agent.reconcile import Reconciler
 from agent.undone import fate
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput, OverlayError
-from overlay.model import KernelObject
+from overlay.model import ROUTE_PROTOCOL, KernelObject
 from overlay.netlink.monitor import Event, Monitor
 from overlay.netlink.nftmonitor import TableChange
 from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
 
 log = logging.getLogger(__name__)
 
+RT_TABLE_MAIN = 254
 LOOK_AFTER_S = 0.1
 """Changes come in groups: wait for the rest of the group before looking."""
 SWITCHES_S = 0.5
@@ -34,12 +36,17 @@ SWITCHES_S = 0.5
 Signs = dict[Hashable, Sign]
 
 
-class KernelWatch:
-    """One thread; it touches the kernel only to listen. ``underlay_changed`` must be quick."""
+class Look(Protocol):
+    """Told that the underlay changed. Must be quick."""
 
-    def __init__(
-        self, loop: Loop, dataplane: Dataplane, *, underlay_changed: Callable[[], None]
-    ) -> None:
+    def __call__(self, *, hurry: bool = True) -> None:
+        """Without ``hurry`` it was a route, which may change all the time."""
+
+
+class KernelWatch:
+    """One thread; it touches the kernel only to listen."""
+
+    def __init__(self, loop: Loop, dataplane: Dataplane, *, underlay_changed: Look) -> None:
         self._underlay_changed = underlay_changed
         self._loop = loop
         self._dataplane = dataplane
@@ -83,14 +90,14 @@ class KernelWatch:
     # --- in the loop's thread --------------------------------------------------------------------
 
     def _judge(self, reconciler: Reconciler, events: list[Event]) -> None:
-        signs: Signs = {}
+        records = [it.record for it in events if not isinstance(it.record, TableChange)]
+        signs = self._of_underlay(reconciler, records)
         asked: dict[int, Process | None] = {}
         for event in events:
             if isinstance(event.record, TableChange):
                 found = self._of_table(reconciler, event.record)
             else:
-                self._of_underlay(reconciler, event.record)
-                found = self._of_object(reconciler, event, asked)
+                found = self._of_object(reconciler, event.record, event.port, asked)
             for key, sign in found.items():
                 signs[key] = sign.after(signs[key]) if key in signs else sign
         if signs:
@@ -115,10 +122,8 @@ class KernelWatch:
         }
 
     def _of_object(
-        self, reconciler: Reconciler, event: Event, asked: dict[int, Process | None]
+        self, reconciler: Reconciler, record: Record, port: int, asked: dict[int, Process | None]
     ) -> Signs:
-        record = event.record
-        assert not isinstance(record, TableChange)
         item = self._dataplane.observe(record)
         key: Hashable = item.key if item is not None else self._dataplane.concerned(record)
         wanted = reconciler.wants(key) if key is not None else None
@@ -127,9 +132,9 @@ class KernelWatch:
         if key is None or (item is None and wanted is None):
             return {}
         present = None if record.deleted else item
-        if event.port not in asked:  # most programs' first netlink port is their number
-            asked[event.port] = processes.at(event.port)
-        asker = asked[event.port]
+        if port not in asked:  # most programs' first netlink port is their number
+            asked[port] = processes.at(port)
+        asker = asked[port]
         name, pid = (asker.name, asker.pid) if asker else ("", 0)
         if isinstance(record, RouteInfo) and not record.deleted:
             seen, protocol = self._route(record), record.protocol
@@ -141,23 +146,41 @@ class KernelWatch:
         via = f" via {record.via}" if record.via else ""
         return f"led{via} dev {self._dataplane.link_name(record.link) or '?'}"
 
-    def _of_underlay(self, reconciler: Reconciler, record: Record) -> None:
+    def _of_underlay(self, reconciler: Reconciler, records: list[Record]) -> Signs:
+        own = [record for record in records if self._is_underlays(reconciler, record)]
+        if own:
+            self._underlay_changed()
+        elif any(may_put_on_link(reconciler, record) for record in records):
+            self._underlay_changed(hurry=False)
+        links = [record for record in own if isinstance(record, LinkInfo)]
+        if links:
+            reconciler.hurry()  # the kernel drops routes via a link that goes down and tells nobody
+        return {("link", link.name): Sign("up", "was set down") for link in links if not link.up}
+
+    def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
         """The interface that carries a VTEP, or its addresses; a VTEP's address wherever it goes to."""
         vteps = reconciler.me.vteps if reconciler.me else ()
         match record:
             case LinkInfo():
-                ours = any(record.name == vtep.underlay for vtep in vteps)
-                if ours:
-                    reconciler.hurry()  # the kernel drops routes via it and tells nobody
+                return any(record.name == vtep.underlay for vtep in vteps)
             case AddressInfo():
                 name = self._dataplane.link_name(record.link)
-                ours = any(
+                return any(
                     name == vtep.underlay or record.address.ip == vtep.local for vtep in vteps
                 )
             case _:
-                return
-        if ours:
-            self._underlay_changed()
+                return False
+
+
+def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
+    """A route of others that may change who is on link, or by which interface the tunnel goes."""
+    me, network = reconciler.me, reconciler.network
+    if me is None or network is None or not isinstance(record, RouteInfo):
+        return False
+    if record.protocol == ROUTE_PROTOCOL or record.table != RT_TABLE_MAIN:
+        return False
+    near = record.via is None or me.connected.covers(record.dst)
+    return not record.dst.prefixlen or (network.backend.direct and near)
 
 
 def _seen(record: Record, *, ours: bool) -> str:
