@@ -22,7 +22,8 @@ class Switches:
     def look(self, wanted: Sysctl) -> Sysctl | None:
         """As it is; None if there is no such switch."""
         try:
-            return Sysctl(wanted.path, (self._root / wanted.path).read_text().strip())
+            with open(f"{self._root}/{wanted.path}", "rb", buffering=0) as file:
+                return Sysctl(wanted.path, file.read(256).decode(errors="replace").strip())
         except OSError:
             return None
 
