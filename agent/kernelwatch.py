@@ -4,7 +4,8 @@ Our own changes come back as events too. They carry the wanted value, so a dicti
 apart; anything else (a deleted route, a device that went down, lost events) asks for a full read, which
 alone decides what is wrong. An nft transaction on our table, and a switch under /proc/sys, are looked at by
 themselves first. Reads follow one another at a distance, so that a fight with another program costs little.
-What changes about the underlay is passed on: its address may be the one peers know.
+What changes about the underlay is passed on: its address may be the one peers know. All records are passed on
+as well, for those who look after what is not in the wanted state (agent.podlinks).
 """
 
 import logging
@@ -36,18 +37,21 @@ SWITCHES_S = 0.5
 Signs = dict[Hashable, Sign]
 
 
-class Look(Protocol):
-    """Told that the underlay changed. Must be quick."""
+class Told(Protocol):
+    """Who is told; both must be quick."""
 
-    def __call__(self, *, hurry: bool = True) -> None:
-        """Without ``hurry`` it was a route, which may change all the time."""
+    def underlay_changed(self, *, hurry: bool = True) -> None:
+        """The interface of a VTEP, or its addresses; without ``hurry`` a route, which may change all the time."""
+
+    def heard(self, records: list[Record] | None) -> None:
+        """All that was read; None if some of it was lost."""
 
 
 class KernelWatch:
     """One thread; it touches the kernel only to listen."""
 
-    def __init__(self, loop: Loop, dataplane: Dataplane, *, underlay_changed: Look) -> None:
-        self._underlay_changed = underlay_changed
+    def __init__(self, loop: Loop, dataplane: Dataplane, told: Told) -> None:
+        self._told = told
         self._loop = loop
         self._dataplane = dataplane
         self._monitor = Monitor()
@@ -72,9 +76,10 @@ class KernelWatch:
             except BadInput as error:
                 log.warning("a kernel event cannot be read: %s", error)
                 continue
+            self._told.heard(None if events is None else _records(events))
             if events is None:
                 log.info("kernel events were lost, reading everything")
-                self._underlay_changed()
+                self._told.underlay_changed()
                 self._loop.post(lambda reconciler: reconciler.hurry())
             elif events:
                 self._loop.post(lambda reconciler, these=events: self._judge(reconciler, these))  # type: ignore[misc]
@@ -90,8 +95,7 @@ class KernelWatch:
     # --- in the loop's thread --------------------------------------------------------------------
 
     def _judge(self, reconciler: Reconciler, events: list[Event]) -> None:
-        records = [it.record for it in events if not isinstance(it.record, TableChange)]
-        signs = self._of_underlay(reconciler, records)
+        signs = self._of_underlay(reconciler, _records(events))
         asked: dict[int, Process | None] = {}
         for event in events:
             if isinstance(event.record, TableChange):
@@ -149,27 +153,24 @@ class KernelWatch:
     def _of_underlay(self, reconciler: Reconciler, records: list[Record]) -> Signs:
         own = [record for record in records if self._is_underlays(reconciler, record)]
         if own:
-            self._underlay_changed()
+            self._told.underlay_changed()
         elif any(may_put_on_link(reconciler, record) for record in records):
-            self._underlay_changed(hurry=False)
+            self._told.underlay_changed(hurry=False)
         links = [record for record in own if isinstance(record, LinkInfo)]
         if links:
             reconciler.hurry()  # the kernel drops routes via a link that goes down and tells nobody
         return {("link", link.name): Sign("up", "was set down") for link in links if not link.up}
 
     def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
-        """The interface that carries a VTEP, or its addresses; a VTEP's address wherever it goes to."""
-        vteps = reconciler.me.vteps if reconciler.me else ()
-        match record:
-            case LinkInfo():
-                return any(record.name == vtep.underlay for vtep in vteps)
-            case AddressInfo():
-                name = self._dataplane.link_name(record.link)
-                return any(
-                    name == vtep.underlay or record.address.ip == vtep.local for vtep in vteps
-                )
-            case _:
-                return False
+        """An interface that carries a VTEP or has others on link, or its addresses; a VTEP's address anywhere."""
+        me = reconciler.me
+        if me is None or not isinstance(record, LinkInfo | AddressInfo):
+            return False
+        names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
+        if isinstance(record, LinkInfo):
+            return record.name in names
+        name = self._dataplane.link_name(record.link)
+        return name in names or any(record.address.ip == vtep.local for vtep in me.vteps)
 
 
 def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
@@ -181,6 +182,10 @@ def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
         return False
     near = record.via is None or me.connected.covers(record.dst)
     return not record.dst.prefixlen or (network.backend.direct and near)
+
+
+def _records(events: list[Event]) -> list[Record]:
+    return [event.record for event in events if not isinstance(event.record, TableChange)]
 
 
 def _seen(record: Record, *, ours: bool) -> str:

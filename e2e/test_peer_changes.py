@@ -66,7 +66,7 @@ def scene() -> Iterator[Scene]:
         made = Scene(lab, node, address, Pings(lab))
         made.record("10.5.200.0-24", mac=MAC, address=address)
         made.follows(f"{MAC} dst {address}")
-        made.pings.between([pod, Pod("far", "far", far, address=IPv4Address("10.5.200.1"))])
+        made.pings.between([pod, Pod("far", "far", far, addresses=(IPv4Address("10.5.200.1"),))])
         yield made
 
 

@@ -16,6 +16,7 @@ from overlay.dataplane.obstacles import describe
 from overlay.dataplane.read import UNSPECIFIED, concerned, convert
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
+from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import (
     ROUTE_PROTOCOL,
@@ -55,6 +56,7 @@ class Dataplane:
         self.turned = self._switches.turned
         self._links = LinkDoor(self._netlink)
         self._underlays: frozenset[Address] = frozenset()
+        self._link_locals: frozenset[KernelObject] = frozenset()
 
     def close(self) -> None:
         """Close the doors; the kernel keeps everything."""
@@ -75,9 +77,10 @@ class Dataplane:
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
         self._underlays = frozenset(_underlays(want.values()))
+        self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
-            item = convert(record, self._links.seen)
+            item = self.observe(record)
             if item is not None:  # of routes to one subnet the kernel lists the best first
                 found.setdefault(item.key, item)
         self._switches.watch(item for item in want.values() if isinstance(item, Sysctl))
@@ -88,8 +91,13 @@ class Dataplane:
         return found
 
     def observe(self, record: Record) -> KernelObject | None:
-        """What one event is about, if it is ours, by the links as last read."""
-        return convert(record, self._links.seen)
+        """What a record is about, if it is ours, by the links as last read.
+
+        Of fe80 addresses ours are only those that are wanted: the kernel makes some by itself.
+        """
+        item = convert(record, self._links.seen)
+        foreign = item is not None and _is_link_local(item) and item not in self._link_locals
+        return None if foreign else item
 
     def concerned(self, record: Record) -> Hashable | None:
         """The key of what an event may be about that is not, or no more, ours."""
@@ -189,7 +197,7 @@ class Dataplane:
                 results[place] = error
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
-            results[place] = _judged(steps[place], answer)
+            results[place] = judged(steps[place], answer)
         self._send_around(steps, results)
         self._send_around(self._replace_direct(steps, results), results)
         return results
@@ -228,7 +236,7 @@ class Dataplane:
                     messages.route_delete(host, link=link),
                 )
                 answers = self._netlink.batch([around[0], self._message(step), around[1]])
-                results[place] = _judged(step, answers[1])
+                results[place] = judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
@@ -264,6 +272,10 @@ class Dataplane:
                 raise
 
 
+def _is_link_local(item: KernelObject) -> bool:
+    return isinstance(item, LinkAddress) and item.address.ip.is_link_local
+
+
 def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
     for item in wanted:
         if isinstance(item, FdbEntry):
@@ -275,18 +287,3 @@ def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
 def _route(step: Step) -> Route:
     assert isinstance(step.object, Route)  # only a route can meet a foreign one
     return step.object
-
-
-def _judged(step: Step, error: OverlayError | None) -> OverlayError | None:
-    if not isinstance(error, KernelRefused):
-        return error
-    if step.action is Action.DELETE and error.errno in GONE:
-        return None
-    if step.action is Action.ADD and isinstance(step.object, Route) and error.errno == errno.EEXIST:
-        family = "-6 " if Family.of(step.object.dst) is Family.V6 else ""
-        return ForeignObject(
-            f"a route to {step.object.dst} that is not ours stands in the way",
-            errno=errno.EEXIST,
-            hint=f"look: ip {family}route show {step.object.dst}; then delete it",
-        )
-    return error

@@ -23,9 +23,9 @@ class Switches:
         """As it is; None if there is no such switch."""
         try:
             with open(f"{self._root}/{wanted.path}", "rb", buffering=0) as file:
-                return Sysctl(wanted.path, file.read(256).decode(errors="replace").strip())
+                return wanted.found(file.read(256).decode(errors="replace").strip())
         except OSError:
-            return None
+            return wanted.found(None)
 
     def set(self, item: Sysctl) -> None:
         """Turn it; raises KernelRefused."""
