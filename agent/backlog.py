@@ -39,8 +39,16 @@ class Backlog:
         entry.due = now
 
     def add(self, owner: str, key: Hashable, *, now: float) -> None:
-        """A key was found wrong: look when the owner is due."""
-        self._entries.setdefault(owner, Entry(due=now)).keys.add(key)
+        """A key was found wrong: look when the owner is due; at once if it is news and not what waits."""
+        entry = self._entries.setdefault(owner, Entry(due=now))
+        if key not in entry.keys:
+            entry.keys.add(key)
+            entry.due = min(entry.due, now)
+
+    def hurry(self, now: float) -> None:
+        """What stood in the way may be gone: nobody waits any longer."""
+        for entry in self._entries.values():
+            entry.due = min(entry.due, now)
 
     def due(self, now: float) -> dict[str, Entry]:
         """Whose time has come."""
