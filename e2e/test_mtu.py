@@ -174,7 +174,7 @@ def test_too_small_for_ipv6_costs_ipv4_nothing(dual: tuple[Lab, Node, Node]) -> 
     assert one.tell("status")["changes"] == 0
     for node in nodes:
         node.namespace.ip("link set eth0 mtu 1500")
-    wait_for(lambda: _mtu(here) == 1430, "back", timeout_s=SOON_S)
+    wait_for(lambda: (_mtu(here), _mtu(there)) == (1430, 1430), "back", timeout_s=SOON_S)
     wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=SOON_S)
     assert here.ping(six, payload=1430 - 48, whole=True).ok
 
