@@ -25,11 +25,21 @@ SOON_S = 10
 """Patience for a machine that is busy; what it really takes is a fraction of a second."""
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Lab, Node, Node]]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Lab, Node, Node]]:
     """Two nodes that are ready."""
     with Lab() as lab:
         yield _ready(lab, CONFIG)
+
+
+@pytest.fixture
+def pair(shared: tuple[Lab, Node, Node]) -> Iterator[tuple[Lab, Node, Node]]:
+    """The same, without pods and on an underlay of 1500 before and after."""
+    yield shared
+    lab, *nodes = shared
+    _underlay(lab, 1500)
+    for node in nodes:
+        lab.drain(node)
 
 
 @pytest.fixture
