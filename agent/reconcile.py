@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
-REST = 3.0
-"""After a full read so many times its length passes before events ask for the next one: a quarter of a core at most."""
+REST = 1.0
+"""After a full read so many times its length passes before events ask for the next one: half a core at most."""
 AT_ONCE_AGAIN = 5
 """A device made anew loses its routes and neighbours, so the kernel is read again; so often in a row."""
 
