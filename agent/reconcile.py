@@ -27,8 +27,9 @@ from agent.netnotice import NetworkNotice
 from agent.roll import Past, Roll
 from overlay.desired import Me
 from overlay.errors import ForeignObject, OverlayError
-from overlay.model import Action, KernelObject, Network, Step
+from overlay.model import Action, Bridge, KernelObject, Network, Step, Vxlan
 from overlay.plan import plan, record
+from overlay.wanted import NODE
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Reconciler:
                 self._next_resync = now + RETRY_FIRST_S
                 log.warning("kernel state cannot be read, trying again: %s", error)
                 return RETRY_FIRST_S
-        due = self._backlog.due(now)
+        due = self._devices_first(self._backlog.due(now))
         if due:
             self._apply(due, now)
         if not self._backlog and self._next_resync > now:
@@ -186,6 +187,20 @@ class Reconciler:
     def _log_drift(self, keys: list[Hashable], have: Mapping[Hashable, KernelObject]) -> None:
         if keys:
             self.drift.mended(plan(self.demand.wanted.want, have, keys), now=self._clock())
+
+    def _devices_first(self, due: dict[str, Entry]) -> dict[str, Entry]:
+        """While a link is missing, this node's own share alone.
+
+        A link that was made is followed by a full read, which costs little as long as it has no entries.
+        """
+        node = due.get(NODE)
+        if node is None or len(due) == 1:
+            return due
+        want = self.demand.wanted.want
+        missing = any(
+            isinstance(want.get(key), Vxlan | Bridge) and key not in self._have for key in node.keys
+        )
+        return {NODE: node} if missing else due
 
     def _apply(self, due: dict[str, Entry], now: float) -> None:
         """Make first, remove second; an owner whose making failed keeps its old objects until it succeeds."""

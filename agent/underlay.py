@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from overlay.errors import BadConfig, NotReady, OverlayError
-from overlay.model import Address, Family
+from overlay.model import ROUTE_PROTOCOL, Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
+from overlay.netlink.messages import PROTOCOL_AT
 
 RT_TABLE_MAIN = 254
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
@@ -47,7 +48,11 @@ def read(netlink: Netlink) -> Hosts:
         addresses += [
             parse.parse_address(body) for _, body in netlink.dump(messages.address_dump(family))
         ]
-        routes += [parse.parse_route(body) for _, body in netlink.dump(messages.route_dump(family))]
+        routes += [
+            parse.parse_route(body)
+            for _, body in netlink.dump(messages.route_dump(family))
+            if body[PROTOCOL_AT] != ROUTE_PROTOCOL  # thousands, and none says anything of the underlay
+        ]
     return Hosts(tuple(links), tuple(addresses), tuple(routes))
 
 

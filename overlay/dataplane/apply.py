@@ -33,6 +33,7 @@ from overlay.model import (
     Vxlan,
 )
 from overlay.netlink import Netlink, RouteInfo, messages, parse
+from overlay.netlink.messages import PROTOCOL_AT
 from overlay.netlink.parse import Record
 
 Info = TypeVar("Info", bound=Record)
@@ -119,14 +120,13 @@ class Dataplane:
             by_protocol = messages.route_dump(family, protocol=ROUTE_PROTOCOL)
             yield from self._dump(by_protocol, parse.parse_route)
             for link in tunnels:
-                by_link = messages.route_dump(family, link=link)
-                yield from self._dump(by_link, parse.parse_route)
+                yield from self._dump(messages.route_dump(family, link=link), _others_route)
                 by_link = messages.neighbour_dump(family, link=link)
                 yield from self._dump(by_link, parse.parse_neighbour)
         for link in tunnels:
             yield from self._dump(messages.fdb_dump(link=link), parse.parse_neighbour)
 
-    def _dump(self, request: bytes, parser: Callable[[bytes], Info]) -> Iterable[Info]:
+    def _dump(self, request: bytes, parser: Callable[[bytes], Info | None]) -> Iterable[Info]:
         try:
             answers = self._netlink.dump(request)
         except KernelRefused as error:
@@ -134,7 +134,9 @@ class Dataplane:
                 raise
             return  # before the first route the kernel has no main table
         for _, body in answers:
-            yield parser(body)
+            record = parser(body)
+            if record is not None:
+                yield record
 
     def _look(self, wanted: KernelObject) -> KernelObject | None:
         if isinstance(wanted, Ruleset):
@@ -246,6 +248,11 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _others_route(body: bytes) -> RouteInfo | None:
+    """One that another program made; those of our protocol have been asked for already."""
+    return None if body[PROTOCOL_AT] == ROUTE_PROTOCOL else parse.parse_route(body)
 
 
 def _route(step: Step) -> Route:
