@@ -51,7 +51,8 @@ def read(netlink: Netlink) -> Hosts:
         routes += [
             parse.parse_route(body)
             for _, body in netlink.dump(messages.route_dump(family))
-            if body[PROTOCOL_AT] != ROUTE_PROTOCOL  # thousands, and none says anything of the underlay
+            if body[PROTOCOL_AT]
+            != ROUTE_PROTOCOL  # thousands, and none says anything of the underlay
         ]
     return Hosts(tuple(links), tuple(addresses), tuple(routes))
 

@@ -88,9 +88,7 @@ def cold_start(lab: Lab, name: str, count: int) -> tuple[Node, Cold]:
             raise CommandFailed(f"{name} holds routes, neighbours, FDB entries {held}, not {count}")
         stamp = {mark: at - begun for mark, at in lines.at.items()}
     known = max(stamp["leases listed"], stamp["subnet "])
-    return node, Cold(
-        stamp["overlay-agent"], known, first - begun, last - begun, stamp["in sync"]
-    )
+    return node, Cold(stamp["overlay-agent"], known, first - begun, last - begun, stamp["in sync"])
 
 
 def count_kernel(node: Node) -> tuple[int, int, int]:

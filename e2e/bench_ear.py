@@ -29,9 +29,7 @@ class Ear:
     """Listens in a thread from the start of the with block to its end. ``routes_only`` where thousands come."""
 
     def __init__(self, space: Namespace, *, routes_only: bool = False) -> None:
-        self._groups = (
-            [RTNLGRP_IPV4_ROUTE] if routes_only else [RTNLGRP_IPV4_ROUTE, RTNLGRP_NEIGH]
-        )
+        self._groups = [RTNLGRP_IPV4_ROUTE] if routes_only else [RTNLGRP_IPV4_ROUTE, RTNLGRP_NEIGH]
         self._socket = run_inside(space.path, self._open)
         self._at: dict[Fact, float] = {}
         self._routes = 0

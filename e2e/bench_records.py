@@ -121,9 +121,7 @@ class _Writer:
         for start in range(first, first + count, A_TRANSACTION):
             numbers = range(start, min(start + A_TRANSACTION, first + count))
             peers = map(SimPeer, numbers)
-            self._store.txn(
-                [], [etcd.putting(it.key, it.value, lease=self._lease) for it in peers]
-            )
+            self._store.txn([], [etcd.putting(it.key, it.value, lease=self._lease) for it in peers])
         return count
 
     def put(self, number: int, version: int) -> float:
