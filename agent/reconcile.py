@@ -67,6 +67,7 @@ class Reconciler:
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift
         self.demand.set_node(network, me)
+        self._have = {}  # so that all of it is looked at: what was wanted before has no owner now
         self._next_resync = self._clock()
 
     def on_event(self, event: Event) -> None:
@@ -78,6 +79,7 @@ class Reconciler:
         self.demand.take(event)
         if additive and not self._additive:  # now what is stale may go: no drift either
             self._settled = False
+            self._have = {}
             self._next_resync = self._clock()
 
     def remember(self, past: Past) -> None:
@@ -174,13 +176,15 @@ class Reconciler:
     def _resync(self, now: float) -> None:
         want = self.demand.wanted.want
         have = self._kernel.read(want)
-        looked_at = want.keys() if self._additive else want.keys() | have.keys()
-        differing = [key for key in looked_at if want.get(key) != have.get(key)]
+        differing = [key for key, item in want.items() if have.get(key) != item]
+        if not self._additive:
+            differing += [key for key in have if key not in want]
         if self._settled:
             known = self._backlog.keys()
             self._log_drift([key for key in differing if key not in known], have)
+        news = bool(differing) and have != self._have  # else all of it waits already
         self._have = have
-        for key in differing:
+        for key in differing if news else ():
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
         self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
 
@@ -212,7 +216,7 @@ class Reconciler:
                 step
                 for step in steps
                 if (step.action is not Action.DELETE) is making
-                and owner_of[step.object.key] not in failed
+                and not (failed and owner_of[step.object.key] in failed)
             ]
             for step, error in zip(part, self._kernel.apply(part) if part else [], strict=True):
                 if error is None:
