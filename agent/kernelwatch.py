@@ -32,7 +32,7 @@ class KernelWatch:
         self._underlay_changed = underlay_changed
         self._loop = loop
         self._dataplane = dataplane
-        self._monitor = Monitor()
+        self._monitor = Monitor(own_port=dataplane.port)
         self._thread = threading.Thread(target=self._listen, name="kernelwatch", daemon=True)
 
     def start(self) -> None:

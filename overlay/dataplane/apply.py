@@ -59,6 +59,11 @@ class Dataplane:
         self._rulesets.close()
 
     @property
+    def port(self) -> int:
+        """The netlink port that our changes come from."""
+        return self._netlink.port
+
+    @property
     def changes(self) -> int:
         """State-changing operations accepted since this object was made."""
         return self._netlink.changes + self._rulesets.changes + self._sysctl_changes

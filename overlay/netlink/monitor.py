@@ -3,6 +3,7 @@
 import errno
 import select
 import socket
+import struct
 
 from overlay.netlink.parse import Record, frames, parse
 from overlay.netlink.socket import open_socket
@@ -19,15 +20,22 @@ _GROUPS = (
     RTNLGRP_IPV6_ROUTE,
 )
 _RECEIVE = 1 << 18
+_PORT = slice(12, 16)
+"""Of struct nlmsghdr: who asked for the change. The kernel sends one message per datagram here."""
 GATHER_S = 0.2
 MOST_DATAGRAMS = 4096
 """Then what was read is judged before more is read."""
 
 
 class Monitor:
-    """A subscription in the network namespace it was made in."""
+    """A subscription in the network namespace it was made in.
 
-    def __init__(self) -> None:
+    ``own_port``: what that netlink socket changed is no news (the kernel does not say whose an FDB entry is). A start
+    with thousands of peers would else hear of each of its own messages, on the core that sends them.
+    """
+
+    def __init__(self, *, own_port: int = 0) -> None:
+        self._own = struct.pack("=I", own_port) if own_port else b"nobody"
         self._socket = open_socket(_GROUPS)
         self._wake, self._waker = socket.socketpair()
         self._poll = select.poll()  # select() ends at descriptor 1023
@@ -64,6 +72,8 @@ class Monitor:
                 if error.errno == errno.EAGAIN:
                     break
                 raise
+            if data[_PORT] == self._own:
+                continue
             records = (parse(kind, payload) for kind, _, _, payload in frames(data))
             found += [record for record in records if record is not None]
         return found
