@@ -200,7 +200,7 @@ class Agent:
             "subnet %s mtu=%d devices=%s",
             claimed.lease.key,
             me.pod_mtu,
-            ",".join(v.link for v in me.vteps),
+            ",".join(v.link or f"none, routes by {v.underlay}" for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
         self._footing.look()  # it may have changed since we looked

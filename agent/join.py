@@ -17,7 +17,7 @@ from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
-from agent.underlay import Underlay
+from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig, nodefile
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
@@ -39,12 +39,13 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Per family of the config: the underlay, our device's name and our VTEP's MAC."""
+    """Per family of the config: the underlay, our device's name and our VTEP's MAC, "" where there is none."""
 
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
     bridge_mac: str
+    hosts: Hosts
 
 
 class Joining(Protocol):
@@ -85,7 +86,9 @@ class Join:
             network,
             {
                 family: Tunnel(
-                    self._ground.public(family) or it.address, ends.mac[family], network.backend.vni
+                    self._ground.public(family) or it.address,
+                    ends.mac[family] or None,
+                    network.backend.vni if network.backend.tunnels else None,
                 )
                 for family, it in ends.underlay.items()
             },
@@ -131,6 +134,11 @@ class Join:
         hosts = self._ground.hosts()
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools])
+        bridge_mac = adoption.bridge_mac(self._memory, hosts, self._config.bridge)
+        if not network.backend.tunnels:
+            self._ground.refuse_public(chosen)
+            none = dict.fromkeys(chosen, "")
+            return _Ends(chosen, none, none, bridge_mac, hosts)
         devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
@@ -141,7 +149,8 @@ class Join:
                 )
                 for family, (_, link) in devices.items()
             },
-            adoption.bridge_mac(self._memory, hosts, self._config.bridge),
+            bridge_mac,
+            hosts,
         )
 
     def _me(self, lease: Lease, network: Network, ends: _Ends) -> Me:
@@ -167,7 +176,7 @@ class Join:
             bridge_mac=ends.bridge_mac,
         )
         adoption.take_in_pods(self._config, network, me)
-        return me
+        return self._ground.routed(network, me, ends.hosts)
 
     def _pods_bind(self, network: Network) -> bool:
         """True if pods hold addresses of our last subnets, and the config still has those."""

@@ -5,15 +5,15 @@ first and names second), then `iface_can_reach`, then the default route. With `p
 interface that owns it is taken; if none does, it is a NAT address and only advertised.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from overlay.errors import BadConfig, NotReady, OverlayError
-from overlay.model import ROUTE_PROTOCOL, Address, Family
-from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
-from overlay.netlink.messages import PROTOCOL_AT
+from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
+from overlay.model import Address, Family
+from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
 RT_TABLE_MAIN = 254
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
@@ -32,7 +32,7 @@ class Underlay:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The host's links, addresses and routes at one moment; `choose` is pure on it."""
+    """The host's links, addresses and those routes that can matter, at one moment; `choose` is pure on it."""
 
     links: tuple[LinkInfo, ...]
     addresses: tuple[AddressInfo, ...]
@@ -48,13 +48,18 @@ def read(netlink: Netlink) -> Hosts:
         addresses += [
             parse.parse_address(body) for _, body in netlink.dump(messages.address_dump(family))
         ]
-        routes += [
-            parse.parse_route(body)
-            for _, body in netlink.dump(messages.route_dump(family))
-            if body[PROTOCOL_AT]
-            != ROUTE_PROTOCOL  # thousands, and none says anything of the underlay
-        ]
+        routes += _routes(netlink, family)
     return Hosts(tuple(links), tuple(addresses), tuple(routes))
+
+
+def _routes(netlink: Netlink, family: Family) -> list[RouteInfo]:
+    try:
+        found = netlink.dump(messages.route_dump(family))
+        return sift.near(body for _, body in found if not sift.ours(body))
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return []  # before the first route the kernel has no main table
 
 
 def choose(

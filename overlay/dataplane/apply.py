@@ -5,7 +5,8 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -32,14 +33,15 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, RouteInfo, messages, parse
-from overlay.netlink.messages import PROTOCOL_AT
+from overlay.netlink import Netlink, RouteInfo, messages, parse, sift
 from overlay.netlink.parse import Record
 
 Info = TypeVar("Info", bound=Record)
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
+_USUAL_METRICS = (0, 1024)
+"""Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
 
 
 class Dataplane:
@@ -76,9 +78,7 @@ class Dataplane:
         """
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
-        self._underlays = frozenset(
-            item.underlay for item in want.values() if isinstance(item, FdbEntry)
-        )
+        self._underlays = frozenset(_underlays(want.values()))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
             item = convert(record, self._links.seen)
@@ -125,7 +125,7 @@ class Dataplane:
             by_protocol = messages.route_dump(family, protocol=ROUTE_PROTOCOL)
             yield from self._dump(by_protocol, parse.parse_route)
             for link in tunnels:
-                yield from self._dump(messages.route_dump(family, link=link), _others_route)
+                yield from self._dump(messages.route_dump(family, link=link), sift.others)
                 by_link = messages.neighbour_dump(family, link=link)
                 yield from self._dump(by_link, parse.parse_neighbour)
         for link in tunnels:
@@ -138,10 +138,7 @@ class Dataplane:
             if error.errno != errno.ENOENT:
                 raise
             return  # before the first route the kernel has no main table
-        for _, body in answers:
-            record = parser(body)
-            if record is not None:
-                yield record
+        yield from (record for _, body in answers if (record := parser(body)) is not None)
 
     def _look(self, wanted: KernelObject) -> KernelObject | None:
         if isinstance(wanted, Ruleset):
@@ -201,11 +198,12 @@ class Dataplane:
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
             results[place] = _judged(steps[place], answer)
-        self._replace_direct(steps, results)
+        self._send_around(steps, results)
+        self._send_around(self._replace_direct(steps, results), results)
         return results
 
-    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> None:
-        """What flanneld left with DirectRouting, a peer's subnet via its underlay address: ours takes its place."""
+    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> list[Step]:
+        """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
         routes = [
             route
@@ -213,13 +211,32 @@ class Dataplane:
             for route in self._dump(
                 messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
             )
-            if route.table == RT_TABLE_MAIN and not route.metric
+            if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
         ]
         direct = {route.dst for route in routes if route.via in self._underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
-        again = [self._message(Step(Action.REPLACE, steps[place].object)) for place in places]
-        for place, answer in zip(places, self._netlink.batch(again), strict=True):
+        again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
+        answers = self._netlink.batch([self._message(step) for step in again.values()])
+        for place, answer in zip(places, answers, strict=True):
             results[place] = answer
+        return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _send_around(self, steps: list[Step], results: list[OverlayError | None]) -> None:
+        """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
+        route that is to be replaced. A route to the gateway alone makes it agree; at no moment is there none.
+        """
+        for place, step in enumerate(steps):
+            item, error = step.object, results[place]
+            if not isinstance(item, Route) or item.via is None or not item.onlink:
+                continue
+            if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
+                host, link = ip_network(item.via), self._links.index(item.link)
+                around = (
+                    messages.route_add(host, link=link),
+                    messages.route_delete(host, link=link),
+                )
+                answers = self._netlink.batch([around[0], self._message(step), around[1]])
+                results[place] = _judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
@@ -255,9 +272,12 @@ class Dataplane:
                 raise
 
 
-def _others_route(body: bytes) -> RouteInfo | None:
-    """One that another program made; those of our protocol have been asked for already."""
-    return None if body[PROTOCOL_AT] == ROUTE_PROTOCOL else parse.parse_route(body)
+def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
+    for item in wanted:
+        if isinstance(item, FdbEntry):
+            yield item.underlay
+        elif isinstance(item, Route) and item.via is not None and not item.onlink:
+            yield item.via
 
 
 def _route(step: Step) -> Route:

@@ -81,8 +81,6 @@ _IFADDR = struct.Struct("=BBBBI")
 """struct ifaddrmsg: family, prefix length, flags, scope, link index."""
 _RT = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type, flags."""
-PROTOCOL_AT = 5
-"""Of the protocol in a struct rtmsg: whose a route is can be told before all of it is read."""
 _ND = struct.Struct("=B3xiHBB")
 """struct ndmsg: family, link index, state, flags, type."""
 _AF_BRIDGE = 7
