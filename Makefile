@@ -75,8 +75,8 @@ demo: setup ## three nodes talk, live; KEEP=1 leaves them running, RUNTIME=conta
 demo-down: $(STAMP) ## take down kept or crashed labs
 	@$(BIN)/python -m e2e.down
 
-soak: setup ## random faults of etcd, agents, kernels for MINUTES=10 (or SECONDS=60); ends with RESULT
-	$(BIN)/python -m e2e.soak $(if $(SECONDS),--seconds $(SECONDS),--minutes $(MINUTES))
+soak: setup ## random faults of etcd, agents, kernels for MINUTES=10 (or SECONDS=60), 3 nodes, then 20 (or NODES=n); RESULT
+	$(BIN)/python -m e2e.soak $(if $(SECONDS),--seconds $(SECONDS),--minutes $(MINUTES)) $(if $(filter command,$(origin NODES)),--nodes $(NODES))
 
 bench: setup ## the kernel side with PEERS=5000: cold, one by one, idle, traffic; FLANNELD=path beside; JSON=file
 	@tools/install-packages iperf3
