@@ -69,7 +69,7 @@ class Bench:
             self._node, cold = bench_cold.cold_start(self._lab, f"n{self._count}", count)
             times.append(cold)
             self.found.floor.setdefault(count, []).append(bench_bare.floor(self._name("f"), peers))
-            say(self._said(count, cold, self.found.floor[count][-1]))
+            say(self._said(count, cold, self.found.floor[count][-1].wall_s))
             if number < 2 and count <= SLOW_PEERS:
                 taken = bench_bare.one_by_one(self._name("p"), peers)
                 self.found.pyroute2.setdefault(count, []).append(taken)
@@ -91,7 +91,8 @@ class Bench:
         say(f"{flags.storm} joins at once: {self.found.storm}")
         damaged = min(flags.damaged, first)
         self.found.mended = [
-            bench_events.damage(node, first=0, count=damaged) for _ in range(flags.rounds)
+            bench_events.damage(node, first=turn * damaged % first, count=damaged)
+            for turn in range(flags.rounds)
         ]
         say(f"{damaged} routes deleted by hand: there again after {self.found.mended[-1]:.2f} s")
 

@@ -6,11 +6,13 @@ stamped as it comes; the kernel tells its own part (e2e.bench_ear). At the end t
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from e2e.bench_ear import Ear
+from e2e.bench_load import cpu_s
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.process import CommandFailed
@@ -29,6 +31,8 @@ class Cold:
     first_route: float
     done: float
     in_sync: float
+    cpu_s: float
+    """The agent's CPU seconds, all threads, from ``known`` to ``done``."""
 
     @property
     def programmed_s(self) -> float:
@@ -37,10 +41,14 @@ class Cold:
 
 
 class Lines:
-    """Stamps a growing file's lines that hold one of ``marks``: the first of each."""
+    """Stamps a growing file's lines that hold one of ``marks``, the first of each: time, and CPU by ``cpu``."""
 
-    def __init__(self, path: Path, marks: tuple[str, ...] = MILESTONES) -> None:
+    def __init__(
+        self, path: Path, cpu: Callable[[], float], marks: tuple[str, ...] = MILESTONES
+    ) -> None:
         self.at: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        self._cpu = cpu
         self._path, self._marks = path, marks
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="lines", daemon=True)
@@ -69,26 +77,32 @@ class Lines:
                 text = file.read()
             place += len(text)
             for mark in self._marks:
-                if mark.encode() in text:
-                    self.at.setdefault(mark, now)
+                if mark.encode() in text and mark not in self.at:
+                    self.cpu[mark] = self._cpu()
+                    self.at[mark] = now
 
 
 def cold_start(lab: Lab, name: str, count: int) -> tuple[Node, Cold]:
     """A new node beside ``count`` leases; it runs on."""
     node = lab.add_node(name)
-    with Lines(node.log) as lines, Ear(node.namespace, routes_only=True) as ear:
+    with (
+        Lines(node.log, lambda: cpu_s(node.pid)) as lines,
+        Ear(node.namespace, routes_only=True) as ear,
+    ):
         begun = time.monotonic()
         node.start_agent()
         lab.record()
-        # the tunnel's own route is no peer's: the kernel makes none for a /32, the bridge's one is "table main"
         first, last = ear.wait_routes(count, timeout_s=120)
+        used = cpu_s(node.pid)
         wait_for(lambda: "in sync" in lines.at, "in sync", timeout_s=60, also=node.log_tail)
         held = count_kernel(node)
         if held != (count, count, count):
             raise CommandFailed(f"{name} holds routes, neighbours, FDB entries {held}, not {count}")
         stamp = {mark: at - begun for mark, at in lines.at.items()}
     known = max(stamp["leases listed"], stamp["subnet "])
-    return node, Cold(stamp["overlay-agent"], known, first - begun, last - begun, stamp["in sync"])
+    used -= max(lines.cpu["leases listed"], lines.cpu["subnet "])
+    in_sync = stamp["in sync"]
+    return node, Cold(stamp["overlay-agent"], known, first - begun, last - begun, in_sync, used)
 
 
 def count_kernel(node: Node) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+from e2e.bench_bare import Floor
 from e2e.bench_cold import Cold
 from e2e.bench_events import Events, Storm
 from e2e.bench_load import Idle
@@ -25,7 +26,7 @@ class Found:
 
     peers: int
     cold: dict[int, list[Cold]] = field(default_factory=dict)
-    floor: dict[int, list[float]] = field(default_factory=dict)
+    floor: dict[int, list[Floor]] = field(default_factory=dict)
     pyroute2: dict[int, list[float]] = field(default_factory=dict)
     flanneld: dict[int, float] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
@@ -43,7 +44,12 @@ class Found:
     def floor_ratio(self, count: int) -> float:
         """That, to the bare messages; each round's own ratio, median."""
         pairs = zip(self.cold[count], self.floor[count], strict=True)
-        return statistics.median(cold.programmed_s / bare for cold, bare in pairs)
+        return statistics.median(cold.programmed_s / bare.wall_s for cold, bare in pairs)
+
+    def cpu_ratio(self, count: int) -> float:
+        """The same of CPU seconds: other programs on the machine are not in it, the agent's other threads are."""
+        pairs = zip(self.cold[count], self.floor[count], strict=True)
+        return statistics.median(cold.cpu_s / bare.cpu_s for cold, bare in pairs)
 
     def pyroute2_ratio(self, count: int) -> float:
         """The same to pyroute2; 0 where that was not measured."""
@@ -61,7 +67,7 @@ def show(found: Found) -> None:
     table = Table(box=None, title="cold start, seconds", title_justify="left")
     for column in ("leases", "to process", "to leases known", "programming", "exec to done"):
         table.add_column(column, justify="right")
-    for column in ("bare messages", "ratio", "pyroute2", "ratio", "flanneld"):
+    for column in ("bare messages", "ratio", "CPU ratio", "pyroute2", "ratio", "flanneld"):
         table.add_column(column, justify="right")
     for count, colds in found.cold.items():
         slow = found.pyroute2.get(count)
@@ -71,8 +77,9 @@ def show(found: Found) -> None:
             _median(it.known for it in colds),
             f"{found.programmed(count):.2f}",
             _median(it.done for it in colds),
-            _median(found.floor[count]),
+            _median(it.wall_s for it in found.floor[count]),
             f"{found.floor_ratio(count):.2f}",
+            f"{found.cpu_ratio(count):.2f}",
             _median(slow) if slow else "-",
             f"{found.pyroute2_ratio(count):.2f}" if slow else "-",
             f"{found.flanneld[count]:.1f}" if count in found.flanneld else "-",
