@@ -22,7 +22,6 @@ from agent import config as settings
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.events import Event
-from agent.footing import Footing
 from agent.ground import Ground
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
@@ -38,6 +37,7 @@ from agent.roll import Past
 from agent.server import Server
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
+from agent.upkeep import Upkeep
 from agent.vital import Vital
 from cni import main as cni
 from cni.steps import Steps
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
-VITAL = ("life", "watch", "kernelwatch", "footing", "last-good")
+VITAL = ("life", "watch", "kernelwatch", "footing", "podlinks", "last-good")
 
 _EPILOG = """\
 The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
@@ -129,16 +129,15 @@ class Agent:
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
         )
-        self._footing = Footing(
-            self._ground,
-            self._loop,
-            moved=self._life.keeper.look_at_underlay,
-            every_s=config.resync_interval,
+        self._upkeep = Upkeep(
+            config, self._loop, self._ground, moved=self._life.keeper.look_at_underlay
         )
-        self._watch = KernelWatch(self._loop, self._dataplane, underlay_changed=self._footing.look)
+        self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(
-            config, lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S)
+            config,
+            lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
+            self._upkeep.links,
         )
         self._control = Control(
             config,
@@ -148,6 +147,7 @@ class Agent:
             standing=self._standing,
             underlay=lambda: self._ground.chosen,
             pods=self._sweep.report,
+            upkeep=self._upkeep,
         )
         self._server = Server(
             config.run_dir / "cni.sock",
@@ -170,22 +170,15 @@ class Agent:
             self._config.etcd_prefix,
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
-        self._loop.start()
-        self._last_good.start()
-        self._watch.start()
-        self._footing.start()
-        self._life.start()
-        self._sweep.start()
+        watching = (self._watch, self._upkeep)
+        for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
+            part.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             pass
         self._notifier.stopping()
         self._server.close()
-        self._sweep.stop()
-        self._watch.stop()
-        self._footing.stop()
-        self._life.stop()
-        self._last_good.stop()
-        self._loop.stop()
+        for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
+            part.stop()
         self._loop.join(0.5)
         if self._vital.lost or self._loop.failure is not None:
             return EXIT_FAILED
@@ -203,7 +196,7 @@ class Agent:
             ",".join(v.link or f"none, routes by {v.underlay}" for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
-        self._footing.look()  # it may have changed since we looked
+        self._upkeep.underlay_changed()  # it may have changed since we looked
 
     def lost(self, why: str) -> None:
         """Called in the life's thread: pods run on, the runtime starts no new ones here."""
@@ -227,6 +220,7 @@ class Agent:
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
+        self._upkeep.turned(reconciler)
         self._standing.turned(in_sync=reconciler.in_sync, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))

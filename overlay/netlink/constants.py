@@ -100,7 +100,7 @@ IFLA_VXLAN_TTL: Final = 5
 IFLA_VXLAN_LEARNING: Final = 7
 IFLA_VXLAN_PORT: Final = 15
 IFLA_VXLAN_LOCAL6: Final = 17
-IFLA_VXLAN_GBP: Final = 25
+IFLA_VXLAN_GBP: Final = 23
 
 # linux/if_addr.h
 IFA_ADDRESS: Final = 1

@@ -255,7 +255,7 @@ def _vxlan(data: dict[int, bytes]) -> VxlanInfo:
         local=unpack_address(local) if local else None,
         lower=_number(data, c.IFLA_VXLAN_LINK),
         learning=bool(_number(data, c.IFLA_VXLAN_LEARNING)),
-        gbp=data.get(c.IFLA_VXLAN_GBP, b"\0") != b"\0",  # a bare flag once, a byte in newer kernels
+        gbp=c.IFLA_VXLAN_GBP in data,  # a bare flag
     )
 
 
