@@ -109,7 +109,8 @@ def main() -> int:
     tally, pings, begun = Tally(), Window(), time.monotonic()
     for nodes, share in shares.items():
         if not tally.unsettled:
-            _lab(nodes, share * most_s, rng, tally, pings, flags.only)
+            total = _lab(nodes, share * most_s, rng, tally, only=flags.only)
+            pings.sent, pings.lost = pings.sent + total.sent, pings.lost + total.lost
     for text in tally.wrong:
         print(f"WRONG: {text}")
     print(tally.line((time.monotonic() - begun) / 60, pings), flush=True)
@@ -117,9 +118,9 @@ def main() -> int:
 
 
 def _lab(
-    nodes: int, most_s: float, rng: random.Random, tally: Tally, pings: Window, only: str | None
-) -> None:
-    """One lab for so long, at least one fault."""
+    nodes: int, most_s: float, rng: random.Random, tally: Tally, *, only: str | None
+) -> Window:
+    """One lab for so long; the pings it has counted."""
     made = time.monotonic()
     with Lab(root=MEMORY) as lab:
         cluster = Cluster(lab)
@@ -132,9 +133,7 @@ def _lab(
         print(f"{nodes} nodes after {begun - made:.0f} s, pings each {every_s:g} s", flush=True)
         while time.monotonic() - begun < most_s and not tally.unsettled:
             _one(soak, faults, rng, only=only, since=begun)
-        total = soak.stage.pings.total
-    pings.sent += total.sent
-    pings.lost += total.lost
+        return soak.stage.pings.total
 
 
 def _one(soak: Soak, faults: Faults, rng: random.Random, *, only: str | None, since: float) -> None:
