@@ -183,18 +183,14 @@ class Reconciler:
     def _resync(self, now: float) -> None:
         want = self.demand.wanted.want
         have = self._kernel.read(want)
-        agreeing = {key: item for key, item in want.items() if have.get(key) == item}
-        beyond = {key: item for key, item in have.items() if key not in agreeing}
-        differing = (
-            [key for key in want if key not in agreeing] if len(agreeing) < len(want) else []
-        )
+        differing = [key for key, item in want.items() if have.get(key) != item]
         if not self._additive:
-            differing += [key for key in beyond if key not in want]
+            differing += [key for key in have if key not in want]
         if self._settled:
             known = self._backlog.keys()
             self._log_drift([key for key in differing if key not in known], have)
         news = bool(differing) and have != self._have  # else all of it waits already
-        self._have = agreeing | beyond  # what is right is the very object: held once, not twice
+        self._have = have
         for key in differing if news else ():
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
         self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)

@@ -7,13 +7,13 @@ by one, because each changes what the next may lean on. A step that is already t
 import errno
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
 from overlay.dataplane.links import GONE, LinkDoor
 from overlay.dataplane.obstacles import describe
-from overlay.dataplane.read import UNSPECIFIED, convert
+from overlay.dataplane.read import UNSPECIFIED, convert, same
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
@@ -82,10 +82,10 @@ class Dataplane:
         self._underlays = frozenset(_underlays(want.values()))
         self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
-        for record in (*self._links.seen.by_index.values(), *self._records()):
+        for record in chain(self._links.seen.by_index.values(), self._records()):
             item = self.observe(record)
             if item is not None:  # of routes to one subnet the kernel lists the best first
-                found.setdefault(item.key, item)
+                found.setdefault(*same(item, want))
         for wanted in want.values():
             item = self._look(wanted)
             if item is not None:

@@ -1,6 +1,6 @@
 """Kernel records → model objects, and which of them are ours (the mark table in overlay.model). Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -86,6 +86,15 @@ def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelOb
             return _route(record, links)
         case NeighbourInfo():
             return _neighbour(record, links)
+
+
+def same(
+    item: KernelObject, want: Mapping[Hashable, KernelObject]
+) -> tuple[Hashable, KernelObject]:
+    """Key and value; what is as wanted is the wanted object itself, so that thousands are not held twice."""
+    key = item.key
+    wanted = want.get(key)
+    return (wanted.key, wanted) if wanted is not None and wanted == item else (key, item)
 
 
 def _link(link: LinkInfo, links: Links) -> KernelObject | None:
