@@ -63,7 +63,8 @@ class Bench:
         self._seeded = count
         peers = [SimPeer(number) for number in range(count)]
         times = self.found.cold.setdefault(count, [])
-        for number in range(self._flags.rounds):
+        rounds = self._flags.rounds if count <= self._flags.peers else min(self._flags.rounds, 2)
+        for number in range(rounds):
             self._retire()
             self._count += 1
             self._node, cold = bench_cold.cold_start(self._lab, f"n{self._count}", count)
@@ -149,7 +150,7 @@ def main() -> int:
     parser.add_argument(
         "--sizes", type=int, nargs="*", default=[1000, 5000, 20000], help="of cold starts"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of cold starts [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="of cold starts [%(default)s]")
     parser.add_argument("--events", type=int, default=200, help="of each kind [%(default)s]")
     parser.add_argument("--storm", type=int, default=500, help="joins at once [%(default)s]")
     parser.add_argument("--damaged", type=int, default=100, help="entries [%(default)s]")
