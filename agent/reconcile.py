@@ -74,7 +74,6 @@ class Reconciler:
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift
         self.demand.set_node(network, me)
-        self._have = {}  # so that all of it is looked at: what was wanted before has no owner now
         self._next_resync = self._clock()
 
     def on_event(self, event: Event) -> None:
@@ -86,7 +85,6 @@ class Reconciler:
         self.demand.take(event)
         if additive and not self._additive:  # now what is stale may go: no drift either
             self._settled = False
-            self._have = {}
             self._next_resync = self._clock()
 
     def remember(self, past: Past) -> None:
@@ -189,9 +187,8 @@ class Reconciler:
         if self._settled:
             known = self._backlog.keys()
             self._log_drift([key for key in differing if key not in known], have)
-        news = bool(differing) and have != self._have  # else all of it waits already
         self._have = have
-        for key in differing if news else ():
+        for key in differing:
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
         self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
 
