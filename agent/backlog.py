@@ -7,6 +7,10 @@ import random
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from overlay.model import Bridge, Vxlan
+from overlay.plan import State
+from overlay.wanted import NODE
+
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
 
 
@@ -39,8 +43,16 @@ class Backlog:
         entry.due = now
 
     def add(self, owner: str, key: Hashable, *, now: float) -> None:
-        """A key was found wrong: look when the owner is due."""
-        self._entries.setdefault(owner, Entry(due=now)).keys.add(key)
+        """A key was found wrong: look when the owner is due; at once if it is news and not what waits."""
+        entry = self._entries.setdefault(owner, Entry(due=now))
+        if key not in entry.keys:
+            entry.keys.add(key)
+            entry.due = min(entry.due, now)
+
+    def hurry(self, now: float) -> None:
+        """What stood in the way may be gone: nobody waits any longer."""
+        for entry in self._entries.values():
+            entry.due = min(entry.due, now)
 
     def due(self, now: float) -> dict[str, Entry]:
         """Whose time has come."""
@@ -74,3 +86,17 @@ class Backlog:
     def next_due(self) -> float | None:
         """When the first owner is due; None if nothing waits."""
         return min((entry.due for entry in self._entries.values()), default=None)
+
+
+def devices_first(due: dict[str, Entry], want: State, have: State) -> dict[str, Entry]:
+    """Of what is due, while a link is missing, this node's own share alone.
+
+    A link that was made is followed by a full read, which costs little as long as it has no entries.
+    """
+    node = due.get(NODE)
+    if node is None or len(due) == 1:
+        return due
+    missing = any(
+        isinstance(want.get(key), Vxlan | Bridge) and key not in have for key in node.keys
+    )
+    return {NODE: node} if missing else due

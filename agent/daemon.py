@@ -17,10 +17,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from agent import arena, connect, logs, moment, recalled, report, sole
+from agent import arena, connect, drifthistory, logs, moment, recalled, report, sole
 from agent import config as settings
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
+from agent.drift import Drift, suspects
 from agent.events import Event
 from agent.ground import Ground
 from agent.join import Join
@@ -63,6 +64,7 @@ files:
   /etc/overlay/agent.toml      the settings above as KEY = value (TOML)
   <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
   <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
+  <state-dir>/drift.json       what others undid in the kernel (overlayctl drift)
   <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
 signals:
   TERM, INT                    stop within a second; kernel, lease and pods stay as they are
@@ -103,18 +105,18 @@ class Agent:
         self._stop = threading.Event()
         self._ready = self._withdrawn = False
         self._vital = Vital(VITAL, self._stop.set)
-        self._told_version = -1
-        self._pages = Pages(config)
+        self._pages, self._told_version = Pages(config), -1
         self._dataplane = Dataplane(config.run_dir)
         registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
-        join = Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry)
+        self._kept = drifthistory.Keeper(config.state_dir)
         self._loop = Loop(
             Reconciler(
                 self._dataplane,
                 clock=time.monotonic,
                 resync_s=config.resync_interval,
                 ttl_s=config.lease_ttl,
+                drift=Drift(self._kept.history, running=suspects),
             ),
             round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
             after_round=self._after_round,
@@ -124,7 +126,7 @@ class Agent:
         self._life = Life(
             registry,
             self,
-            join,
+            Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry),
             last_good=self._last_good,
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
@@ -179,6 +181,7 @@ class Agent:
         self._server.close()
         for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
             part.stop()
+        self._kept.stop()
         self._loop.join(0.5)
         if self._vital.lost or self._loop.failure is not None:
             return EXIT_FAILED

@@ -97,6 +97,24 @@ def same(
     return (wanted.key, wanted) if wanted is not None and wanted == item else (key, item)
 
 
+def concerned(record: Record, links: Links) -> Hashable | None:
+    """The key of the object that an event may be about though `convert` knows none: nothing of ours is left of it.
+
+    A route of another program in the place of ours, a neighbour on its way out, a link without our mark.
+    """
+    match record:
+        case LinkInfo():
+            return ("link", record.name)
+        case RouteInfo() if record.table == RT_TABLE_MAIN and record.kind == RTN_UNICAST:
+            return ("route", record.dst)
+        case NeighbourInfo():
+            name = links.ours(record.link, "vxlan")
+            if name and record.family == AF_BRIDGE:
+                return ("fdb", name, record.mac)
+            return ("neighbour", name, record.address) if name else None
+    return None
+
+
 def _link(link: LinkInfo, links: Links) -> KernelObject | None:
     if link.kind == "bridge":
         return Bridge(link.name, link.mac, link.mtu, link.up)

@@ -264,7 +264,8 @@ def test_the_monitor_is_silent_about_what_its_owner_did(underlay: Path, netlink:
     netlink.request(messages.route_add(mine, link=index))
     ip(underlay, "route", "add", str(theirs), "dev", "overlay.1")
 
-    seen = [record.dst for record in monitor.read() or [] if isinstance(record, parse.RouteInfo)]
+    records = [event.record for event in monitor.read() or []]
+    seen = [record.dst for record in records if isinstance(record, parse.RouteInfo)]
     monitor.close()
     with pytest.raises(EOFError):
         monitor.read()
@@ -281,7 +282,7 @@ def test_the_monitor_tells_of_changes_and_deletions(underlay: Path, netlink: Net
 
     seen: list[bool] = []
     while len(seen) < 2:
-        for record in monitor.read() or []:
+        for record in (event.record for event in monitor.read() or []):
             if isinstance(record, parse.RouteInfo) and record.dst == subnet:
                 seen.append(record.deleted)
     monitor.close()
