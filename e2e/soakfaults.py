@@ -57,6 +57,7 @@ class Faults:
         found: list[Callable[[Node], None]] = [
             *(self.agent_killed, self.agent_stopped, self.agent_hung),
             *(self.routes_deleted, self.device_deleted, self.device_down, self.entries_bent),
+            self.tables_flushed,
             *(self.member_killed, self.member_hung, self.member_parted, self.leader_killed),
             *(self.cluster_restarted, self.snapshot_restored, self.data_wiped),
             *(self.cut_off_and_compacted, self.etcd_slow),
@@ -109,6 +110,10 @@ class Faults:
         node.namespace.ip(
             *(f"neigh replace {row['dst']} lladdr {NOBODY} dev {DEVICE}" for row in neighbours)
         )
+
+    def tables_flushed(self, node: Node) -> None:
+        """Pods talk to one another without them."""
+        node.namespace.must("nft", "flush", "ruleset")
 
     def pod_comes(self, node: Node) -> None:
         """And pings all others from now on."""
