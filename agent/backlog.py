@@ -81,7 +81,8 @@ class Backlog:
 
     def keys(self) -> set[Hashable]:
         """All keys that wait."""
-        return {key for entry in self._entries.values() for key in entry.keys}
+        found: set[Hashable] = set()
+        return found.union(*(entry.keys for entry in self._entries.values()))
 
     def next_due(self) -> float | None:
         """When the first owner is due; None if nothing waits."""

@@ -218,13 +218,14 @@ class Reconciler:
         if not self._additive:
             differing += [key for key in have if key not in want]
         self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
+        waiting = self._backlog.keys()  # at a start that is all there is
         if self._settled:
             differing, pause_ends = self._mending.due(
-                differing, want, have, had=self._have, now=now, waiting=self._backlog.keys()
+                differing, want, have, had=self._have, now=now, waiting=waiting
             )
             self._next_resync = min(self._next_resync, pause_ends)
         self._have = have
-        for key in differing:
+        for key in [key for key in differing if key not in waiting]:
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
 
     def _apply(self, due: dict[str, Entry], now: float) -> None:
