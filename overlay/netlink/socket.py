@@ -78,6 +78,12 @@ class Netlink:
         opened, index = open_inside(namespace, lambda: (open_socket(), _index_of(name)))
         return cls(opened), index
 
+    @property
+    def port(self) -> int:
+        """What events name this socket by; 0 for a transport that is no socket."""
+        sock = self._socket
+        return int(sock.getsockname()[0]) if isinstance(sock, socket.socket) else 0
+
     def __enter__(self) -> Self:
         return self
 
