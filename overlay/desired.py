@@ -6,10 +6,11 @@ address), the *neighbour* gives that hop's inner MAC, and the *FDB entry* says w
 owns that MAC. No packet is ever flooded and no ARP goes over the wire.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
 from overlay import rules
+from overlay.marks import Marks
 from overlay.model import (
     Address,
     Bridge,
@@ -62,7 +63,7 @@ class Me:
 
     ``bridge_mac`` is that of a bridge which another program made, empty where it is ours to choose.
     ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
-    ones are attached there.
+    ones are attached there. ``instance`` tells this agent's objects from those of others (overlay.marks).
     """
 
     lease_key: str
@@ -73,6 +74,7 @@ class Me:
     ipv6_host: bool = True
     draining: tuple[str, ...] = ()
     bridge_mac: str = ""
+    instance: str = ""
 
     @property
     def own_keys(self) -> frozenset[str]:
@@ -123,7 +125,7 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     backend = network.backend
     objects: list[KernelObject] = [
         Bridge(name=me.bridge, mac=me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
-        Ruleset(table="inet overlay", text=_ruleset(network, me)),
+        Ruleset(table=Marks(me.instance).table, text=_ruleset(network, me)),
     ]
     for vtep in me.vteps:
         objects += [
@@ -171,7 +173,17 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
             Neighbour(vtep.link, via, end.mac),
             Route(end.subnet, via, vtep.link),
         ]
-    return tuple(objects)
+    return _as_ours(objects, me)
+
+
+def _as_ours(objects: list[KernelObject], me: Me) -> tuple[KernelObject, ...]:
+    """The routes of a named instance tell by their protocol whose they are."""
+    if not me.instance:
+        return tuple(objects)
+    protocol = Marks(me.instance).route_protocol
+    return tuple(
+        replace(item, protocol=protocol) if isinstance(item, Route) else item for item in objects
+    )
 
 
 def unserved(network: Network, me: Me, peer: Lease) -> str:
@@ -236,7 +248,11 @@ def _ruleset(network: Network, me: Me) -> str:
     ]
     draining = [(vtep.link, subnet) for vtep, subnet in me.old_subnets]
     return rules.render_inet(
-        pairs, masquerade=me.masquerade, fully_random=me.fully_random, draining=draining
+        pairs,
+        masquerade=me.masquerade,
+        fully_random=me.fully_random,
+        draining=draining,
+        table=Marks(me.instance).table,
     )
 
 
