@@ -33,9 +33,11 @@ class Control:
         standing: NodeStanding,
         underlay: Callable[[], str],
         pods: Callable[[], Answer],
+        in_way: Callable[[], Mapping[str, str]],
     ) -> None:
         self._config, self._life, self._loop, self._pages = config, life, loop, pages
         self._standing, self._underlay, self._pods = standing, underlay, pods
+        self._in_way = in_way
 
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
@@ -60,7 +62,8 @@ class Control:
         return self._standing.now(lease_missing=self._life.refusal)
 
     def _status(self, reconciler: Reconciler) -> Answer:
-        return report.status(self._config, self._life, reconciler, self._underlay(), self._pods())
+        said = {"pods": self._pods(), "in_way": self._in_way()}
+        return report.status(self._config, self._life, reconciler, self._underlay(), **said)
 
     def _ask(self, question: Callable[[Reconciler], Answer]) -> Answer:
         return self._loop.ask(question, timeout_s=ASK_TIMEOUT_S)
@@ -69,7 +72,7 @@ class Control:
         if not force:
             refuse_with_pods(self._config)
         nodefile.remove_conflist(
-            self._config.cni_conf_dir
+            self._config.cni_conf_dir, self._config.marks.conflist
         )  # no new pod between here and the release
         try:
             key = self._life.leave()

@@ -7,7 +7,6 @@ A failure of the reconcile loop, or of another thread that all hangs on, ends th
 systemd to start it anew.
 """
 
-import argparse
 import gc
 import logging
 import os
@@ -18,12 +17,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agent import config as settings
-from agent import connect, logs, moment, recalled, report, sole
+from agent import connect, logs, moment, recalled, report, usage
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.events import Event
 from agent.footing import Footing
 from agent.ground import Ground
+from agent.inway import InWay, stance
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
@@ -32,10 +32,12 @@ from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
 from agent.pages import Pages, rivals
+from agent.recalled import Page
 from agent.reconcile import Reconciler
 from agent.registry import Claimed, Seen
 from agent.roll import Past
 from agent.server import Server
+from agent.sole import Sole
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
 from agent.vital import Vital
@@ -53,35 +55,14 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
-VITAL = ("life", "watch", "kernelwatch", "footing", "last-good")
-
-_EPILOG = """\
-The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
-an FDB entry, and serves the CNI plugin on <run-dir>/cni.sock. Stopping it leaves all traffic flowing.
-
-files:
-  /etc/overlay/agent.toml      the settings above as KEY = value (TOML)
-  <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
-  <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
-  <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
-signals:
-  TERM, INT                    stop within a second; kernel, lease and pods stay as they are
-see also: overlayctl status, overlayctl plan, etcdctl get --prefix /coreos.com/network/subnets
-"""
+VITAL = ("life", "watch", "kernelwatch", "footing", "last-good", "in-way")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="overlay-agent",
-        description="The node agent of the overlay network.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"overlay-agent {__version__}")
-    settings.add_arguments(parser)
+    flags = usage.parser().parse_args(argv)
     try:
-        config = settings.load(parser.parse_args(argv), os.environ)
+        config = settings.load(flags, os.environ)
         logs.configure(config.log_level)
         agent = Agent(config)
     except OverlayError as error:
@@ -97,44 +78,38 @@ class Agent:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = sole.hold(config.run_dir)
+        self._sole = Sole(config.marks)
+        self._sole.hold(run_dir=config.run_dir, state_dir=config.state_dir, bridge=config.bridge)
         self._notifier = Notifier()
         self._stop = threading.Event()
         self._ready = self._withdrawn = False
         self._vital = Vital(VITAL, self._stop.set)
         self._told_version = -1
         self._pages = Pages(config)
-        self._dataplane = Dataplane(config.run_dir)
-        registry = self._registry = connect.registry(config)
+        self._dataplane = Dataplane(config.run_dir, marks=config.marks)
+        self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
-        join = Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry)
-        self._loop = Loop(
-            Reconciler(
-                self._dataplane,
-                clock=time.monotonic,
-                resync_s=config.resync_interval,
-                ttl_s=config.lease_ttl,
-            ),
-            round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
-            after_round=self._after_round,
-        )
+        self._loop = self._new_loop()
         header = recalled.header(config.machine_id, config.etcd_prefix, config.etcd_endpoints)
         self._last_good = LastGood(config.state_dir, header, source=self._past, now=moment.now)
-        self._life = Life(
-            registry,
-            self,
-            join,
-            last_good=self._last_good,
-            recalled=recalled.read(config.state_dir, header, moment.now()),
-            ttl_s=config.lease_ttl,
-        )
+        self._life = self._new_life(header)
         self._footing = Footing(
             self._ground,
             self._loop,
             moved=self._life.keeper.look_at_underlay,
             every_s=config.resync_interval,
         )
-        self._watch = KernelWatch(self._loop, self._dataplane, underlay_changed=self._footing.look)
+        self._in_way = InWay(
+            Netlink(),
+            stance=lambda: self._loop.ask(stance, timeout_s=ASK_TIMEOUT_S),
+            every_s=config.resync_interval,
+        )
+        self._watch = KernelWatch(
+            self._loop,
+            self._dataplane,
+            underlay_changed=self._footing.look,
+            heard=self._in_way.heard,
+        )
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(
             config, lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S)
@@ -147,6 +122,7 @@ class Agent:
             standing=self._standing,
             underlay=lambda: self._ground.chosen,
             pods=self._sweep.report,
+            in_way=self._in_way.report,
         )
         self._server = Server(
             config.run_dir / "cni.sock",
@@ -154,6 +130,29 @@ class Agent:
             ctl=self._control.answer,
             late=cni.too_late,
             told=logs.cni_answered,
+        )
+
+    def _new_loop(self) -> Loop:
+        reconciler = Reconciler(
+            self._dataplane,
+            clock=time.monotonic,
+            resync_s=self._config.resync_interval,
+            ttl_s=self._config.lease_ttl,
+        )
+        round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
+        return Loop(reconciler, round_s=round_s, after_round=self._after_round)
+
+    def _new_life(self, header: Page) -> Life:
+        config = self._config
+        ground = Ground(config, Netlink())
+        join = Join(config, Memory(config.state_dir), ground, self._registry, self._sole)
+        return Life(
+            self._registry,
+            self,
+            join,
+            last_good=self._last_good,
+            recalled=recalled.read(config.state_dir, header, moment.now()),
+            ttl_s=config.lease_ttl,
         )
 
     def run(self) -> int:
@@ -173,6 +172,7 @@ class Agent:
         self._last_good.start()
         self._watch.start()
         self._footing.start()
+        self._in_way.start()
         self._life.start()
         self._sweep.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
@@ -182,6 +182,7 @@ class Agent:
         self._sweep.stop()
         self._watch.stop()
         self._footing.stop()
+        self._in_way.stop()
         self._life.stop()
         self._last_good.stop()
         self._loop.stop()
@@ -202,6 +203,7 @@ class Agent:
             ",".join(v.link for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
+        self._in_way.look()
         self._footing.look()  # it may have changed since we looked
 
     def lost(self, why: str) -> None:
@@ -221,12 +223,12 @@ class Agent:
     # --- the reconcile loop's thread -----------------------------------------------------------------
 
     def _after_round(self, reconciler: Reconciler) -> None:
-        if reconciler.in_sync and self._life.claimed is not None:
+        if reconciler.serving and self._life.claimed is not None:
             self._keep_promise(reconciler)
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
-        self._standing.turned(in_sync=reconciler.in_sync, trouble=reconciler.trouble())
+        self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))
 
@@ -246,11 +248,8 @@ class Agent:
             return
         try:
             if self._pages.publish(reconciler.network, reconciler.me):
-                pools = reconciler.network.pools
-                for sentence in rivals(self._config.cni_conf_dir):
+                for sentence in rivals(self._config.cni_conf_dir, self._config.marks.conflist):
                     log.warning("%s", sentence)
-                for obstacle in self._dataplane.obstacles([pool.network for pool in pools]):
-                    log.warning("in the way, and not ours: %s", obstacle)
         except (OSError, OverlayError) as error:
             log.error("not ready yet, trying again: %s", error)
             return
@@ -275,7 +274,7 @@ class Agent:
 
     def _keep_pages(self, reconciler: Reconciler) -> str:
         """In the loop's thread: only a node that is ready has pages."""
-        ready = reconciler.in_sync and not self._life.refusal
+        ready = reconciler.serving and not self._life.refusal
         return self._pages.keep() if ready else ""
 
     def _serve_cni(

@@ -24,11 +24,17 @@ LOOK_AFTER_S = 0.15
 
 
 class KernelWatch:
-    """One thread; it touches the kernel only to listen. ``underlay_changed`` must be quick."""
+    """One thread; it touches the kernel only to listen. ``underlay_changed`` and ``heard`` must be quick."""
 
     def __init__(
-        self, loop: Loop, dataplane: Dataplane, *, underlay_changed: Callable[[], None]
+        self,
+        loop: Loop,
+        dataplane: Dataplane,
+        *,
+        underlay_changed: Callable[[], None],
+        heard: Callable[[list[Record] | None], None],
     ) -> None:
+        self._heard = heard
         self._underlay_changed = underlay_changed
         self._loop = loop
         self._dataplane = dataplane
@@ -52,6 +58,7 @@ class KernelWatch:
             except BadInput as error:
                 log.warning("a kernel event cannot be read: %s", error)
                 continue
+            self._heard(records)
             if records is None:
                 log.info("kernel events were lost, reading everything")
                 self._underlay_changed()

@@ -19,22 +19,24 @@ from overlay.wanted import NODE
 
 
 def status(
-    config: Config, life: Life, reconciler: Reconciler, underlay: str, pods: Mapping[str, Any]
+    config: Config,
+    life: Life,
+    reconciler: Reconciler,
+    underlay: str,
+    *,
+    pods: Mapping[str, Any],
+    in_way: Mapping[str, str],
 ) -> dict[str, Any]:
-    """One screen: the verdict and the facts behind it. ``pods`` is the sweep's report."""
+    """One screen: the verdict and the facts behind it.
+
+    ``pods`` is the sweep's report, ``in_way`` what others have put there.
+    """
     me, trouble, demand = reconciler.me, reconciler.trouble(), reconciler.demand
-    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
-    if pods["rivals"]:
-        ailing["conflist"] = "; ".join(pods["rivals"])
-    mine = demand.roll.leases.get(me.lease_key) if me else None
-    if beside := adoption.trouble(mine, pods["beside"]):
-        ailing["flanneld"] = beside
-    if life.keeper.store.trouble:
-        ailing["etcd's store"] = life.keeper.store.trouble
-    ailing |= _outage(life, reconciler)
+    ailing = _ailing(life, reconciler, pods, in_way)
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
+        "instance": config.instance,
         "verdict": _verdict(life, reconciler, {**trouble, **ailing}),
         "version": __version__,
         "in_sync": reconciler.in_sync,
@@ -73,6 +75,23 @@ def status(
             **ailing,
         },
     }
+
+
+def _ailing(
+    life: Life, reconciler: Reconciler, pods: Mapping[str, Any], in_way: Mapping[str, str]
+) -> dict[str, str]:
+    """What is wrong around the data plane: pods, files, other programs, etcd."""
+    me, demand = reconciler.me, reconciler.demand
+    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
+    if pods["rivals"]:
+        ailing["conflist"] = "; ".join(pods["rivals"])
+    mine = demand.roll.leases.get(me.lease_key) if me else None
+    if beside := adoption.trouble(mine, pods["beside"]):
+        ailing["flanneld"] = beside
+    if life.keeper.store.trouble:
+        ailing["etcd's store"] = life.keeper.store.trouble
+    ailing |= {f"in the way: {what}": why for what, why in in_way.items()}
+    return ailing | _outage(life, reconciler)
 
 
 def store(life: Life) -> dict[str, Any]:

@@ -5,18 +5,17 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.obstacles import describe
 from overlay.dataplane.read import UNSPECIFIED, convert
 from overlay.dataplane.ruleset import Rulesets
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
+from overlay.marks import ONLY, Marks
 from overlay.model import (
-    ROUTE_PROTOCOL,
     Action,
     Address,
     Bridge,
@@ -28,11 +27,10 @@ from overlay.model import (
     Route,
     Ruleset,
     Step,
-    Subnet,
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, RouteInfo, messages, parse
+from overlay.netlink import Netlink, messages, parse
 from overlay.netlink.parse import Record
 
 Info = TypeVar("Info", bound=Record)
@@ -44,12 +42,14 @@ _BATCHED = (FdbEntry, Neighbour, Route)
 class Dataplane:
     """The kernel of the network namespace it was made in. Not thread-safe."""
 
-    def __init__(self, run_dir: Path, *, sysctls: Path = Path("/proc/sys")) -> None:
+    def __init__(
+        self, run_dir: Path, *, sysctls: Path = Path("/proc/sys"), marks: Marks = ONLY
+    ) -> None:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
         self._sysctls = sysctls
         self._sysctl_changes = 0
-        self._links = LinkDoor(self._netlink)
+        self._links = LinkDoor(self._netlink, marks)
         self._underlays: frozenset[Address] = frozenset()
 
     def close(self) -> None:
@@ -93,13 +93,6 @@ class Dataplane:
         link = self._links.seen.by_index.get(index)
         return link.name if link else ""
 
-    def obstacles(self, networks: Sequence[Subnet]) -> list[str]:
-        """What of others stands in the way of ``networks``, a sentence each; by the links as last read."""
-        routes: list[RouteInfo] = []
-        for family in {Family.of(network) for network in networks}:
-            routes += self._dump(messages.route_dump(family), parse.parse_route)
-        return describe(networks, routes, self._links.seen)
-
     def apply(self, steps: list[Step]) -> list[OverlayError | None]:
         """Carry out steps in order; one result per step, failures stop nothing."""
         results: list[OverlayError | None] = []
@@ -116,7 +109,7 @@ class Dataplane:
         tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
         for family in Family:
             yield from self._dump(messages.address_dump(family), parse.parse_address)
-            by_protocol = messages.route_dump(family, protocol=ROUTE_PROTOCOL)
+            by_protocol = messages.route_dump(family, protocol=seen.marks.route_protocol)
             yield from self._dump(by_protocol, parse.parse_route)
             for link in tunnels:
                 by_link = messages.route_dump(family, link=link)
