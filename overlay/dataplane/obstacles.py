@@ -147,21 +147,27 @@ def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
 
 
 def _device(needs: Needs, link: LinkInfo) -> Obstacle | None:
-    """The kernel allows one device per VNI, port and address family, and one that takes every VNI of a port."""
+    """The kernel allows one device per VNI, port and family; one that takes every VNI, or only GBP, has the port alone."""
     other = link.vxlan
     if other is None or link.name in needs.vteps or other.port != needs.backend.port:
         return None
-    for vtep in needs.vteps.values():
-        family = Family.V4 if other.local is None else Family.of(other.local)
-        if family is not vtep.family or other.vni not in (needs.backend.vni, 0):
-            continue
-        serves = f"VNI {other.vni}" if other.vni else "every VNI"
-        return Obstacle(
-            f"device {link.name}",
-            f"it already serves {serves} on UDP port {other.port}{_whose(link)}, which {vtep.link} needs; "
-            f"look: ip -d link show {link.name}",
-        )
-    return None
+    family = Family.V4 if other.local is None else Family.of(other.local)
+    vtep = next((it for it in needs.vteps.values() if it.family is family), None)
+    if not other.vni:  # "external": of both families
+        vtep, has = next(iter(needs.vteps.values()), None), "every VNI"
+    elif other.vni == needs.backend.vni:
+        has = f"VNI {other.vni}"
+    elif other.gbp != needs.backend.gbp:
+        has = "packets with GBP" if other.gbp else "packets without GBP"
+    else:
+        return None
+    if vtep is None:
+        return None
+    return Obstacle(
+        f"device {link.name}",
+        f"it already serves {has} on UDP port {other.port}{_whose(link)}, which {vtep.link} needs; "
+        f"look: ip -d link show {link.name}",
+    )
 
 
 def _address(needs: Needs, link: LinkInfo, info: AddressInfo) -> Obstacle | None:
