@@ -42,6 +42,13 @@ class Sole:
         Raises:
             BadConfig: another agent has one of them.
         """
+        try:
+            self._hold(run_dir, state_dir, bridge)
+        except BadConfig:
+            self.close()
+            raise
+
+    def _hold(self, run_dir: Path, state_dir: Path, bridge: str) -> None:
         self._directory("run_dir", run_dir, "agent.lock")
         self._directory("state_dir", state_dir)
         marks = self._marks
@@ -90,7 +97,6 @@ class Sole:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self.close()
             raise BadConfig(
                 f"another overlay-agent already runs with {key} = {str(path)!r}",
                 hint=f"give this one an instance name, or another {key}; {OTHERS}",

@@ -19,8 +19,8 @@ LONGEST_INSTANCE = 11
 """``ovl-<instance>`` must fit into the kernel's 15 characters of a link's name."""
 INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?")
 _ALIAS = re.compile(rf"overlay(?:-({INSTANCE.pattern}))?:[^/]*")
-_PROTOCOLS: Final = range(ROUTE_PROTOCOL + 1, 186)
-"""Like ROUTE_PROTOCOL unassigned in Linux' rtnetlink.h and in FRR's and iproute2's tables; 186 is BGP."""
+_PROTOCOLS: Final = tuple(number for number in range(100, 186) if number != ROUTE_PROTOCOL)
+"""Like ROUTE_PROTOCOL unassigned in Linux' rtnetlink.h and in FRR's and iproute2's tables: 99 is openr, 186 BGP."""
 
 
 @dataclass(frozen=True, slots=True)
