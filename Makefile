@@ -54,7 +54,7 @@ test: setup ## all of it: lint, then the three rings
 	@$(MAKE) --no-print-directory test-e2e
 
 test-unit: $(STAMP) ## pure rooms and fakes; no root
-	$(PYTEST) tests --ignore=tests/contract
+	$(PYTEST) -n 2 --dist worksteal tests --ignore=tests/contract
 
 test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
 	$(PYTEST) -n 4 --dist worksteal tests/contract

@@ -72,6 +72,11 @@ class Backlog:
         """What was refused, by owner."""
         return {owner: entry.error for owner, entry in self._entries.items() if entry.error}
 
+    def hurry(self, *, now: float) -> None:
+        """What failed may succeed now: no pause any more."""
+        for entry in self._entries.values():
+            entry.due = min(entry.due, now)
+
     def all_held_up(self) -> bool:
         """True if what waits is only what others stand in the way of."""
         return all(entry.held_up for entry in self._entries.values())

@@ -24,11 +24,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """Our VTEP of one family as peers see it."""
+    """Our end of one family as peers see it; MAC and VNI are those of the VTEP, if there is one."""
 
     underlay: Address
-    mac: str
-    vni: int
+    mac: str | None
+    vni: int | None
 
 
 Tunnels = Mapping[Family, Tunnel]

@@ -102,6 +102,7 @@ class Agent:
         self._in_way = InWay(
             Netlink(),
             stance=lambda: self._loop.ask(stance, timeout_s=ASK_TIMEOUT_S),
+            freed=lambda: self._loop.post(lambda reconciler: reconciler.way_is_free()),
             every_s=config.resync_interval,
         )
         self._watch = KernelWatch(
@@ -200,7 +201,7 @@ class Agent:
             "subnet %s mtu=%d devices=%s",
             claimed.lease.key,
             me.pod_mtu,
-            ",".join(v.link for v in me.vteps),
+            ",".join(v.link or f"none, routes by {v.underlay}" for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
         self._in_way.look()

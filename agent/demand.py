@@ -11,6 +11,7 @@ from agent.events import Gone, Put, Snapshot, Unreadable
 from agent.roll import Change, Past, Roll
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.model import Lease, Network
+from overlay.served import unserved
 from overlay.wanted import NODE, Wanted
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Demand:
         self.me: Me | None = None
         self.network: Network | None = None
         self._touch = touch
+        self._off_link: dict[str, str] = {}
 
     def set_node(self, network: Network, me: Me) -> None:
         """This node is somebody else than before: everything is judged anew."""
@@ -112,6 +114,18 @@ class Demand:
     def _is_me(self, key: str) -> bool:
         return self.me is not None and key in self.me.own_keys
 
+    def _note_unserved(self, lease: Lease, *, served: bool) -> None:
+        """With host-gw a peer may be out of reach for good: said when it begins."""
+        if self.me is None or self.network is None or self.network.backend.tunnels:
+            return
+        why = "" if served else unserved(self.network, self.me, lease)
+        if why and self._off_link.get(lease.key) != why:
+            log.warning("peer not served lease=%s node=%s: %s", lease.key, lease.node, why)
+        if self._off_link.pop(lease.key, "") and not why:
+            log.info("peer served again lease=%s node=%s", lease.key, lease.node)
+        if why:
+            self._off_link[lease.key] = why
+
     def _want_peer(self, lease: Lease) -> None:
         if self.me is None or self.network is None or self._is_me(lease.key):
             return
@@ -119,6 +133,7 @@ class Demand:
         losing = lease.key in self.wanted.losers
         age = self.roll.age(lease)
         self._touch(lease.key, self.wanted.claim(lease.key, age=age, objects=objects))
+        self._note_unserved(lease, served=bool(objects))
         if lease.key in self.wanted.losers and not losing:
             log.warning(
                 "peer not programmed, an older lease holds what it claims lease=%s node=%s holder=%s",

@@ -10,6 +10,7 @@ and every ``every_s`` seconds in case an event was lost.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 0.2
 """Changes come in groups: an address goes and comes, a link goes down and up."""
+CHURN_S, CHURN_TIMES = 1.0, 10.0
+"""Routes may change all the time: then a look no more often than this, nor than so many times what one takes."""
 ASK_TIMEOUT_S = 10.0
 Stance = tuple[Network, Me]
 
@@ -36,18 +39,28 @@ class Ground(Protocol):
     def refreshed(self, network: Network, me: Me) -> Me:
         """``me`` with the local facts of now, its address and interface being the same."""
 
+    def routed(self, network: Network, me: Me) -> Me:
+        """``me`` with what is on link now, whatever became of its underlay."""
+
 
 class Footing:
     """``moved`` is told that the lease may have to be written anew; it must be quick."""
 
     def __init__(
-        self, ground: Ground, loop: Loop, *, moved: Callable[[], None], every_s: float
+        self,
+        ground: Ground,
+        loop: Loop,
+        *,
+        moved: Callable[[], None],
+        every_s: float,
+        churn_s: float = CHURN_S,
     ) -> None:
         self.trouble = ""
         """Why the local facts are those of before; empty if they are those of now."""
         self._ground, self._loop = ground, loop
         self._moved, self._every_s = moved, every_s
-        self._news = threading.Event()
+        self._news, self._hurry = threading.Event(), threading.Event()
+        self._churn_s = self._pause_s = churn_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="footing", daemon=True)
 
@@ -58,24 +71,33 @@ class Footing:
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
+        self._hurry.set()
         self._news.set()
 
-    def look(self) -> None:
-        """Something of the underlay changed: look soon."""
+    def look(self, *, hurry: bool = True) -> None:
+        """Something of the underlay changed: look soon; without ``hurry`` a second or so after the last look."""
+        if hurry:
+            self._hurry.set()
         self._news.set()
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
-            if self._news.wait(self._every_s) and self._stopping.wait(SETTLE_S):
+            told = self._news.wait(self._every_s)
+            if told and not self._hurry.is_set():
+                self._hurry.wait(self._pause_s)
+            if told and self._stopping.wait(SETTLE_S):
                 return
             self._news.clear()
+            self._hurry.clear()
+            begun = time.monotonic()
             try:
-                self.once()
+                self.once(told=told)
             except OverlayError as error:
                 log.info("the underlay cannot be looked at, trying again: %s", error)
+            self._pause_s = max(self._churn_s, CHURN_TIMES * (time.monotonic() - begun))
 
-    def once(self) -> None:
-        """One look.
+    def once(self, *, told: bool = True) -> None:
+        """One look; ``told`` by an event that something happened.
 
         Raises:
             NotReady: the reconcile loop does not answer.
@@ -87,18 +109,22 @@ class Footing:
         try:
             if self._ground.moved(me):
                 self._moved()
-                return
-            now = self._ground.refreshed(network, me)
+                now = self._ground.routed(network, me)
+            else:
+                now = self._ground.refreshed(network, me)
+            self.trouble = ""
         except OverlayError as error:
             if str(error) != self.trouble:
                 log.warning("the underlay does not serve, all stays as it was: %s", error)
             self.trouble = str(error)
             self._moved()  # who looks again until there is one
-            return
-        self.trouble = ""
+            now = self._ground.routed(network, me)
         if now != me:
             log.warning("the underlay changed, following: %s", _difference(me, now))
             self._loop.post(lambda reconciler: _stand(reconciler, network, me, now))
+        elif told and network.backend.direct:
+            # A link that went down and up has lost its routes, of which the kernel says nothing (fib_sync_down_dev).
+            self._loop.post(lambda reconciler: reconciler.kernel_changed())
 
 
 def _stance(reconciler: Reconciler) -> Stance | None:
@@ -115,5 +141,13 @@ def _stand(reconciler: Reconciler, network: Network, before: Me, now: Me) -> Non
 
 def _difference(before: Me, now: Me) -> str:
     pairs = zip(before.vteps, now.vteps, strict=True)
-    words = [f"{new.link} mtu {old.mtu} -> {new.mtu}" for old, new in pairs if old.mtu != new.mtu]
-    return ", ".join(words) or "other networks are on link"
+    words = [
+        f"{new.link or new.underlay} mtu {old.mtu} -> {new.mtu}"
+        for old, new in pairs
+        if old.mtu != new.mtu
+    ]
+    if before.connected != now.connected:
+        words.append(f"on link were {before.connected}, now {now.connected}")
+    if before.strict != now.strict:
+        words.append(f"rp_filter is strict on {', '.join(now.strict) or 'no underlay'}")
+    return ", ".join(words)

@@ -5,19 +5,25 @@ netlink socket is for one thread.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from agent import underlay
 from agent.config import Config
 from agent.underlay import Hosts, Underlay
-from overlay.desired import Me
+from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
+from overlay.marks import Marks
 from overlay.model import Address, Family, Network
 from overlay.netlink import Netlink
+from overlay.onlink import NOTHING, on_link
 
 log = logging.getLogger(__name__)
 
+IPV4_SYSCTLS = Path("/proc/sys/net/ipv4/conf")
+STRICT = 1
+"""Of rp_filter, Documentation/networking/ip-sysctl.rst; the greater of the link's and all links' counts."""
 SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
 """Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
 
@@ -68,12 +74,47 @@ class Ground:
         Raises:
             OverlayError: there is no usable underlay, or its MTU leaves no room.
         """
-        found = self.underlays(self.hosts(), [vtep.family for vtep in me.vteps])
+        hosts = self.hosts()
+        found = self.underlays(hosts, [vtep.family for vtep in me.vteps])
         vteps = tuple(
             replace(vtep, mtu=tunnel_mtu(found[vtep.family], network, vtep.family))
             for vtep in me.vteps
         )
-        return replace(me, vteps=vteps)
+        return self.routed(network, replace(me, vteps=vteps), hosts)
+
+    def routed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
+        """``me`` with what is on link now; that needs no usable underlay, and costs nothing without direct routes.
+
+        Raises:
+            OverlayError: the kernel cannot be read.
+        """
+        if not network.backend.direct:
+            return replace(me, connected=NOTHING, strict=())
+        hosts = hosts or self.hosts()
+        ours = {me.bridge, *(vtep.link for vtep in me.vteps)}
+        links = {link.index: link for link in hosts.links}
+        return replace(
+            me,
+            connected=on_link(
+                hosts.routes, links, ours=ours, protocol=Marks(me.instance).route_protocol
+            ),
+            strict=tuple(sorted({vtep.underlay for vtep in me.vteps if _is_strict(vtep)})),
+        )
+
+    def refuse_public(self, chosen: Mapping[Family, Underlay]) -> None:
+        """See that peers can route by way of the address they are told; for host-gw.
+
+        Raises:
+            BadConfig: it is not the interface's.
+        """
+        for family, it in chosen.items():
+            public = self.public(family)
+            if public is not None and public != it.address:
+                raise BadConfig(
+                    f"public_ip = {public} is not the address of {it.link}, {it.address}: host-gw routes by way of "
+                    "the interface's own",
+                    hint="leave public_ip out, name the interface that has it (iface), or use Backend vxlan",
+                )
 
     def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
         target = self._config.iface_can_reach
@@ -89,6 +130,17 @@ class Ground:
         )
 
 
+def _is_strict(vtep: Vtep) -> bool:
+    """True if what comes by the underlay is dropped unless the answer goes there as well; IPv6 has no such switch."""
+    try:
+        found = [
+            int((IPV4_SYSCTLS / name / "rp_filter").read_text()) for name in ("all", vtep.underlay)
+        ]
+    except (OSError, ValueError):
+        return False
+    return vtep.family is Family.V4 and max(found) == STRICT
+
+
 def tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
     """What fits inside: the smaller of the interface's MTU and the config's, minus the overhead."""
     outer = min(it.mtu, network.backend.mtu or it.mtu)
@@ -96,10 +148,11 @@ def tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
         log.warning(
             "Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu
         )
-    inner = outer - family.overhead
+    overhead = network.backend.overhead(family)
+    inner = outer - overhead
     if inner < SMALLEST_MTU[family]:
         raise BadConfig(
-            f"underlay MTU {outer} of {it.link} leaves {inner} bytes after {family.overhead} for VXLAN, "
+            f"underlay MTU {outer} of {it.link} leaves {inner} bytes after {overhead} for VXLAN, "
             f"too few for {family.name} (at least {SMALLEST_MTU[family]})"
         )
     return inner

@@ -30,8 +30,9 @@ class Facts:
 
 
 def is_free_reservation(lease: Lease) -> bool:
-    """A key without etcd lease that no agent has taken up: nobody's VTEP is behind it."""
-    return not lease.etcd_lease and not any(end.mac for end in lease.endpoints)
+    """A key without etcd lease that no agent has taken up: it names neither a VTEP nor a way without one."""
+    taken = lease.backend == "host-gw" or any(end.mac for end in lease.endpoints)
+    return not lease.etcd_lease and not taken
 
 
 def span(seconds: float) -> str:

@@ -32,12 +32,18 @@ def stance(reconciler: Reconciler) -> Stance | None:
 
 
 class InWay:
-    """``stance`` asks the reconcile loop for what this node is; it may wait."""
+    """``stance`` asks the reconcile loop what this node is, and may wait; ``freed`` is told that something has gone."""
 
     def __init__(
-        self, netlink: Netlink, *, stance: Callable[[], Stance | None], every_s: float
+        self,
+        netlink: Netlink,
+        *,
+        stance: Callable[[], Stance | None],
+        freed: Callable[[], None],
+        every_s: float,
     ) -> None:
         self._netlink, self._stance, self._every_s = netlink, stance, every_s
+        self._freed = freed
         self._needs: Needs | None = None
         self._found: dict[str, str] = {}
         self._news = threading.Event()
@@ -88,9 +94,12 @@ class InWay:
         for what, why in present.items():
             if what not in self._found:
                 log.warning("in the way, and not ours: %s: %s", what, why)
-        for what in self._found.keys() - present.keys():
+        gone = self._found.keys() - present.keys()
+        for what in sorted(gone):
             log.info("no longer in the way: %s", what)
         self._found = present
+        if gone:
+            self._freed()
 
     def _follow(self) -> None:
         while not self._stopping.is_set():

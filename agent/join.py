@@ -18,7 +18,7 @@ from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
 from agent.sole import Sole
-from agent.underlay import Underlay
+from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig, nodefile
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
@@ -40,12 +40,13 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Per family of the config: the underlay, our device's name and our VTEP's MAC."""
+    """Per family of the config: the underlay, our device's name and our VTEP's MAC, "" where there is none."""
 
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
     bridge_mac: str
+    hosts: Hosts
 
 
 class Joining(Protocol):
@@ -89,7 +90,9 @@ class Join:
             network,
             {
                 family: Tunnel(
-                    self._ground.public(family) or it.address, ends.mac[family], network.backend.vni
+                    self._ground.public(family) or it.address,
+                    ends.mac[family] or None,
+                    network.backend.vni if network.backend.tunnels else None,
                 )
                 for family, it in ends.underlay.items()
             },
@@ -133,11 +136,17 @@ class Join:
     def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
         adoption.refuse_beside_flanneld(self._config.etcd_prefix)
         backend = network.backend
-        self._sole.hold_network(backend.vni, backend.port, prefix=self._config.etcd_prefix)
+        if backend.tunnels:
+            self._sole.hold_network(backend.vni, backend.port, prefix=self._config.etcd_prefix)
         hosts = self._ground.hosts()
         sole.refuse_marked(hosts.links, network, self._config)
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools])
+        bridge_mac = adoption.bridge_mac(self._memory, hosts, self._config.bridge)
+        if not network.backend.tunnels:
+            self._ground.refuse_public(chosen)
+            none = dict.fromkeys(chosen, "")
+            return _Ends(chosen, none, none, bridge_mac, hosts)
         devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
@@ -148,7 +157,8 @@ class Join:
                 )
                 for family, (_, link) in devices.items()
             },
-            adoption.bridge_mac(self._memory, hosts, self._config.bridge),
+            bridge_mac,
+            hosts,
         )
 
     def _me(self, lease: Lease, network: Network, ends: _Ends) -> Me:
@@ -175,7 +185,7 @@ class Join:
             instance=self._config.instance,
         )
         adoption.take_in_pods(self._config, network, me)
-        return me
+        return self._ground.routed(network, me, ends.hosts)
 
     def _pods_bind(self, network: Network) -> bool:
         """True if pods hold addresses of our last subnets, and the config still has those."""

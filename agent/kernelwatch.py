@@ -9,29 +9,39 @@ costs little. What changes about the underlay is passed on: its address may be t
 import logging
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from agent.loop import Loop
 from agent.reconcile import Reconciler
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput
+from overlay.marks import Marks
 from overlay.netlink.monitor import Monitor
-from overlay.netlink.parse import AddressInfo, LinkInfo, Record
+from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
 
 log = logging.getLogger(__name__)
 
+RT_TABLE_MAIN = 254
 LOOK_AFTER_S = 0.15
 """Changes come in groups: wait for the rest of the group before looking."""
 
 
+class Look(Protocol):
+    """Told that the underlay changed. Must be quick."""
+
+    def __call__(self, *, hurry: bool = True) -> None:
+        """Without ``hurry`` it was a route, which may change all the time."""
+
+
 class KernelWatch:
-    """One thread; it touches the kernel only to listen. ``underlay_changed`` and ``heard`` must be quick."""
+    """One thread; it touches the kernel only to listen. ``heard`` is told of all that is read, and must be quick."""
 
     def __init__(
         self,
         loop: Loop,
         dataplane: Dataplane,
         *,
-        underlay_changed: Callable[[], None],
+        underlay_changed: Look,
         heard: Callable[[list[Record] | None], None],
     ) -> None:
         self._heard = heard
@@ -70,6 +80,8 @@ class KernelWatch:
         """In the loop's thread."""
         if any(self._is_underlays(reconciler, record) for record in records):
             self._underlay_changed()
+        elif any(may_put_on_link(reconciler, record) for record in records):
+            self._underlay_changed(hurry=False)
         for record in records:
             item = self._dataplane.observe(record)
             if item is not None and not reconciler.explains(item, deleted=record.deleted):
@@ -89,3 +101,14 @@ class KernelWatch:
                 )
             case _:
                 return False
+
+
+def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
+    """A route of others that may change who is on link, or by which interface the tunnel goes."""
+    me, network = reconciler.me, reconciler.network
+    if me is None or network is None or not isinstance(record, RouteInfo):
+        return False
+    if record.protocol == Marks(me.instance).route_protocol or record.table != RT_TABLE_MAIN:
+        return False
+    near = record.via is None or me.connected.covers(record.dst)
+    return not record.dst.prefixlen or (network.backend.direct and near)

@@ -196,8 +196,6 @@ class Life:
             log.warning("the network config of before is kept: %s", error)
             return self._standby.network  # a running node would keep it, too
         self._raw = raw
-        if network.backend.direct_routing:
-            log.warning("Backend.DirectRouting is not served yet: every peer is reached by tunnel")
         return network
 
     def _claim(self, network: Network) -> tuple[Me, Claimed] | None:

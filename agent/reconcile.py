@@ -90,6 +90,10 @@ class Reconciler:
             self._next_resync, max(self._clock() + after_s, self.drift.not_before)
         )
 
+    def way_is_free(self) -> None:
+        """Something that stood in the way is gone: try again what failed."""
+        self._backlog.hurry(now=self._clock())
+
     def explains(self, item: KernelObject, *, deleted: bool) -> bool:
         """True if an event about one of our objects only says what we want anyway."""
         wanted = self.demand.wanted.want.get(item.key)

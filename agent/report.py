@@ -13,9 +13,12 @@ from agent.moment import utc
 from agent.pages import attachments
 from agent.reconcile import Reconciler
 from overlay import __version__
-from overlay.desired import unserved
+from overlay.desired import Me, Vtep
 from overlay.model import Lease
+from overlay.served import unserved, ways
 from overlay.wanted import NODE
+
+MOST_NAMED = 5
 
 
 def status(
@@ -51,7 +54,7 @@ def status(
             "revision": demand.roll.revision,
         },
         "underlay": underlay,
-        "devices": [f"{vtep.link} mac {vtep.mac}" for vtep in me.vteps] if me else [],
+        "devices": [_device(vtep) for vtep in me.vteps] if me else [],
         "mtu": me.pod_mtu if me else 0,
         "mtu_why": _mtu_why(reconciler),
         "peers": {
@@ -65,7 +68,7 @@ def status(
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
-        "notices": [reconciler.notice.text] if reconciler.notice.text else [],
+        "notices": [text for text in (reconciler.notice.text, _strict(me)) if text],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
             **{
@@ -91,7 +94,7 @@ def _ailing(
     if life.keeper.store.trouble:
         ailing["etcd's store"] = life.keeper.store.trouble
     ailing |= {f"in the way: {what}": why for what, why in in_way.items()}
-    return ailing | _outage(life, reconciler)
+    return ailing | _outage(life, reconciler) | _off_link(reconciler)
 
 
 def store(life: Life) -> dict[str, Any]:
@@ -171,6 +174,31 @@ def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
     return found
 
 
+def _off_link(reconciler: Reconciler) -> dict[str, str]:
+    """With host-gw: peers that nothing leads to."""
+    me, network = reconciler.me, reconciler.network
+    if me is None or network is None or network.backend.tunnels:
+        return {}
+    reasons = {lease.key: unserved(network, me, lease) for lease in reconciler.demand.peers()}
+    missing = [f"{key}: {why}" for key, why in reasons.items() if "not on link" in why]
+    more = f"; and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+    return {"host-gw does not reach": "; ".join(missing[:MOST_NAMED]) + more} if missing else {}
+
+
+def _strict(me: Me | None) -> str:
+    if me is None or not me.strict:
+        return ""
+    names = ", ".join(me.strict)
+    return (
+        f"rp_filter of {names} is 1 (strict): packets of a peer that sends to us directly while we answer by tunnel "
+        f"are dropped; next: sysctl -w net.ipv4.conf.{me.strict[0]}.rp_filter=2"
+    )
+
+
+def _device(vtep: Vtep) -> str:
+    return f"{vtep.link} mac {vtep.mac}" if vtep.link else f"none, plain routes by {vtep.underlay}"
+
+
 def _verdict(life: Life, reconciler: Reconciler, trouble: dict[str, str]) -> str:
     if not reconciler.synced_once:
         return "down"
@@ -183,18 +211,22 @@ def _mtu_why(reconciler: Reconciler) -> str:
     if me is None or network is None:
         return ""
     tightest = min(me.vteps, key=lambda vtep: vtep.mtu)
-    overhead = tightest.family.overhead
+    overhead = network.backend.overhead(tightest.family)
+    if not overhead:
+        return f"{tightest.underlay} {tightest.mtu}, without encapsulation"
     return f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
 
 
 def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict[str, Any]:
     ends, me, network = lease.endpoints, reconciler.me, reconciler.network
     why = unserved(network, me, lease) if me and network else ""
+    found = dict.fromkeys(ways(network, me, lease)) if me and network else {}
     return {
         "key": lease.key,
         "node": lease.node or "-",
         "subnet": ", ".join(str(end.subnet) for end in ends),
         "underlay": ", ".join(str(end.underlay) for end in ends if end.underlay) or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
+        "way": ", ".join(found) or "-",
         "state": trouble.get(lease.key) or (f"not served: {why}" if why else "ok"),
     }

@@ -142,9 +142,13 @@ def refuse_marked(links: Iterable[LinkInfo], network: Network, config: Config) -
         change = ""
         if link.name == config.bridge:
             change = "bridge"
-        elif link.vxlan is not None and (
-            (link.vxlan.vni, link.vxlan.port) == (backend.vni, backend.port)
-            or link.name in {device_name(family, backend.vni) for family in Family}
+        elif (
+            backend.tunnels
+            and link.vxlan is not None
+            and (
+                (link.vxlan.vni, link.vxlan.port) == (backend.vni, backend.port)
+                or link.name in {device_name(family, backend.vni) for family in Family}
+            )
         ):
             change = f"etcd_prefix to that of another network, or Backend.VNI in {config.etcd_prefix}/config"
         elif other.route_protocol == ours.route_protocol:

@@ -5,14 +5,15 @@ first and names second), then `iface_can_reach`, then the default route. With `p
 interface that owns it is taken; if none does, it is a NAT address and only advertised.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from overlay.errors import BadConfig, NotReady, OverlayError
+from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
 from overlay.model import Address, Family
-from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
+from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
 RT_TABLE_MAIN = 254
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
@@ -31,7 +32,7 @@ class Underlay:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The host's links, addresses and routes at one moment; `choose` is pure on it."""
+    """The host's links, addresses and those routes that can matter, at one moment; `choose` is pure on it."""
 
     links: tuple[LinkInfo, ...]
     addresses: tuple[AddressInfo, ...]
@@ -47,8 +48,17 @@ def read(netlink: Netlink) -> Hosts:
         addresses += [
             parse.parse_address(body) for _, body in netlink.dump(messages.address_dump(family))
         ]
-        routes += [parse.parse_route(body) for _, body in netlink.dump(messages.route_dump(family))]
+        routes += _routes(netlink, family)
     return Hosts(tuple(links), tuple(addresses), tuple(routes))
+
+
+def _routes(netlink: Netlink, family: Family) -> list[RouteInfo]:
+    try:
+        return sift.near(body for _, body in netlink.dump(messages.route_dump(family)))
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return []  # before the first route the kernel has no main table
 
 
 def choose(

@@ -19,9 +19,13 @@ def contradicting(leases: Iterable[Lease]) -> dict[str, str]:
 
 def _claims(lease: Lease) -> Iterable[KernelObject]:
     for end in lease.endpoints:
-        if end.mac is None or end.underlay is None:
+        if end.underlay is None:
             continue
         device, via = end.family.name, end.subnet.network_address
+        if lease.backend == "host-gw":
+            yield Route(end.subnet, end.underlay, device, onlink=False)
+        if end.mac is None:
+            continue
         yield FdbEntry(device, end.mac, end.underlay)
         yield Neighbour(device, via, end.mac)
         yield Route(end.subnet, via, device)

@@ -4,6 +4,9 @@ A packet's journey, which the three objects per peer serve: a pod's packet for 1
 bridge, the *route* 10.5.2.0/24 sends it to the VXLAN device with next hop 10.5.2.0 (the peer's VTEP
 address), the *neighbour* gives that hop's inner MAC, and the *FDB entry* says which underlay address
 owns that MAC. No packet is ever flooded and no ARP goes over the wire.
+
+With DirectRouting the route to a peer on the same link leads to its underlay address instead, and the other two
+stay: the way changes by replacing one route, so that no packet is lost. With host-gw there is nothing else.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +17,6 @@ from overlay.marks import Marks
 from overlay.model import (
     Address,
     Bridge,
-    Endpoint,
     Family,
     FdbEntry,
     HostAddress,
@@ -29,7 +31,9 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
+from overlay.onlink import NOTHING, OnLink
 from overlay.schema import parse_key
+from overlay.served import direct_by, why_not
 
 BRIDGE_MAC_PREFIX = "0a:58:"
 """Locally administered, followed by the four bytes of an IPv4 address; also what cni/attach gives to pods."""
@@ -39,9 +43,10 @@ MAX_LINK_NAME = 15
 
 @dataclass(frozen=True, slots=True)
 class Vtep:
-    """Our end of the tunnel for one family: the leased subnet and the device that serves it.
+    """Our end for one family: the leased subnet and the device that serves it.
 
-    ``mtu`` is the device's own (underlay MTU minus the family's overhead), in bytes.
+    ``mtu`` is the device's own (underlay MTU minus the family's overhead), in bytes. With host-gw there is no device:
+    ``link`` and ``mac`` are empty, and the MTU is the pods'.
     """
 
     subnet: Subnet
@@ -64,6 +69,8 @@ class Me:
     ``bridge_mac`` is that of a bridge which another program made, empty where it is ours to choose.
     ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
     ones are attached there. ``instance`` tells this agent's objects from those of others (overlay.marks).
+    ones are attached there. ``connected`` is what is on link, empty unless the backend is direct; ``strict`` are
+    the underlays whose rp_filter drops what comes by another way than the answer goes.
     """
 
     lease_key: str
@@ -75,6 +82,8 @@ class Me:
     draining: tuple[str, ...] = ()
     bridge_mac: str = ""
     instance: str = ""
+    connected: OnLink = NOTHING
+    strict: tuple[str, ...] = ()
 
     @property
     def own_keys(self) -> frozenset[str]:
@@ -130,6 +139,11 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     for vtep in me.vteps:
         objects += [
             Sysctl(_FORWARDING[vtep.family], "1"),
+            LinkAddress(me.bridge, gateway(vtep.subnet)),
+        ]
+        if not vtep.link:
+            continue
+        objects += [
             Vxlan(
                 name=vtep.link,
                 mac=vtep.mac,
@@ -142,16 +156,17 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
                 gbp=backend.gbp,
             ),
             LinkAddress(vtep.link, _host(vtep.subnet.network_address)),
-            LinkAddress(me.bridge, gateway(vtep.subnet)),
         ]
+        if backend.direct and vtep.family is Family.V4:
+            # Loose: a peer may tunnel what we answer directly, while it has not seen a change that we have.
+            objects.append(Sysctl(f"net/ipv4/conf/{vtep.link}/rp_filter", "2"))
     for vtep, subnet in me.old_subnets:
-        objects += [
-            LinkAddress(vtep.link, _host(subnet.network_address)),
-            LinkAddress(me.bridge, gateway(subnet)),
-        ]
+        objects.append(LinkAddress(me.bridge, gateway(subnet)))
+        if vtep.link:
+            objects.append(LinkAddress(vtep.link, _host(subnet.network_address)))
     if me.ipv6_host:
         # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
-        links = [me.bridge, *(vtep.link for vtep in me.vteps)]
+        links = [me.bridge, *(vtep.link for vtep in me.vteps if vtep.link)]
         objects += [Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0") for link in links]
     return tuple(objects)
 
@@ -161,18 +176,20 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
     objects: list[KernelObject] = []
     for end in peer.endpoints:
         vtep = me.vtep(end.family)
-        if vtep is None or end.mac is None or end.underlay is None:
+        if vtep is None or end.underlay is None or why_not(network, me, vtep, peer, end):
             continue
-        if _why_not(network, vtep, peer, end):
-            continue
-        if (end.mac, end.underlay) == (vtep.mac, vtep.local):
+        if (end.mac or "", end.underlay) == (vtep.mac, vtep.local):
             continue  # an older record of our own: its subnet is on our bridge, not behind the tunnel
         via = end.subnet.network_address
-        objects += [
-            FdbEntry(vtep.link, end.mac, end.underlay),
-            Neighbour(vtep.link, via, end.mac),
-            Route(end.subnet, via, vtep.link),
-        ]
+        if vtep.link and end.mac is not None:
+            objects += [
+                FdbEntry(vtep.link, end.mac, end.underlay),
+                Neighbour(vtep.link, via, end.mac),
+            ]
+        if device := direct_by(network, me, end):
+            objects.append(Route(end.subnet, end.underlay, device, onlink=False))
+        else:
+            objects.append(Route(end.subnet, via, vtep.link))
     return _as_ours(objects, me)
 
 
@@ -186,55 +203,16 @@ def _as_ours(objects: list[KernelObject], me: Me) -> tuple[KernelObject, ...]:
     )
 
 
-def unserved(network: Network, me: Me, peer: Lease) -> str:
-    """Why no packet can be sent to a peer, "" if it can by at least one family."""
-    reasons = [
-        _why_not(network, vtep, peer, end)
-        if (vtep := me.vtep(end.family))
-        else f"this node has no {end.family.name} tunnel"
-        for end in peer.endpoints
-    ]
-    return "" if not all(reasons) else reasons[0] if reasons else "its record names no subnet"
-
-
-def _why_not(network: Network, vtep: Vtep, peer: Lease, end: Endpoint) -> str:
-    """flannel itself never compares VNIs: what it sends to another one is dropped on arrival."""
-    backend, suffix = network.backend, "" if end.family is Family.V4 else "v6"
-    if not peer.backend and not peer.etcd_lease and end.mac is None:
-        return "reserved, no node has taken it up"
-    if peer.backend != backend.kind:
-        return f"backend {peer.backend or 'udp'}, ours is {backend.kind}"
-    if end.underlay is None:
-        return f"its record has no PublicIP{suffix}"
-    if end.mac is None:
-        return "its record has no VtepMAC"
-    if end.vni is not None and end.vni != backend.vni:
-        return f"VNI {end.vni}, ours is {backend.vni}"
-    return _takes_too_much(network, vtep, end)
-
-
-def _takes_too_much(network: Network, vtep: Vtep, end: Endpoint) -> str:
-    """No record may draw this node's other traffic into the tunnel, or the tunnel into itself.
-
-    That a subnet lies outside of the network is no fault: so do all of those from before a new network config.
-    """
-    pool = network.pool(end.family)
-    if pool is not None and end.subnet.prefixlen < pool.network.prefixlen:
-        return f"its subnet is wider than the network {pool.network}"
-    if end.subnet != vtep.subnet and end.subnet.overlaps(vtep.subnet):
-        return f"its subnet overlaps this node's own, {vtep.subnet}"
-    for address in (vtep.local, end.underlay):
-        if address in end.subnet:
-            return f"its subnet holds the underlay address {address}"
-    return ""
-
-
 def reserved(me: Me) -> tuple[KernelObject, ...]:
     """What no peer may ever claim: our own subnets, VTEP addresses and MACs. Never programmed."""
     objects: list[KernelObject] = []
     for vtep, subnet in (*((vtep, vtep.subnet) for vtep in me.vteps), *me.old_subnets):
         via = subnet.network_address
-        objects += [FdbEntry(vtep.link, vtep.mac, vtep.local), Neighbour(vtep.link, via, vtep.mac)]
+        if vtep.link:
+            objects += [
+                FdbEntry(vtep.link, vtep.mac, vtep.local),
+                Neighbour(vtep.link, via, vtep.mac),
+            ]
         objects.append(Route(subnet, via, me.bridge))
     return tuple(objects)
 

@@ -77,7 +77,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The encapsulation the whole network uses. ``mtu`` is the underlay's MTU, 0 means the interface's own."""
+    """How the whole network reaches its peers: flannel's ``vxlan`` or ``host-gw``.
+
+    ``mtu`` is the underlay's MTU, 0 means the interface's own.
+    """
 
     kind: str = "vxlan"
     vni: int = 1
@@ -86,6 +89,20 @@ class Backend:
     direct_routing: bool = False
     learning: bool = False
     gbp: bool = False
+
+    @property
+    def tunnels(self) -> bool:
+        """True if there is a tunnel at all."""
+        return self.kind == "vxlan"
+
+    @property
+    def direct(self) -> bool:
+        """True if peers on the same link are reached by plain routes."""
+        return self.direct_routing or not self.tunnels
+
+    def overhead(self, family: Family) -> int:
+        """Bytes that the tunnel adds to a packet; a plain route adds none."""
+        return family.overhead if self.tunnels else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +313,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A peer's subnet via its VTEP address, onlink, main table, protocol ROUTE_PROTOCOL.
+    """A peer's subnet, main table: via its VTEP address and onlink, or direct via its underlay address.
 
     ``protocol`` is part of the value: an adopted flannel route (proto boot) is ours, differs, and is
     rewritten in place.

@@ -31,14 +31,20 @@ _SPELLED = {
     "ipv6subnetmin": "IPv6SubnetMin",
     "ipv6subnetmax": "IPv6SubnetMax",
 }
+_SERVED = ("vxlan", "host-gw")
+_ENCRYPTED = "vxlan with iface naming an encrypted link, such as wg0, that joins the nodes"
+_DIRECT = 'vxlan, with "DirectRouting":true where nodes share a link'
 _NOT_SERVED = {
     "udp": "vxlan",
-    "host-gw": "vxlan",
-    "wireguard": "vxlan over an encrypted underlay",
-    "ipip": "vxlan",
-    "ipsec": "vxlan over an encrypted underlay",
+    "wireguard": _ENCRYPTED,
+    "ipip": _DIRECT,
+    "ipsec": _ENCRYPTED,
     "extension": "vxlan",
-    "alloc": "vxlan",
+    "alloc": _DIRECT,
+    "aws-vpc": _DIRECT,
+    "gce": _DIRECT,
+    "ali-vpc": _DIRECT,
+    "tencent-vpc": _DIRECT,
 }
 
 
@@ -70,17 +76,25 @@ def parse_network(raw: bytes) -> Network:
 
 
 def format_network(
-    *, network: str, subnet_len: int | None = None, vni: int = 1, port: int = DEFAULT_VXLAN_PORT
+    *,
+    network: str,
+    subnet_len: int | None = None,
+    vni: int = 1,
+    port: int = DEFAULT_VXLAN_PORT,
+    kind: str = "vxlan",
+    direct_routing: bool = False,
 ) -> str:
     """The shortest config that says this; `parse_network` judges the values."""
     fields: dict[str, Any] = {"Network": network}
     if subnet_len is not None:
         fields["SubnetLen"] = subnet_len
-    backend: dict[str, Any] = {"Type": "vxlan"}
+    backend: dict[str, Any] = {"Type": kind}
     if vni != 1:
         backend["VNI"] = vni
     if port != DEFAULT_VXLAN_PORT:
         backend["Port"] = port
+    if direct_routing:
+        backend["DirectRouting"] = True
     return json.dumps({**fields, "Backend": backend}, separators=(",", ":"))
 
 
@@ -192,12 +206,14 @@ def _backend(value: object) -> Backend:
         raise BadConfig(f"Backend = {value!r}: not an object")
     fields = {str(key).lower(): item for key, item in value.items()}
     kind = fields.get("type", "")
-    if not isinstance(kind, str) or kind.lower() != "vxlan":
-        use = _NOT_SERVED.get(str(kind).lower())
+    if not isinstance(kind, str) or kind.lower() not in _SERVED:
+        use = _NOT_SERVED.get(str(kind).lower(), "vxlan or host-gw")
         raise BadConfig(
-            f"Backend.Type = {kind!r} is not served" + (f"; use {use}" if use else ""),
+            f"Backend.Type = {kind!r} is not served; use {use}",
             hint='write "Backend":{"Type":"vxlan"}',
         )
+    if kind.lower() == "host-gw":  # whatever else is said is about a tunnel
+        return Backend(kind="host-gw", mtu=_number(fields, "MTU", default=0, low=0, high=65535))
     return Backend(
         kind="vxlan",
         vni=_number(fields, "VNI", default=1, low=1, high=(1 << 24) - 1),

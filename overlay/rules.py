@@ -24,7 +24,7 @@ def render_inet(
 ) -> str:
     """One transaction that replaces the table; ``networks`` are (cluster, own subnet) per family.
 
-    ``draining`` are (tunnel device, own subnet of an earlier network config): pods that live on there.
+    ``draining`` are (tunnel device or "", own subnet of an earlier network config): pods that live on there.
     """
     old = [(subnet, subnet) for _, subnet in draining]
     nat = _postrouting((*networks, *old), _kept(draining), fully_random) if masquerade else []
@@ -56,6 +56,7 @@ def _kept(draining: Sequence[tuple[str, Subnet]]) -> list[str]:
     return [
         f'oifname "{link}" {_WORD[Family.of(subnet)]} saddr {subnet} return comment "old pods, into the tunnel"'
         for link, subnet in draining
+        if link
     ]
 
 

@@ -99,6 +99,12 @@ def _add_init(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--subnet-len", type=int, metavar="LEN", help="prefix length of one node's share [24]"
     )
+    verb.add_argument(
+        "--backend", choices=("vxlan", "host-gw"), default="vxlan", help="docs/direct-routing.md"
+    )
+    verb.add_argument(
+        "--direct-routing", action="store_true", help="no tunnel between nodes on one link"
+    )
     verb.add_argument("--vni", type=int, default=1, help="VXLAN network identifier [1]")
     verb.add_argument("--port", type=int, default=8472, help="VXLAN UDP port [8472]")
     verb.add_argument("--force", action="store_true", help="replace another config that is there")
@@ -136,9 +142,10 @@ def _peers(flags: argparse.Namespace, settings: config.Config) -> int:
     if flags.output == "json":
         show.as_json(rows)
         return 0
-    columns = ("node", "subnet", "underlay", "vtep_mac", "state")
+    columns = ("node", "subnet", "underlay", "vtep_mac", "way", "state")
     show.table(
-        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
+        [name.upper() for name in columns],
+        [[row.get(name, "-") for name in columns] for row in rows],
     )
     return 0
 

@@ -18,7 +18,12 @@ def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
         BadConfig: the values make no network, or another config is there and --force was not given.
     """
     text = netconfig.format_network(
-        network=flags.network, subnet_len=flags.subnet_len, vni=flags.vni, port=flags.port
+        network=flags.network,
+        subnet_len=flags.subnet_len,
+        vni=flags.vni,
+        port=flags.port,
+        kind=flags.backend,
+        direct_routing=flags.direct_routing,
     )
     netconfig.parse_network(text.encode())  # refuse here what an agent would refuse
     with closing(connect.registry(config)) as store:

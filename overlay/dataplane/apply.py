@@ -5,7 +5,8 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +38,8 @@ Info = TypeVar("Info", bound=Record)
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
+_USUAL_METRICS = (0, 1024)
+"""Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
 
 
 class Dataplane:
@@ -70,9 +73,7 @@ class Dataplane:
         """
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
-        self._underlays = frozenset(
-            item.underlay for item in want.values() if isinstance(item, FdbEntry)
-        )
+        self._underlays = frozenset(_underlays(want.values()))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
             item = convert(record, self._links.seen)
@@ -187,11 +188,12 @@ class Dataplane:
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
             results[place] = _judged(steps[place], answer)
-        self._replace_direct(steps, results)
+        self._send_around(steps, results)
+        self._send_around(self._replace_direct(steps, results), results)
         return results
 
-    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> None:
-        """What flanneld left with DirectRouting, a peer's subnet via its underlay address: ours takes its place."""
+    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> list[Step]:
+        """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
         routes = [
             route
@@ -199,13 +201,32 @@ class Dataplane:
             for route in self._dump(
                 messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
             )
-            if route.table == RT_TABLE_MAIN and not route.metric
+            if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
         ]
         direct = {route.dst for route in routes if route.via in self._underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
-        again = [self._message(Step(Action.REPLACE, steps[place].object)) for place in places]
-        for place, answer in zip(places, self._netlink.batch(again), strict=True):
+        again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
+        answers = self._netlink.batch([self._message(step) for step in again.values()])
+        for place, answer in zip(places, answers, strict=True):
             results[place] = answer
+        return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _send_around(self, steps: list[Step], results: list[OverlayError | None]) -> None:
+        """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
+        route that is to be replaced. A route to the gateway alone makes it agree; at no moment is there none.
+        """
+        for place, step in enumerate(steps):
+            item, error = step.object, results[place]
+            if not isinstance(item, Route) or item.via is None or not item.onlink:
+                continue
+            if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
+                host, link = ip_network(item.via), self._links.index(item.link)
+                around = (
+                    messages.route_add(host, link=link),
+                    messages.route_delete(host, link=link),
+                )
+                answers = self._netlink.batch([around[0], self._message(step), around[1]])
+                results[place] = _judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
@@ -239,6 +260,14 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
+    for item in wanted:
+        if isinstance(item, FdbEntry):
+            yield item.underlay
+        elif isinstance(item, Route) and item.via is not None and not item.onlink:
+            yield item.via
 
 
 def _route(step: Step) -> Route:

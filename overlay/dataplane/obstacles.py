@@ -49,7 +49,7 @@ class Needs:
     def __init__(self, network: Network, me: Me) -> None:
         self.pools = network.pools
         self.backend = network.backend
-        self.vteps = {vtep.link: vtep for vtep in me.vteps}
+        self.vteps = {vtep.link: vtep for vtep in me.vteps if vtep.link}
         self.underlays = {vtep.underlay for vtep in me.vteps}
         self.bridge = me.bridge
         self.marks = Marks(me.instance)
@@ -147,7 +147,7 @@ def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
 
 
 def _device(needs: Needs, link: LinkInfo) -> Obstacle | None:
-    """The kernel allows one device per VNI, port and family; one that takes every VNI, or only GBP, has the port alone."""
+    """The kernel allows one device per VNI, port and family; one for every VNI, or for GBP, has the port alone."""
     other = link.vxlan
     if other is None or link.name in needs.vteps or other.port != needs.backend.port:
         return None

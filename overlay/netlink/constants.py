@@ -53,6 +53,8 @@ RTA_PRIORITY: Final = 6
 RTA_PREFSRC: Final = 7
 RTA_MULTIPATH: Final = 9
 RTA_TABLE: Final = 15
+RTA_VIA: Final = 18
+RTA_ENCAP_TYPE: Final = 21
 RTN_UNICAST: Final = 1
 RTPROT_KERNEL: Final = 2
 RTPROT_BOOT: Final = 3
@@ -98,7 +100,7 @@ IFLA_VXLAN_TTL: Final = 5
 IFLA_VXLAN_LEARNING: Final = 7
 IFLA_VXLAN_PORT: Final = 15
 IFLA_VXLAN_LOCAL6: Final = 17
-IFLA_VXLAN_GBP: Final = 25
+IFLA_VXLAN_GBP: Final = 23
 
 # linux/if_addr.h
 IFA_ADDRESS: Final = 1

@@ -76,7 +76,7 @@ class AddressInfo:
 
 @dataclass(frozen=True, slots=True)
 class RouteInfo:
-    """A route. ``link`` and ``via`` are the first next hop's (0, None where there is none)."""
+    """A route. ``link`` and ``via`` are the first next hop's; ``plain``: it is the only one, and ``via`` tells all."""
 
     dst: Subnet
     via: Address | None
@@ -88,6 +88,7 @@ class RouteInfo:
     onlink: bool
     source: Address | None
     deleted: bool = False
+    plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,7 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         onlink=bool(nexthop_flags & c.RTNH_F_ONLINK),
         source=unpack_address(source) if source else None,
         deleted=deleted,
+        plain=not found.keys() & {c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE},
     )
 
 
@@ -253,7 +255,7 @@ def _vxlan(data: dict[int, bytes]) -> VxlanInfo:
         local=unpack_address(local) if local else None,
         lower=_number(data, c.IFLA_VXLAN_LINK),
         learning=bool(_number(data, c.IFLA_VXLAN_LEARNING)),
-        gbp=data.get(c.IFLA_VXLAN_GBP, b"\0") != b"\0",  # a bare flag once, a byte in newer kernels
+        gbp=c.IFLA_VXLAN_GBP in data,  # a bare flag
     )
 
 

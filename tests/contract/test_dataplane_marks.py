@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -167,6 +168,15 @@ def test_our_own_device_is_remade_when_it_cannot_be_changed(space: Path, node: D
     settle(space, node, {VXLAN.key: hard})
 
     assert "vxlan id 5 " in ip(space, "-d", "link", "show", "overlay.1")
+
+
+def test_a_network_with_group_policies_has_a_device_with_them(space: Path, node: Dataplane) -> None:
+    """The flag is a number away from the one for devices that serve every VNI."""
+    item = replace(VXLAN, gbp=True)
+    settle(space, node, {VXLAN.key: item})
+    shown = ip(space, "-d", "link", "show", "overlay.1")
+    assert " gbp " in shown
+    assert "external" not in shown
 
 
 def test_a_direct_route_of_flannel_is_replaced_in_place(space: Path, node: Dataplane) -> None:

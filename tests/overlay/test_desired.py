@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name, reserved, unserved
+from overlay.desired import Me, Vtep, desired_node, desired_peer, device_name, reserved
 from overlay.model import (
     Backend,
     Bridge,
@@ -20,6 +20,7 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
+from overlay.served import unserved
 
 POOLS = (
     Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),

@@ -58,8 +58,16 @@ def test_both_families_are_pools() -> None:
         (b'{"Network":"10.5.0.0/16"}', "Backend is missing"),
         (b'{"Network":"10.5.0.0/16","Backend":{}}', "Backend.Type = ''"),
         (
-            config(Backend={"Type": "host-gw"}, Network="10.5.0.0/16"),
-            "'host-gw' is not served; use vxlan",
+            config(Backend={"Type": "wireguard"}, Network="10.5.0.0/16"),
+            "'wireguard' is not served; use vxlan with iface naming an encrypted link",
+        ),
+        (
+            config(Backend={"Type": "IPIP"}, Network="10.5.0.0/16"),
+            "'IPIP' is not served; use vxlan, with \"DirectRouting\"",
+        ),
+        (
+            config(Backend={"Type": "geneve"}, Network="10.5.0.0/16"),
+            "'geneve' is not served; use vxlan or host-gw",
         ),
         (config(), "Network is missing"),
         (config(Network="10.5.0.0"), r"Network = '10\.5\.0\.0'"),

@@ -1,7 +1,7 @@
 """Whose is what: of any mix of objects an agent takes its own for its own, all of them and no other."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -9,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overlay.dataplane.read import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, Links, convert
+from overlay.desired import desired_node, desired_peer
 from overlay.marks import INSTANCE, Marks, is_conflist, owner_of
-from overlay.model import Action, Bridge, Family, KernelObject, Route, Vxlan
+from overlay.model import Action, Bridge, Family, KernelObject, Route, Ruleset, Vxlan
 from overlay.netlink import AddressInfo, LinkInfo, NeighbourInfo, RouteInfo
 from overlay.netlink.parse import Record, VxlanInfo
+from overlay.onlink import OnLink, Way
 from overlay.plan import plan
+from tests.agent.one_node import lease
+from tests.examples import ME, NETWORK
 
 FIRST, BLUE = Marks(), Marks("blue")
 FOREIGN = None
@@ -155,6 +159,20 @@ def test_without_a_name_all_is_as_it_was() -> None:
     assert (FIRST.name, FIRST.conflist) == ("overlay", "10-overlay.conflist")
     assert (FIRST.bridge, FIRST.run_dir) == ("overlay0", "/run/overlay")
     assert FIRST.state_dir == "/var/lib/overlay"
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["tunnel", "direct"])
+def test_all_that_is_wanted_for_an_instance_bears_its_marks(*, direct: bool) -> None:
+    """Routes of either way, and the table."""
+    near = OnLink((Way(ip_network("192.0.2.0/24"), "eth0"),))
+    me = replace(ME, instance="blue", connected=near)
+    network = replace(NETWORK, backend=replace(NETWORK.backend, direct_routing=direct))
+    objects = [*desired_node(network, me), *desired_peer(network, me, lease(2))]
+    [route] = [item for item in objects if isinstance(item, Route)]
+    assert (route.link, route.protocol) == ("eth0" if direct else "overlay.1", BLUE.route_protocol)
+    [table] = [item for item in objects if isinstance(item, Ruleset)]
+    assert table.table == "inet overlay-blue"
+    assert "add table inet overlay-blue\n" in table.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""DirectRouting between whole nodes: two on one link, one behind a router; and what changes under them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from e2e.lab import Lab
+from e2e.node import Node, wait_for
+from e2e.pinger import Pings
+from e2e.pods import Pod
+from e2e.segments import node_behind, second_link, watching
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+CONFIG_KEY = "/coreos.com/network/config"
+DIRECT = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Three:
+    """Nodes one and two share a link, three is behind the router; a pod on each."""
+
+    lab: Lab
+    nodes: tuple[Node, Node, Node]
+    pods: tuple[Pod, Pod, Pod]
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Three]:
+    """All ready; each case but the last leaves them as it found them."""
+    with Lab() as lab:
+        lab.etcd.start()
+        lab.etcd.ctl("put", CONFIG_KEY, DIRECT)
+        second_link(lab)
+        nodes = (lab.add_node("n1"), lab.add_node("n2"), node_behind(lab, "n3", 3))
+        lab.start_nodes(*nodes)
+        one, two, far = (lab.add_pod(node) for node in nodes)
+        yield Three(lab, nodes, (one, two, far))
+
+
+def rp_filter(node: Node, **values: int) -> None:
+    """Set it for links of a node."""
+    words = [f"net.ipv4.conf.{link}.rp_filter={value}" for link, value in values.items()]
+    node.namespace.must("sysctl", "-qw", *words)
+
+
+def way(here: Node, there: Node) -> str:
+    """Which device the kernel would send a pod's packet by."""
+    return ", ".join(str(row["dev"]) for row in here.routes_to(there.subnet))
+
+
+def test_who_is_on_link_is_reached_directly_and_the_others_by_tunnel(three: Three) -> None:
+    """Plain IP with the pods' own addresses on the cable, nothing else; a restart changes nothing."""
+    (one, two, far), (here, there, away) = three.nodes, three.pods
+    fabric = three.lab.fabric
+
+    assert (way(one, two), way(two, one)) == ("eth0", "eth0")
+    assert (way(one, far), way(far, one)) == ("overlay.1", "overlay.1")
+    with watching(fabric, "port1") as seen:
+        assert here.ping(there.address).ok
+        assert here.ping(there.address, payload=here.largest_payload, whole=True).ok
+    assert (seen.plain, seen.tunnelled) == (4, 0)
+    assert seen.sources == {str(here.address), str(there.address)}  # nothing was masqueraded
+    with watching(fabric, "port1") as seen:
+        assert here.ping(away.address, payload=here.largest_payload, whole=True).ok
+    assert (seen.plain, seen.tunnelled) == (0, 2)
+    assert here.mtu == 1450  # some peer goes by tunnel
+    assert {row["node"]: row["way"] for row in one.ask("peers")} == {
+        "n2": "direct by eth0",
+        "n3": "tunnel",
+    }
+
+    one.kill_agent()
+    rp_filter(one, all=1, eth0=0)
+    assert here.ping(there.address).ok  # strict, but both ways are the same
+    one.start_agent()
+    one.wait_ready()
+    assert one.status()["changes"] == 0
+    assert one.overlayctl("plan").out.strip() == "0 changes"
+    assert "rp_filter of eth0 is 1 (strict)" in str(one.status()["notices"])
+    rp_filter(one, all=0)
+
+
+def test_a_way_that_changes_loses_no_ping(three: Three) -> None:
+    """Direct, tunnel, direct, by routes of others and on one side only: so each packet's answer goes another way.
+
+    The hosts are strict about that, but for the underlay, as docs/direct-routing.md has it; our device is our own.
+    """
+    (one, two, _), pods = three.nodes, three.pods
+    mended = one.status()["mended"]
+    for node in (one, two):
+        rp_filter(node, all=1, eth0=2)
+    pings = Pings(three.lab)
+    pings.between(pods)
+
+    with pings.window() as window:
+        one.namespace.ip(f"route add {two.address}/32 via 192.168.50.254")
+        wait_for(lambda: way(one, two) == "overlay.1", "by tunnel", timeout_s=5)
+        assert way(two, one) == "eth0"
+        one.namespace.ip(f"route del {two.address}/32")
+        wait_for(lambda: way(one, two) == "eth0", "direct again", timeout_s=5)
+    assert (window.lost, window.gaps) == (0, {})
+    assert one.status()["mended"] == mended  # our own doing, no drift
+
+
+def test_a_flapped_interface_has_its_direct_routes_back_within_a_second(three: Three) -> None:
+    """The kernel drops them without a word; the default route stays lost, nobody else being there to mend it."""
+    one, two, _ = three.nodes
+    here, there, _ = three.pods
+    space = one.namespace
+
+    space.ip("link set eth0 down", "link set eth0 up")  # too fast to be seen down
+    assert wait_for(lambda: way(one, two) == "eth0", "the route is back", timeout_s=5) < 1
+    assert here.ping(there.address).ok
+    space.ip("link set eth0 down")
+    wait_for(lambda: way(one, two) == "overlay.1", "down: by tunnel", timeout_s=5)
+    space.ip("link set eth0 up")
+    took = wait_for(lambda: way(one, two) == "eth0", "the route is back", timeout_s=5)
+    assert took < 1
+    assert here.ping(there.address).ok
+    print(f"back {took:.2f} s after the interface was up")
+
+
+def test_a_node_that_moves_to_our_link_is_reached_directly(three: Three) -> None:
+    """Its record is written anew with its new address; both sides change their way. (The last case: it stays there.)"""
+    one, two, far = three.nodes
+    three.lab.fabric.ip("link set far3 master underlay0")
+    far.namespace.ip("addr add 192.168.50.33/24 dev eth0", "addr del 192.168.60.3/24 dev eth0")
+    far.namespace.ip("route replace default via 192.168.50.254")
+
+    wait_for(
+        lambda: {way(one, far), way(far, one), way(two, far)} == {"eth0"},
+        "the far node is near",
+        timeout_s=15,
+    )
+    assert three.pods[0].ping(three.pods[2].address).ok

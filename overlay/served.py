@@ -1,0 +1,85 @@
+"""By which way a peer is reached, and why one is not: what a record says against what this node is. Pure."""
+
+from typing import TYPE_CHECKING
+
+from overlay.model import Address, Endpoint, Family, Lease, Network
+
+if TYPE_CHECKING:
+    from overlay.desired import Me, Vtep
+
+
+def direct_by(network: Network, me: "Me", end: Endpoint) -> str:
+    """The device by which a peer's endpoint is reached without a tunnel; empty if it is not."""
+    if not network.backend.direct or end.underlay is None:
+        return ""
+    pool = network.pool(end.family)
+    inside = pool is not None and int(end.subnet.network_address) in range(
+        int(pool.network.network_address), int(pool.network.broadcast_address) + 1
+    )
+    # What is left of an earlier network config keeps its addresses only inside the tunnel, see overlay.rules.
+    return me.connected.link_to(end.underlay) if inside or not network.backend.tunnels else ""
+
+
+def ways(network: Network, me: "Me", peer: Lease) -> tuple[str, ...]:
+    """How each endpoint that is served is reached: ``tunnel``, or ``direct by eth0``."""
+    found = []
+    for end in peer.endpoints:
+        vtep = me.vtep(end.family)
+        if vtep is not None and not why_not(network, me, vtep, peer, end):
+            device = direct_by(network, me, end)
+            found.append(f"direct by {device}" if device else "tunnel")
+    return tuple(found)
+
+
+def unserved(network: Network, me: "Me", peer: Lease) -> str:
+    """Why no packet can be sent to a peer, "" if it can by at least one family."""
+    reasons = [
+        why_not(network, me, vtep, peer, end)
+        if (vtep := me.vtep(end.family))
+        else f"this node has no {end.family.name} tunnel"
+        for end in peer.endpoints
+    ]
+    return "" if not all(reasons) else reasons[0] if reasons else "its record names no subnet"
+
+
+def why_not(network: Network, me: "Me", vtep: "Vtep", peer: Lease, end: Endpoint) -> str:
+    """flannel itself never compares VNIs: what it sends to another one is dropped on arrival."""
+    backend, suffix = network.backend, "" if end.family is Family.V4 else "v6"
+    if not peer.backend and not peer.etcd_lease and end.mac is None:
+        return "reserved, no node has taken it up"
+    if peer.backend != backend.kind:
+        return f"backend {peer.backend or 'udp'}, ours is {backend.kind}"
+    if end.underlay is None:
+        return f"its record has no PublicIP{suffix}"
+    if not backend.tunnels:
+        return _takes_too_much(network, vtep, end) or _off_link(me, vtep, end.underlay)
+    if end.mac is None:
+        return "its record has no VtepMAC"
+    if end.vni is not None and end.vni != backend.vni:
+        return f"VNI {end.vni}, ours is {backend.vni}"
+    return _takes_too_much(network, vtep, end)
+
+
+def _off_link(me: "Me", vtep: "Vtep", underlay: Address) -> str:
+    if underlay == vtep.local or me.connected.link_to(underlay):
+        return ""
+    return (
+        f"{underlay} is not on link here (ip route get {underlay}), and host-gw has no tunnel: use "
+        '"Backend":{"Type":"vxlan","DirectRouting":true}'
+    )
+
+
+def _takes_too_much(network: Network, vtep: "Vtep", end: Endpoint) -> str:
+    """No record may draw this node's other traffic into the tunnel, or the tunnel into itself.
+
+    That a subnet lies outside of the network is no fault: so do all of those from before a new network config.
+    """
+    pool = network.pool(end.family)
+    if pool is not None and end.subnet.prefixlen < pool.network.prefixlen:
+        return f"its subnet is wider than the network {pool.network}"
+    if end.subnet != vtep.subnet and end.subnet.overlaps(vtep.subnet):
+        return f"its subnet overlaps this node's own, {vtep.subnet}"
+    for address in (vtep.local, end.underlay):
+        if address in end.subnet:
+            return f"its subnet holds the underlay address {address}"
+    return ""
