@@ -21,7 +21,7 @@ from agent.records import Claimed, Keys, overlap, parse_record, subnets_of
 from agent.twins import Answer, Twins
 from overlay import schema
 from overlay.errors import BadConfig, BadRecord, LeaseLost, OverlayError, StoreUnavailable
-from overlay.model import Lease
+from overlay.model import Family, Lease
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Claimant:
                 found.key,
             )
             leave = None
-        lease = self._win(listing, leave, ask)
+        lease = self._win(listing, leave, _taking_along(leave, ask))
         beside = (lease.key, leave.key if leave is not None and leave.etcd_lease else "")
         return Claimed(lease, "new", self._old_ones(related, ask, beside=beside))
 
@@ -238,3 +238,13 @@ class Claimant:
         except LeaseLost:
             return False
         return True
+
+
+def _taking_along(leave: Lease | None, ask: Ask) -> Ask:
+    """What the record that we give up holds is preferred in a family where nothing else is: pods may have it.
+
+    So a network that gets a second family does not move a node, even one whose state directory is lost.
+    """
+    known = {Family.of(subnet) for subnet in ask.prefer}
+    more = tuple(end.subnet for end in leave.endpoints if end.family not in known) if leave else ()
+    return replace(ask, prefer=(*ask.prefer, *more))

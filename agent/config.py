@@ -55,6 +55,7 @@ class Config:
     host_local_dir: Path
     conflist_when_unready: str
     sweep_interval: float
+    checksum_test: bool
     log_level: str
 
     @property
@@ -206,6 +207,7 @@ SETTINGS = (
         "TIME",
         "check all attachments, and take away what dead pods left behind, this often",
     ),
+    Setting("checksum_test", "true", values.boolean, "BOOL", "test checksum offload (docs/mtu.md)"),
     Setting("log_level", "info", values.level, "LEVEL", "debug, info, warning or error"),
 )
 

@@ -12,6 +12,7 @@ from agent.loop import Loop
 from agent.pages import Pages, refuse_with_pods
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
+from agent.upkeep import Upkeep
 from cni.standing import Standing
 from overlay import nodefile
 from overlay.errors import BadConfig, OverlayError
@@ -33,11 +34,11 @@ class Control:
         standing: NodeStanding,
         underlay: Callable[[], str],
         pods: Callable[[], Answer],
-        in_way: Callable[[], Mapping[str, str]],
+        upkeep: Upkeep,
     ) -> None:
         self._config, self._life, self._loop, self._pages = config, life, loop, pages
         self._standing, self._underlay, self._pods = standing, underlay, pods
-        self._in_way = in_way
+        self._upkeep = upkeep
 
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
@@ -62,8 +63,14 @@ class Control:
         return self._standing.now(lease_missing=self._life.refusal)
 
     def _status(self, reconciler: Reconciler) -> Answer:
-        said = {"pods": self._pods(), "in_way": self._in_way()}
-        return report.status(self._config, self._life, reconciler, self._underlay(), **said)
+        return report.status(
+            self._config,
+            self._life,
+            reconciler,
+            self._underlay(),
+            self._pods(),
+            upkeep=self._upkeep,
+        )
 
     def _ask(self, question: Callable[[Reconciler], Answer]) -> Answer:
         return self._loop.ask(question, timeout_s=ASK_TIMEOUT_S)

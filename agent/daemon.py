@@ -21,9 +21,7 @@ from agent import connect, logs, moment, recalled, report, usage
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.events import Event
-from agent.footing import Footing
 from agent.ground import Ground
-from agent.inway import InWay, stance
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
@@ -32,7 +30,6 @@ from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
 from agent.pages import Pages, rivals
-from agent.recalled import Page
 from agent.reconcile import Reconciler
 from agent.registry import Claimed, Seen
 from agent.roll import Past
@@ -40,6 +37,7 @@ from agent.server import Server
 from agent.sole import Sole
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
+from agent.upkeep import Upkeep
 from agent.vital import Vital
 from cni import main as cni
 from cni.steps import Steps
@@ -55,7 +53,7 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
-VITAL = ("life", "watch", "kernelwatch", "footing", "last-good", "in-way")
+VITAL = ("life", "watch", "kernelwatch", "footing", "podlinks", "last-good", "in-way")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,33 +85,30 @@ class Agent:
         self._told_version = -1
         self._pages = Pages(config)
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
-        self._registry = connect.registry(config)
+        registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
+        ground = Ground(config, Netlink())
+        join = Join(config, Memory(config.state_dir), ground, registry, self._sole)
         self._loop = self._new_loop()
         header = recalled.header(config.machine_id, config.etcd_prefix, config.etcd_endpoints)
         self._last_good = LastGood(config.state_dir, header, source=self._past, now=moment.now)
-        self._life = self._new_life(header)
-        self._footing = Footing(
-            self._ground,
-            self._loop,
-            moved=self._life.keeper.look_at_underlay,
-            every_s=config.resync_interval,
+        self._life = Life(
+            registry,
+            self,
+            join,
+            last_good=self._last_good,
+            recalled=recalled.read(config.state_dir, header, moment.now()),
+            ttl_s=config.lease_ttl,
         )
-        self._in_way = InWay(
-            Netlink(),
-            stance=lambda: self._loop.ask(stance, timeout_s=ASK_TIMEOUT_S),
-            freed=lambda: self._loop.post(lambda reconciler: reconciler.way_is_free()),
-            every_s=config.resync_interval,
+        self._upkeep = Upkeep(
+            config, self._loop, self._ground, moved=self._life.keeper.look_at_underlay
         )
-        self._watch = KernelWatch(
-            self._loop,
-            self._dataplane,
-            underlay_changed=self._footing.look,
-            heard=self._in_way.heard,
-        )
+        self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(
-            config, lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S)
+            config,
+            lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
+            self._upkeep.links,
         )
         self._control = Control(
             config,
@@ -123,7 +118,7 @@ class Agent:
             standing=self._standing,
             underlay=lambda: self._ground.chosen,
             pods=self._sweep.report,
-            in_way=self._in_way.report,
+            upkeep=self._upkeep,
         )
         self._server = Server(
             config.run_dir / "cni.sock",
@@ -143,19 +138,6 @@ class Agent:
         round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
         return Loop(reconciler, round_s=round_s, after_round=self._after_round)
 
-    def _new_life(self, header: Page) -> Life:
-        config = self._config
-        ground = Ground(config, Netlink())
-        join = Join(config, Memory(config.state_dir), ground, self._registry, self._sole)
-        return Life(
-            self._registry,
-            self,
-            join,
-            last_good=self._last_good,
-            recalled=recalled.read(config.state_dir, header, moment.now()),
-            ttl_s=config.lease_ttl,
-        )
-
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -169,24 +151,15 @@ class Agent:
             self._config.etcd_prefix,
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
-        self._loop.start()
-        self._last_good.start()
-        self._watch.start()
-        self._footing.start()
-        self._in_way.start()
-        self._life.start()
-        self._sweep.start()
+        watching = (self._watch, self._upkeep)
+        for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
+            part.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             pass
         self._notifier.stopping()
         self._server.close()
-        self._sweep.stop()
-        self._watch.stop()
-        self._footing.stop()
-        self._in_way.stop()
-        self._life.stop()
-        self._last_good.stop()
-        self._loop.stop()
+        for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
+            part.stop()
         self._loop.join(0.5)
         if self._vital.lost or self._loop.failure is not None:
             return EXIT_FAILED
@@ -204,8 +177,7 @@ class Agent:
             ",".join(v.link or f"none, routes by {v.underlay}" for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
-        self._in_way.look()
-        self._footing.look()  # it may have changed since we looked
+        self._upkeep.held()
 
     def lost(self, why: str) -> None:
         """Called in the life's thread: pods run on, the runtime starts no new ones here."""
@@ -229,6 +201,7 @@ class Agent:
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
+        self._upkeep.turned(reconciler)
         self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))

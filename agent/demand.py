@@ -8,10 +8,12 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 
 from agent.events import Gone, Put, Snapshot, Unreadable
+from agent.offlink import OffLink
 from agent.roll import Change, Past, Roll
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.model import Lease, Network
-from overlay.served import unserved
+from overlay.onlink import NOTHING, OnLink
+from overlay.served import off_link
 from overlay.wanted import NODE, Wanted
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ class Demand:
         self.me: Me | None = None
         self.network: Network | None = None
         self._touch = touch
-        self._off_link: dict[str, str] = {}
+        self.off_link = OffLink()
 
     def set_node(self, network: Network, me: Me) -> None:
         """This node is somebody else than before: everything is judged anew."""
@@ -36,6 +38,35 @@ class Demand:
         self._touch(NODE, self.wanted.claim(NODE, age=-1, objects=desired_node(network, me)))
         for lease in self.roll.leases.values():
             self._want_peer(lease)
+        self.off_link.say()
+        self._drop_contradicted()
+
+    @property
+    def connected(self) -> OnLink:
+        """What is on link, as far as this node knows."""
+        return NOTHING if self.me is None else self.me.connected
+
+    def set_connected(self, me: Me) -> None:
+        """``me`` differs in what is on link only: whose way changes is judged anew; of the others it costs a look."""
+        before, self.me = self.connected, me
+        changed = [
+            lease
+            for lease in self.roll.leases.values()
+            for end in lease.endpoints
+            if end.underlay
+            and before.link_to(end.underlay) != me.connected.link_to(end.underlay)
+            and not self._is_me(lease.key)
+        ]
+        for lease in changed:
+            self._want_peer(lease)
+        if changed:
+            log.warning(
+                "the underlay's routes changed, and the way to peers=%d first=%s on link by: %s",
+                len(changed),
+                changed[0].key,
+                ", ".join(me.connected.links) or "nothing",
+            )
+        self.off_link.say()
         self._drop_contradicted()
 
     def take(self, event: Snapshot | Put | Gone | Unreadable) -> None:
@@ -92,8 +123,10 @@ class Demand:
                 self._want_peer(change.after)
             elif change.before is not None and not self._is_me(change.key):
                 age = change.before.create_revision
+                self.off_link.note(change.key, "")
                 self._touch(change.key, self.wanted.claim(change.key, age=age, objects=()))
         if changes:
+            self.off_link.say()
             self._drop_contradicted()
 
     def _note_peer(self, change: Change) -> None:
@@ -114,26 +147,14 @@ class Demand:
     def _is_me(self, key: str) -> bool:
         return self.me is not None and key in self.me.own_keys
 
-    def _note_unserved(self, lease: Lease, *, served: bool) -> None:
-        """With host-gw a peer may be out of reach for good: said when it begins."""
-        if self.me is None or self.network is None or self.network.backend.tunnels:
-            return
-        why = "" if served else unserved(self.network, self.me, lease)
-        if why and self._off_link.get(lease.key) != why:
-            log.warning("peer not served lease=%s node=%s: %s", lease.key, lease.node, why)
-        if self._off_link.pop(lease.key, "") and not why:
-            log.info("peer served again lease=%s node=%s", lease.key, lease.node)
-        if why:
-            self._off_link[lease.key] = why
-
     def _want_peer(self, lease: Lease) -> None:
         if self.me is None or self.network is None or self._is_me(lease.key):
             return
         objects = desired_peer(self.network, self.me, lease)
+        self.off_link.note(lease.key, "" if objects else off_link(self.network, self.me, lease))
         losing = lease.key in self.wanted.losers
         age = self.roll.age(lease)
         self._touch(lease.key, self.wanted.claim(lease.key, age=age, objects=objects))
-        self._note_unserved(lease, served=bool(objects))
         if lease.key in self.wanted.losers and not losing:
             log.warning(
                 "peer not programmed, an older lease holds what it claims lease=%s node=%s holder=%s",

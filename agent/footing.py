@@ -31,7 +31,9 @@ Stance = tuple[Network, Me]
 
 
 class Ground(Protocol):
-    """What is asked about the underlay; each may raise any OverlayError."""
+    """What is asked about the underlay; each may raise any OverlayError. ``tight``: a family without room, or empty."""
+
+    tight: str
 
     def moved(self, me: Me) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
@@ -56,7 +58,7 @@ class Footing:
         churn_s: float = CHURN_S,
     ) -> None:
         self.trouble = ""
-        """Why the local facts are those of before; empty if they are those of now."""
+        """Why (some of) the local facts are those of before; empty if they are those of now."""
         self._ground, self._loop = ground, loop
         self._moved, self._every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
@@ -112,7 +114,7 @@ class Footing:
                 now = self._ground.routed(network, me)
             else:
                 now = self._ground.refreshed(network, me)
-            self.trouble = ""
+            self.trouble = self._ground.tight
         except OverlayError as error:
             if str(error) != self.trouble:
                 log.warning("the underlay does not serve, all stays as it was: %s", error)
@@ -120,9 +122,10 @@ class Footing:
             self._moved()  # who looks again until there is one
             now = self._ground.routed(network, me)
         if now != me:
-            log.warning("the underlay changed, following: %s", _difference(me, now))
+            if difference := _difference(me, now):
+                log.warning("the underlay changed, following: %s", difference)
             self._loop.post(lambda reconciler: _stand(reconciler, network, me, now))
-        elif told and network.backend.direct:
+        if told and network.backend.direct:
             # A link that went down and up has lost its routes, of which the kernel says nothing (fib_sync_down_dev).
             self._loop.post(lambda reconciler: reconciler.kernel_changed())
 
@@ -140,14 +143,13 @@ def _stand(reconciler: Reconciler, network: Network, before: Me, now: Me) -> Non
 
 
 def _difference(before: Me, now: Me) -> str:
+    """Empty if only other networks are on link: agent.demand says whom that concerns, if anybody."""
     pairs = zip(before.vteps, now.vteps, strict=True)
     words = [
         f"{new.link or new.underlay} mtu {old.mtu} -> {new.mtu}"
         for old, new in pairs
         if old.mtu != new.mtu
     ]
-    if before.connected != now.connected:
-        words.append(f"on link were {before.connected}, now {now.connected}")
     if before.strict != now.strict:
         words.append(f"rp_filter is strict on {', '.join(now.strict) or 'no underlay'}")
     return ", ".join(words)

@@ -15,7 +15,7 @@ from agent.underlay import Hosts, Underlay
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
 from overlay.marks import Marks
-from overlay.model import Address, Family, Network
+from overlay.model import LEAST_V6_MTU, Address, Family, Network
 from overlay.netlink import Netlink
 from overlay.onlink import NOTHING, on_link
 
@@ -24,15 +24,16 @@ log = logging.getLogger(__name__)
 IPV4_SYSCTLS = Path("/proc/sys/net/ipv4/conf")
 STRICT = 1
 """Of rp_filter, Documentation/networking/ip-sysctl.rst; the greater of the link's and all links' counts."""
-SMALLEST_MTU = {Family.V4: 576, Family.V6: 1280}
+SMALLEST_MTU = {Family.V4: 576, Family.V6: LEAST_V6_MTU}
 """Below this an inner network of the family does not work: RFC 791's reassembly minimum, RFC 8200 section 5."""
 
 
 class Ground:
-    """``chosen`` says in words what was found last."""
+    """``chosen`` says in words what was found last, ``tight`` which family has too little room; or empty."""
 
     def __init__(self, config: Config, netlink: Netlink) -> None:
-        self.chosen = ""
+        self.chosen = self.tight = ""
+        self._said = ""
         self._config = config
         self._netlink = netlink
 
@@ -61,7 +62,12 @@ class Ground:
             OverlayError: there is no usable underlay at all.
         """
         changes = []
-        found = self.underlays(self.hosts(), [vtep.family for vtep in me.vteps])
+        found = self.underlays(self.hosts(), me.families)
+        for family, mtu in me.narrow:
+            if found[family].mtu > mtu:
+                changes.append(
+                    f"{found[family].link} has MTU {found[family].mtu}, room for IPv{family.value}"
+                )
         for vtep in me.vteps:
             it = found[vtep.family]
             if (it.address, it.link) != (vtep.local, vtep.underlay):
@@ -75,12 +81,52 @@ class Ground:
             OverlayError: there is no usable underlay, or its MTU leaves no room.
         """
         hosts = self.hosts()
-        found = self.underlays(hosts, [vtep.family for vtep in me.vteps])
-        vteps = tuple(
-            replace(vtep, mtu=tunnel_mtu(found[vtep.family], network, vtep.family))
-            for vtep in me.vteps
-        )
+        found = self.underlays(hosts, me.families)
+        mtus = self.tunnel_mtus(found, network, {vtep.family: vtep.mtu for vtep in me.vteps})
+        vteps = tuple(replace(vtep, mtu=mtus[vtep.family]) for vtep in me.vteps)
         return self.routed(network, replace(me, vteps=vteps), hosts)
+
+    def tunnel_mtus(
+        self, found: Mapping[Family, Underlay], network: Network, present: Mapping[Family, int]
+    ) -> dict[Family, int]:
+        """What fits inside per family: the smaller of the interface's MTU and the config's, minus the overhead.
+
+        One family with too little room must not cost the other its network: it is said in ``tight``, and its
+        tunnel keeps the MTU that it has ``present`` (short packets still pass), or is left out.
+
+        Raises:
+            BadConfig: there is room for none.
+        """
+        mtus: dict[Family, int] = {}
+        tight: dict[Family, str] = {}
+        self._say_what_is_ignored(found, network)
+        for family, it in found.items():
+            outer = min(it.mtu, network.backend.mtu or it.mtu)
+            overhead = network.backend.overhead(family)
+            mtus[family] = outer - overhead
+            if mtus[family] < SMALLEST_MTU[family]:
+                tight[family] = (
+                    f"underlay MTU {outer} of {it.link} leaves {mtus[family]} bytes after {overhead} for "
+                    f"VXLAN, too few for IPv{family.value} (at least {SMALLEST_MTU[family]})"
+                )
+        if len(tight) == len(found):
+            raise BadConfig("; ".join(tight.values()))
+        for family in tight:
+            mtus[family] = present.get(family, 0)
+        said = "; ".join(tight.values())
+        if said and said != self.tight:
+            log.warning("%s; all else goes on", said)
+        self.tight = said
+        return {family: mtu for family, mtu in mtus.items() if mtu >= SMALLEST_MTU[family]}
+
+    def _say_what_is_ignored(self, found: Mapping[Family, Underlay], network: Network) -> None:
+        """Once, not at every look."""
+        wanted = network.backend.mtu
+        short = [f"{it.link} (MTU {it.mtu})" for it in found.values() if it.mtu < wanted]
+        said = f"Backend.MTU {wanted} does not fit {', '.join(short)}" if short else ""
+        if said and said != self._said:
+            log.warning("%s, using the interface's own", said)
+        self._said = said
 
     def routed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """``me`` with what is on link now; that needs no usable underlay, and costs nothing without direct routes.
@@ -139,20 +185,3 @@ def _is_strict(vtep: Vtep) -> bool:
     except (OSError, ValueError):
         return False
     return vtep.family is Family.V4 and max(found) == STRICT
-
-
-def tunnel_mtu(it: Underlay, network: Network, family: Family) -> int:
-    """What fits inside: the smaller of the interface's MTU and the config's, minus the overhead."""
-    outer = min(it.mtu, network.backend.mtu or it.mtu)
-    if network.backend.mtu > it.mtu:
-        log.warning(
-            "Backend.MTU %d does not fit %s, using its %d", network.backend.mtu, it.link, it.mtu
-        )
-    overhead = network.backend.overhead(family)
-    inner = outer - overhead
-    if inner < SMALLEST_MTU[family]:
-        raise BadConfig(
-            f"underlay MTU {outer} of {it.link} leaves {inner} bytes after {overhead} for VXLAN, "
-            f"too few for {family.name} (at least {SMALLEST_MTU[family]})"
-        )
-    return inner

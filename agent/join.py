@@ -12,7 +12,7 @@ from typing import Protocol
 from agent import adoption, claim, sole
 from agent.config import Config
 from agent.draining import addresses_in_use, is_done
-from agent.ground import Ground, tunnel_mtu
+from agent.ground import Ground
 from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
@@ -40,11 +40,15 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Per family of the config: the underlay, our device's name and our VTEP's MAC, "" where there is none."""
+    """Per family of the config: the underlay, our device's name and our VTEP's MAC, "" where there is none.
+
+    ``mtu`` is the pods' or the tunnel's, of those families that have room for one.
+    """
 
     underlay: dict[Family, Underlay]
     device: dict[Family, str]
     mac: dict[Family, str]
+    mtu: dict[Family, int]
     bridge_mac: str
     hosts: Hosts
 
@@ -146,7 +150,8 @@ class Join:
         if not network.backend.tunnels:
             self._ground.refuse_public(chosen)
             none = dict.fromkeys(chosen, "")
-            return _Ends(chosen, none, none, bridge_mac, hosts)
+            mtus = self._ground.tunnel_mtus(chosen, network, {})
+            return _Ends(chosen, none, none, mtus, bridge_mac, hosts)
         devices = {family: adoption.device(hosts, network, family) for family in chosen}
         return _Ends(
             chosen,
@@ -157,6 +162,11 @@ class Join:
                 )
                 for family, (_, link) in devices.items()
             },
+            self._ground.tunnel_mtus(
+                chosen,
+                network,
+                {family: link.mtu for family, (_, link) in devices.items() if link},
+            ),
             bridge_mac,
             hosts,
         )
@@ -169,10 +179,10 @@ class Join:
                 mac=ends.mac[end.family],
                 local=ends.underlay[end.family].address,
                 underlay=ends.underlay[end.family].link,
-                mtu=tunnel_mtu(ends.underlay[end.family], network, end.family),
+                mtu=ends.mtu[end.family],
             )
             for end in lease.endpoints
-            if end.family in ends.underlay
+            if end.family in ends.mtu
         )
         me = Me(
             lease_key=lease.key,
@@ -183,6 +193,9 @@ class Join:
             ipv6_host=IPV6_SYSCTLS.exists(),
             bridge_mac=ends.bridge_mac,
             instance=self._config.instance,
+            narrow=tuple(
+                (family, it.mtu) for family, it in ends.underlay.items() if family not in ends.mtu
+            ),
         )
         adoption.take_in_pods(self._config, network, me)
         return self._ground.routed(network, me, ends.hosts)

@@ -3,12 +3,12 @@
 Our own changes come back as events too. They carry the wanted value, so a dictionary look-up tells them
 apart; anything else (a deleted route, a device that went down, lost events) asks for a full read, which
 alone decides what is wrong. Reads follow one another at a distance, so that a fight with another program
-costs little. What changes about the underlay is passed on: its address may be the one peers know.
+costs little. What changes about the underlay is passed on: its address may be the one peers know. All records
+are passed on as well, for those who look after what is not in the wanted state (agent.podlinks).
 """
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import Protocol
 
 from agent.loop import Loop
@@ -26,26 +26,21 @@ LOOK_AFTER_S = 0.15
 """Changes come in groups: wait for the rest of the group before looking."""
 
 
-class Look(Protocol):
-    """Told that the underlay changed. Must be quick."""
+class Told(Protocol):
+    """Who is told; both must be quick."""
 
-    def __call__(self, *, hurry: bool = True) -> None:
-        """Without ``hurry`` it was a route, which may change all the time."""
+    def underlay_changed(self, *, hurry: bool = True) -> None:
+        """The interface of a VTEP, or its addresses; without ``hurry`` a route, which may change all the time."""
+
+    def heard(self, records: list[Record] | None) -> None:
+        """All that was read; None if some of it was lost."""
 
 
 class KernelWatch:
-    """One thread; it touches the kernel only to listen. ``heard`` is told of all that is read, and must be quick."""
+    """One thread; it touches the kernel only to listen."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        dataplane: Dataplane,
-        *,
-        underlay_changed: Look,
-        heard: Callable[[list[Record] | None], None],
-    ) -> None:
-        self._heard = heard
-        self._underlay_changed = underlay_changed
+    def __init__(self, loop: Loop, dataplane: Dataplane, told: Told) -> None:
+        self._told = told
         self._loop = loop
         self._dataplane = dataplane
         self._monitor = Monitor()
@@ -68,10 +63,10 @@ class KernelWatch:
             except BadInput as error:
                 log.warning("a kernel event cannot be read: %s", error)
                 continue
-            self._heard(records)
+            self._told.heard(records)
             if records is None:
                 log.info("kernel events were lost, reading everything")
-                self._underlay_changed()
+                self._told.underlay_changed()
                 self._loop.post(lambda reconciler: reconciler.kernel_changed())
             elif records:
                 self._loop.post(lambda reconciler, these=records: self._judge(reconciler, these))  # type: ignore[misc]
@@ -79,9 +74,9 @@ class KernelWatch:
     def _judge(self, reconciler: Reconciler, records: list[Record]) -> None:
         """In the loop's thread."""
         if any(self._is_underlays(reconciler, record) for record in records):
-            self._underlay_changed()
+            self._told.underlay_changed()
         elif any(may_put_on_link(reconciler, record) for record in records):
-            self._underlay_changed(hurry=False)
+            self._told.underlay_changed(hurry=False)
         for record in records:
             item = self._dataplane.observe(record)
             if item is not None and not reconciler.explains(item, deleted=record.deleted):
@@ -89,18 +84,15 @@ class KernelWatch:
                 return
 
     def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
-        """The interface that carries a VTEP, or its addresses; a VTEP's address wherever it goes to."""
-        vteps = reconciler.me.vteps if reconciler.me else ()
-        match record:
-            case LinkInfo():
-                return any(record.name == vtep.underlay for vtep in vteps)
-            case AddressInfo():
-                name = self._dataplane.link_name(record.link)
-                return any(
-                    name == vtep.underlay or record.address.ip == vtep.local for vtep in vteps
-                )
-            case _:
-                return False
+        """An interface that carries a VTEP or has others on link, or its addresses; a VTEP's address anywhere."""
+        me = reconciler.me
+        if me is None or not isinstance(record, LinkInfo | AddressInfo):
+            return False
+        names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
+        if isinstance(record, LinkInfo):
+            return record.name in names
+        name = self._dataplane.link_name(record.link)
+        return name in names or any(record.address.ip == vtep.local for vtep in me.vteps)
 
 
 def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:

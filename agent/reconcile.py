@@ -17,6 +17,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 
 from agent.backlog import RETRY_FIRST_S, Backlog, Entry
 from agent.demand import Demand
@@ -61,8 +62,14 @@ class Reconciler:
     # --- what comes in ---------------------------------------------------------------------------
 
     def set_node(self, network: Network, me: Me) -> None:
-        """This node holds a lease (or another one than before): everything is judged anew."""
+        """This node holds a lease (or another one than before): everything is judged anew.
+
+        Where only what is on link is another, those whose way changes: that may happen all the time.
+        """
         if (network, me) == (self.network, self.me):
+            return
+        if network == self.network and self.me == replace(me, connected=self.demand.connected):
+            self.demand.set_connected(me)
             return
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift

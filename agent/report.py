@@ -12,6 +12,7 @@ from agent.life import Life
 from agent.moment import utc
 from agent.pages import attachments
 from agent.reconcile import Reconciler
+from agent.upkeep import Upkeep
 from overlay import __version__
 from overlay.desired import Me, Vtep
 from overlay.model import Lease
@@ -26,16 +27,13 @@ def status(
     life: Life,
     reconciler: Reconciler,
     underlay: str,
-    *,
     pods: Mapping[str, Any],
-    in_way: Mapping[str, str],
+    *,
+    upkeep: Upkeep,
 ) -> dict[str, Any]:
-    """One screen: the verdict and the facts behind it.
-
-    ``pods`` is the sweep's report, ``in_way`` what others have put there.
-    """
+    """One screen: the verdict and the facts behind it. ``pods`` is the sweep's report."""
     me, trouble, demand = reconciler.me, reconciler.trouble(), reconciler.demand
-    ailing = _ailing(life, reconciler, pods, in_way)
+    ailing = _ailing(life, reconciler, pods, upkeep)
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
@@ -68,7 +66,10 @@ def status(
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
-        "notices": [text for text in (reconciler.notice.text, _strict(me)) if text],
+        "offload": dict(upkeep.offload()),
+        "notices": [
+            text for text in (reconciler.notice.text, _strict(me), *upkeep.notices()) if text
+        ],
         "trouble": {
             **{who or "this node": why for who, why in trouble.items()},
             **{
@@ -78,23 +79,6 @@ def status(
             **ailing,
         },
     }
-
-
-def _ailing(
-    life: Life, reconciler: Reconciler, pods: Mapping[str, Any], in_way: Mapping[str, str]
-) -> dict[str, str]:
-    """What is wrong around the data plane: pods, files, other programs, etcd."""
-    me, demand = reconciler.me, reconciler.demand
-    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
-    if pods["rivals"]:
-        ailing["conflist"] = "; ".join(pods["rivals"])
-    mine = demand.roll.leases.get(me.lease_key) if me else None
-    if beside := adoption.trouble(mine, pods["beside"]):
-        ailing["flanneld"] = beside
-    if life.keeper.store.trouble:
-        ailing["etcd's store"] = life.keeper.store.trouble
-    ailing |= {f"in the way: {what}": why for what, why in in_way.items()}
-    return ailing | _outage(life, reconciler) | _off_link(reconciler)
 
 
 def store(life: Life) -> dict[str, Any]:
@@ -156,6 +140,22 @@ def _lease(life: Life) -> dict[str, Any]:
     }
 
 
+def _ailing(
+    life: Life, reconciler: Reconciler, pods: Mapping[str, Any], upkeep: Upkeep
+) -> dict[str, str]:
+    """What is wrong beside single peers."""
+    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
+    if pods["rivals"]:
+        ailing["conflist"] = "; ".join(pods["rivals"])
+    leases, me = reconciler.demand.roll.leases, reconciler.me
+    mine = leases.get(me.lease_key) if me else None
+    if beside := adoption.trouble(mine, pods["beside"]):
+        ailing["flanneld"] = beside
+    if life.keeper.store.trouble:
+        ailing["etcd's store"] = life.keeper.store.trouble
+    return ailing | {**upkeep.trouble(), **_outage(life, reconciler), **_off_link(reconciler)}
+
+
 def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
     """What etcd's absence, or its loss of memory, means here; and the underlay's."""
     found = {}
@@ -176,11 +176,8 @@ def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
 
 def _off_link(reconciler: Reconciler) -> dict[str, str]:
     """With host-gw: peers that nothing leads to."""
-    me, network = reconciler.me, reconciler.network
-    if me is None or network is None or network.backend.tunnels:
-        return {}
-    reasons = {lease.key: unserved(network, me, lease) for lease in reconciler.demand.peers()}
-    missing = [f"{key}: {why}" for key, why in reasons.items() if "not on link" in why]
+    reasons = sorted(reconciler.demand.off_link.reasons.items())
+    missing = [f"{key}: {why}" for key, why in reasons]
     more = f"; and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
     return {"host-gw does not reach": "; ".join(missing[:MOST_NAMED]) + more} if missing else {}
 
@@ -214,7 +211,8 @@ def _mtu_why(reconciler: Reconciler) -> str:
     overhead = network.backend.overhead(tightest.family)
     if not overhead:
         return f"{tightest.underlay} {tightest.mtu}, without encapsulation"
-    return f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over {tightest.family.name}"
+    why = f"{tightest.underlay} {tightest.mtu + overhead} - {overhead} for VXLAN over IPv{tightest.family.value}"
+    return why + (", but IPv6 needs 1280" if me.pod_mtu > tightest.mtu else "")
 
 
 def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict[str, Any]:

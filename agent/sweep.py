@@ -2,28 +2,24 @@
 
 One thread, every sweep interval. Nothing is taken away that was not found gone in two sweeps in a row, each
 time with proof (`cni.pods`), never by age. A living pod whose record was lost is written down at first sight,
-before its address can be given to another. What cannot be put right from outside of the pod is counted
-and said once.
+before its address can be given to another. What others bent is `agent.podlinks`' at once, and looked for here
+in case it was missed; what cannot be put right from outside of the pod is counted and said once.
 """
 
 import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
-from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
 from agent import adoption
 from agent.config import Config
 from agent.pages import rivals
-from cni import collect, health, lock, strays, unfinished
+from agent.podlinks import PodLinks
+from cni import collect, lock, strays, unfinished
 from cni.adopted import TakeIn
 from cni.collect import Leftover
-from cni.health import Expected
-from cni.ipam import Ipam
-from cni.pods import Lives
-from cni.record import Attachment
 from cni.steps import Steps
 from cni.strays import Stray
 from cni.unfinished import Unfinished
@@ -40,9 +36,11 @@ SOON_S = 2.0
 class Sweep:
     """Counters and the present faults are read by the socket's threads."""
 
-    def __init__(self, config: Config, keep_pages: Callable[[], str]) -> None:
-        self.collected = self.mended = self.taken_in = 0
-        self.faults: dict[str, tuple[str, ...]] = {}
+    def __init__(
+        self, config: Config, keep_pages: Callable[[], str], links: PodLinks | None = None
+    ) -> None:
+        self.collected = self.taken_in = self._pages_mended = 0
+        self._links = links or PodLinks(config.run_dir, config.bridge)
         self.rivals: list[str] = []
         self.beside: list[str] = []
         self._prefix, self._host_local = config.etcd_prefix, config.host_local_dir
@@ -62,6 +60,16 @@ class Sweep:
     def stop(self) -> None:
         """End after the present sweep."""
         self._stop.set()
+
+    @property
+    def mended(self) -> int:
+        """How often something was put right after others."""
+        return self._pages_mended + self._links.mended
+
+    @property
+    def faults(self) -> Mapping[str, tuple[str, ...]]:
+        """What is wrong with pods, by their place."""
+        return self._links.faults
 
     def report(self) -> Mapping[str, Any]:
         """For overlayctl."""
@@ -92,7 +100,7 @@ class Sweep:
             if item in self._before or _lives(item):
                 self._settle(item, page)
         self._before = found
-        self._check_all(page)
+        self._links.tend_all(_gateways(page))
 
     def _run(self) -> None:
         pause = min(SOON_S, self._interval_s)  # the journals may have been lost with the agent
@@ -107,7 +115,7 @@ class Sweep:
 
     def _watch_conf_dir(self) -> None:
         if lost := self._keep_pages():
-            self.mended += 1
+            self._pages_mended += 1
             log.warning("somebody changed or took away %s, written again", lost)
         now = rivals(self._conf_dir, self._conflist)
         for sentence in now:
@@ -155,54 +163,15 @@ class Sweep:
                     "taken away: host end %s of %s, whose pod is gone", item.link, item.place
                 )
             elif item.owner is not None:
-                got = strays.take_in(self._run_dir, item, page.families, bridge=page.bridge)
+                got = strays.take_in(
+                    self._run_dir, item, page.families, bridge=page.bridge, fits=page.mtu
+                )
                 self.taken_in += 1
                 log.warning("the record of %s was lost, written again with %s", item.place, got)
-
-    # --- what others bent ---------------------------------------------------------------------------
-
-    def _check_all(self, page: NodePage | None) -> None:
-        ipam, lives = Ipam(self._run_dir), Lives.look()
-        present: dict[str, tuple[str, ...]] = {}
-        for place in ipam.places():
-            record = collect.record_of(ipam, place)
-            if self._stop.is_set():
-                return
-            if record is None or not record.host_link or lives.pod_is_gone(record):
-                continue
-            faults = self._check(place, record, page)
-            if faults:
-                present[place] = faults
-        for place, faults in present.items():
-            if self.faults.get(place) != faults:
-                log.warning("pod %s: %s", place, "; ".join(faults))
-        self.faults = present
-
-    def _check(self, place: str, record: Attachment, page: NodePage | None) -> tuple[str, ...]:
-        """The faults that stay after the host's side has been put right."""
-        with lock.tried(self._run_dir, place) as free:
-            if not free:
-                return ()
-            try:
-                faults = health.look(record, _expected(record), _gateways(page))
-                if not faults.host:
-                    return faults.pod
-                health.mend(record)
-                self.mended += 1
-                log.warning("pod %s: mended: %s", place, "; ".join(faults.host))
-                return health.look(record, _expected(record), _gateways(page)).all
-            except (OverlayError, ValueError) as error:  # a corrupt record must not cost the others
-                return (str(error),)
 
 
 def _lives(item: object) -> bool:
     return isinstance(item, Stray) and bool(item.netns)
-
-
-def _expected(record: Attachment) -> Expected:
-    """By the journal alone: plugins chained after us may have given the pod another MAC."""
-    addresses = tuple(ip_interface(text) for text in record.addresses)
-    return Expected(record.ifname, "", record.mtu, addresses, frozenset())
 
 
 def _gateways(page: NodePage | None) -> tuple[Address, ...]:

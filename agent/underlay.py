@@ -16,8 +16,8 @@ from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
 RT_TABLE_MAIN = 254
-IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
-"""linux/rtnetlink.h, linux/if_addr.h."""
+IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x01, 0x20, 0x40, 0x80
+"""linux/rtnetlink.h, linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +164,14 @@ def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
         for info in hosts.addresses
         if Family.of(info.address) is family
         and not info.address.ip.is_loopback
+        and not (family is Family.V6 and info.address.ip.is_link_local)  # means nothing to peers
         and not info.flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)
     ]
 
 
-def _preference(info: AddressInfo) -> tuple[int, int]:
-    """Global before link-local, primary before secondary."""
-    return info.scope, info.flags & IFA_F_SECONDARY
+def _preference(info: AddressInfo) -> tuple[int, bool, int]:
+    """Global before link-local, permanent before one with a lifetime, primary before secondary."""
+    return info.scope, not info.flags & IFA_F_PERMANENT, info.flags & IFA_F_SECONDARY
 
 
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:

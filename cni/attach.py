@@ -6,10 +6,12 @@ here waits for anybody else's pod.
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from cni.owner import Owner
 from cni.results import PodRoute
@@ -24,6 +26,7 @@ from overlay.errors import (
 )
 from overlay.model import Family, HostAddress
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
+from overlay.netlink.namespace import open_inside
 
 RTPROT_BOOT = 3
 """linux/rtnetlink.h; what `ip route add` gives a pod's default route."""
@@ -43,13 +46,15 @@ class PodLink:
 
     @property
     def mac(self) -> str:
-        """0a:58 and the IPv4 address: a reused address keeps its MAC in ARP caches. Else hashed."""
+        """0a:58 and the IPv4 address, else a digest of the IPv6 one.
+
+        An address that is given again keeps its MAC: the node and its pods remember neighbours, and only after
+        seconds of trying an old MAC do they ask anew.
+        """
         if self.wanted_mac:
             return self.wanted_mac
-        first = self.addresses[0].ip
-        tail = (
-            first.packed if Family.of(first) is Family.V4 else bytes.fromhex(self.owner.digest[:8])
-        )
+        first = self.addresses[0].ip.packed
+        tail = first if len(first) == 4 else hashlib.sha256(first).digest()[:4]
         return "0a:58:" + ":".join(f"{byte:02x}" for byte in tail)
 
     @property
@@ -232,6 +237,8 @@ def _host_end(owner: Owner) -> bytes:
 
 def _configure(link: PodLink, netns: int) -> None:
     """Inside the pod: loopback, addresses, up, routes; in one batch, failing as a whole."""
+    if any(Family.of(address) is Family.V6 for address in link.addresses):
+        open_inside(netns, partial(_switch_ipv6_on, link.owner.ifname))
     pod, index = Netlink.at_link(netns, link.owner.ifname)
     requests = [
         link_messages.link_set("lo", up=True),
@@ -251,3 +258,11 @@ def _configure(link: PodLink, netns: int) -> None:
         for error in pod.batch(requests):
             if error is not None:
                 raise error
+
+
+def _switch_ipv6_on(ifname: str) -> None:
+    """Some runtimes switch IPv6 off in every new namespace; a pod that is given an address of it may use it."""
+    with suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{ifname}/disable_ipv6", "r+") as switch:
+        if switch.read(1) != "0":
+            switch.seek(0)
+            switch.write("0")

@@ -109,6 +109,7 @@ def _attach(
             draft,
             netns_inode=attach.inode(netns),
             mtu=mtu,
+            asked_mtu=request.config.mtu or 0,
             bridge=page.bridge,
             host_link=request.owner.host_link,
         )

@@ -17,7 +17,10 @@ from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The pod's side. ``mac`` and ``mtu`` are not compared where empty or 0; ``mtu`` is the most."""
+    """Mostly the pod's side. ``mac`` and ``mtu`` are not compared where empty or 0.
+
+    ``mtu`` is the most that the pod's end may have, and what the host's end has.
+    """
 
     ifname: str
     mac: str
@@ -42,12 +45,12 @@ class Faults:
 def look(record: Attachment, expected: Expected, gateways: tuple[Address, ...]) -> Faults:
     """Compare an attachment with the kernel; raises OverlayError only if it cannot be asked."""
     with Netlink() as host:
-        found = tuple(_on_the_host(host, record, gateways))
+        found = tuple(_on_the_host(host, record, gateways, expected.mtu))
     return Faults(host=found, pod=tuple(_in_the_pod(record.netns, expected)))
 
 
 def mend(record: Attachment) -> None:
-    """Put the host's end right: mark, bridge, UP. The pod's own side is not touched.
+    """Put the host's end right: mark, bridge, MTU, UP. The pod's own side is not touched.
 
     Raises:
         OverlayError: it is gone, or the kernel refused.
@@ -65,12 +68,15 @@ def mend(record: Attachment) -> None:
                 link.index,
                 alias=record.owner.alias,
                 master=None if link.master == bridge.index else bridge.index,
+                mtu=record.mtu or None,
                 up=True,
             )
         )
 
 
-def _on_the_host(host: Netlink, record: Attachment, gateways: tuple[Address, ...]) -> Iterator[str]:
+def _on_the_host(
+    host: Netlink, record: Attachment, gateways: tuple[Address, ...], mtu: int
+) -> Iterator[str]:
     # A record of an older version does not say which bridge it was.
     bridge = find(host, record.bridge) if record.bridge else None
     link = find(host, record.host_link)
@@ -95,6 +101,8 @@ def _on_the_host(host: Netlink, record: Attachment, gateways: tuple[Address, ...
         yield f"the host's end {link.name} is down"
     if bridge is not None and link.master != bridge.index:
         yield f"the host's end {link.name} is not in bridge {bridge.name}"
+    if mtu and link.mtu != mtu:
+        yield f"the host's end {link.name} has MTU {link.mtu} instead of {mtu}"
 
 
 def _in_the_pod(netns: str, expected: Expected) -> Iterator[str]:

@@ -12,10 +12,13 @@ from msgspec import Meta
 
 from cni.netconf import IFNAME, is_program
 from cni.owner import Owner
+from overlay.model import LEAST_V6_MTU
 
 RECORD_VERSION = 2
 BEFORE_FLAT = 1
 """Version 1 kept its addresses in a directory per network."""
+NOT_KNOWN = -1
+"""What a record of before `asked_mtu` says."""
 MOST_BYTES = 1 << 20
 LAST_SECOND = 253402300800.0
 """The end of the year 9999, beyond which no calendar of ours goes."""
@@ -28,7 +31,8 @@ class Attachment(msgspec.Struct, frozen=True):
     ``host_link`` is empty where another plugin made the interface; ``delegate`` is the configuration to
     hand to the IPAM plugin that gave the addresses, found along ``path``; ``created`` is Unix seconds.
     ``adopted`` is set where another plugin attached the pod before us: the directory of its network's
-    allocations (`cni.adopted`).
+    allocations (`cni.adopted`). ``mtu`` is what the pod was given last, ``asked_mtu`` what its
+    configuration asks for: 0 is whatever fits, -N at most N where nobody knows, NOT_KNOWN at most ``mtu``.
     """
 
     network: str
@@ -48,11 +52,25 @@ class Attachment(msgspec.Struct, frozen=True):
     delegate: dict[str, Any] = {}
     path: str = ""
     adopted: str = ""
+    asked_mtu: int = NOT_KNOWN
 
     @property
     def owner(self) -> Owner:
         """Whose it is."""
         return Owner(self.network, self.container, self.ifname)
+
+    @property
+    def most_mtu(self) -> int:
+        """The largest MTU that this pod may have, in bytes; 0 is whatever fits."""
+        return self.mtu if self.asked_mtu == NOT_KNOWN else abs(self.asked_mtu)
+
+    def due_mtu(self, fits: int) -> int:
+        """What the pod should have on a node where ``fits`` bytes fit.
+
+        Never so little that the kernel would take its IPv6 addresses away, and not give them back.
+        """
+        least = LEAST_V6_MTU if any(":" in text for text in self.addresses) else 0
+        return max(min(self.most_mtu or fits, fits), least)
 
 
 def encode(attachment: Attachment) -> bytes:

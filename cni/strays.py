@@ -62,8 +62,12 @@ def named(link: LinkInfo) -> Owner | None:
     return owner if owner.host_link == link.name else None
 
 
-def take_in(run_dir: Path, stray: Stray, families: tuple[NodeFamily, ...], *, bridge: str) -> str:
-    """Write down again what the pod has; returns its addresses.
+def take_in(
+    run_dir: Path, stray: Stray, families: tuple[NodeFamily, ...], *, bridge: str, fits: int
+) -> str:
+    """Write down again what the pod has; returns its addresses. ``fits`` is the MTU that pods get now.
+
+    What its configuration asked for is lost as well: a pod with another MTU than the others never gets more than that.
 
     Raises:
         OverlayError: the pod cannot be looked at, or one of its addresses is somebody else's by now.
@@ -108,6 +112,7 @@ def take_in(run_dir: Path, stray: Stray, families: tuple[NodeFamily, ...], *, br
             netns_inode=inode,
             boot=pods.boot_id(),
             mtu=link.mtu,
+            asked_mtu=0 if link.mtu == fits else -link.mtu,
             bridge=bridge,
         )
     )

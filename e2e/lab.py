@@ -4,10 +4,10 @@
         lab.etcd.start()
         node = lab.add_node("n1")
 
-The fabric namespace holds the bridge 192.168.50.254/24 and etcd; node i is 192.168.50.i on its eth0.
-No cable leads out, so no packet leaves. Everything a lab makes bears its random id, stands in
-lab.json from the moment it is made, and is taken down by `close`, by the end of the with block, or,
-after a crash, by e2e.down.
+The fabric namespace holds the bridge 192.168.50.254/24 and etcd; node i is 192.168.50.i on its eth0. With
+``families`` it is fd50::fe/64 and fd50::i, as well or alone. No cable leads out, so no packet leaves.
+Everything a lab makes bears its random id, stands in lab.json from the moment it is made, and is taken
+down by `close`, by the end of the with block, or, after a crash, by e2e.down.
 """
 
 import json
@@ -16,6 +16,8 @@ import secrets
 import shutil
 import signal
 import tempfile
+from collections.abc import Sequence
+from ipaddress import ip_interface
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -26,11 +28,16 @@ from e2e.netns import Namespace, cable
 from e2e.node import Node
 from e2e.pods import CniFailed, Pod
 from e2e.process import Daemon, kill, start_time
+from overlay.family import Family
 
 FABRIC_ADDRESS = "192.168.50.254"
+FABRIC = {Family.V4: ip_interface(f"{FABRIC_ADDRESS}/24"), Family.V6: ip_interface("fd50::fe/64")}
+"""The fabric's address on the underlay of each family; a node's is the network's and its number."""
 FABRIC_MAC = "02:00:00:00:fa:b0"
 """A bridge without one takes its lowest port's: each new node could cut the others off from etcd for a while."""
 UNDERLAY_MTU = 1500
+_NODAD = {Family.V4: "", Family.V6: " nodad"}
+"""Nobody else can have these addresses, and a lab need not wait for it."""
 WORK_GLOB = "overlay-lab-*"
 MEMORY = Path("/dev/shm")
 """A tmpfs, as a real node's /run is: where a lab lives that measures time."""
@@ -48,9 +55,18 @@ class Client(Protocol):
 
 
 class Lab:
-    """See the module. ``keep`` leaves it standing when the with block ends well; ``root`` holds its files."""
+    """See the module. ``keep`` leaves it standing when the with block ends well; ``root`` holds its files.
 
-    def __init__(self, *, keep: bool = False, root: Path | None = None) -> None:
+    ``families`` are the underlay's; etcd and the nodes are known by their address of the first one.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep: bool = False,
+        root: Path | None = None,
+        families: Sequence[Family] = (Family.V4,),
+    ) -> None:
         self.id = secrets.token_hex(3)
         self.keep = keep
         self.work = (root or Path(tempfile.gettempdir())) / f"overlay-lab-{self.id}"
@@ -64,7 +80,11 @@ class Lab:
         self._pod_count = self._machine_count = 0
         self.fabric = Namespace(f"ovl-{self.id}-fabric")
         self._namespaces.append(self.fabric.name)
-        self.etcd = EtcdServer(self.fabric, FABRIC_ADDRESS, self.work)
+        self.families = tuple(families)
+        first = FABRIC[self.families[0]].ip
+        self.etcd = EtcdServer(
+            self.fabric, str(first) if first.version == 4 else f"[{first}]", self.work
+        )
         self.endpoints = self.etcd.url
         self.record()
 
@@ -73,7 +93,10 @@ class Lab:
             self.fabric.create()
             self.fabric.ip(
                 f"link add underlay0 address {FABRIC_MAC} mtu {UNDERLAY_MTU} type bridge forward_delay 0",
-                f"addr add {FABRIC_ADDRESS}/24 dev underlay0",
+                *(
+                    f"addr add {FABRIC[family]} dev underlay0{_NODAD[family]}"
+                    for family in self.families
+                ),
                 "link set underlay0 up",
             )
         except BaseException:
@@ -112,15 +135,17 @@ class Lab:
         if not number:
             self._machine_count += 1
             number = self._machine_count
-        address, namespace = f"192.168.50.{number}", self._namespace(name)
+        namespace = self._namespace(name)
         namespace.create()
         cable(self.fabric, f"port{number}", namespace, "eth0")
         self.fabric.ip(f"link set port{number} master underlay0")
-        namespace.ip(
-            f"addr add {address}/24 dev eth0",
-            f"route add default via {FABRIC_ADDRESS}",
-        )
-        return address, namespace
+        for family in self.families:
+            fabric = FABRIC[family]
+            namespace.ip(
+                f"addr add {underlay(family, number)}/{fabric.network.prefixlen} dev eth0{_NODAD[family]}",
+                f"route add default via {fabric.ip}",
+            )
+        return underlay(self.families[0], number), namespace
 
     def remove_node(self, node: Node) -> None:
         """The machine is gone from one moment to the next, its pods with it; its name is not used again."""
@@ -217,6 +242,11 @@ class Lab:
         self._namespaces.append(full)
         self.record()
         return Namespace(full)
+
+
+def underlay(family: Family, number: int) -> str:
+    """A node's address."""
+    return str(FABRIC[family].network.network_address + number)
 
 
 def take_down(work: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from agent.ctl import client
 from e2e.netns import Namespace
 from e2e.pods import Runtime
 from e2e.process import CommandFailed, Daemon, Said, must
+from overlay.family import Subnet
 
 VENV_BIN = Path(sys.executable).parent
 
@@ -149,12 +151,17 @@ class Node:
         return {"in_sync": False, "changes": 0, **self.ask("status")}
 
     @property
-    def subnet(self) -> str:
-        """The pod subnet as subnet.env names it, such as "10.5.72.0/24"."""
+    def subnets(self) -> tuple[Subnet, ...]:
+        """The pod subnets as subnet.env names them, IPv4 first."""
         lines = (self.run_dir / "subnet.env").read_text().splitlines()
         values = dict(line.split("=", 1) for line in lines)
-        gateway, _, length = values["FLANNEL_SUBNET"].partition("/")
-        return f"{gateway.rpartition('.')[0]}.{int(gateway.rpartition('.')[2]) - 1}/{length}"
+        names = ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET")
+        return tuple(ip_interface(values[name]).network for name in names if name in values)
+
+    @property
+    def subnet(self) -> str:
+        """The first of them, such as "10.5.72.0/24"."""
+        return str(self.subnets[0])
 
     @property
     def vtep(self) -> str:
@@ -163,7 +170,9 @@ class Node:
 
     def routes_to(self, subnet: str) -> list[dict[str, Any]]:
         """The kernel's routes to exactly that subnet."""
-        return self.namespace.query("route", "show", "exact", subnet)
+        return self.namespace.query(
+            *(["-6"] if ":" in subnet else []), "route", "show", "exact", subnet
+        )
 
 
 def wait_for(

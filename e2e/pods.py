@@ -5,15 +5,17 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
 from e2e.netns import Namespace
 from e2e.process import Said, run
+from overlay.family import Address, Family
 
 NEWEST_SPOKEN = "1.1.0"
 """What today's libcni speaks: it takes the highest of cniVersions up to this one."""
+_HEADERS = {Family.V4: 28, Family.V6: 48}
 
 
 class CniFailed(Exception):
@@ -59,34 +61,43 @@ def parse_ping(said: Said) -> Ping:
 
 @dataclass(slots=True)
 class Pod:
-    """One pod of a node. ``address`` and ``mtu`` are known once it is attached."""
+    """One pod of a node. ``addresses``, IPv4 first, and ``mtu`` are known once it is attached."""
 
     name: str
     node: str
     namespace: Namespace
     container: str = field(default_factory=lambda: secrets.token_hex(32))
-    address: IPv4Address = field(default_factory=lambda: IPv4Address(0))
+    addresses: tuple[Address, ...] = ()
     mtu: int = 0
     result: dict[str, Any] = field(default_factory=dict)
 
     def take(self, result: dict[str, Any]) -> None:
         """Remember what an ADD has answered, and look at what it has done."""
         self.result = result
-        self.address = IPv4Address(ip_interface(result["ips"][0]["address"]).ip)
+        self.addresses = tuple(ip_interface(item["address"]).ip for item in result["ips"])
         self.mtu = int(self.namespace.query("link", "show", "eth0")[0]["mtu"])
+
+    @property
+    def address(self) -> Address:
+        """The first."""
+        return self.addresses[0]
 
     def ping(
         self, target: object, *, payload: int = 56, whole: bool = False, count: int = 1
     ) -> Ping:
-        """``payload`` is without the 28 bytes of IPv4 and ICMP headers; ``whole`` sets DF."""
+        """``payload`` is without the headers of IP and ICMP; ``whole`` sets DF, or sends no fragments."""
         df = ["-M", "do"] if whole else []
         words = ["ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", "-s", str(payload), *df]
         return parse_ping(self.namespace.run([*words, str(target)]))
 
     @property
     def largest_payload(self) -> int:
-        """The ping payload that fills the MTU exactly."""
-        return self.mtu - 28
+        """The payload of a ping to the first address that fills the MTU exactly."""
+        return self.filling(Family.of(self.address))
+
+    def filling(self, family: Family) -> int:
+        """The same for any family: the MTU without the headers of IP and ICMP."""
+        return self.mtu - _HEADERS[family]
 
 
 @dataclass(frozen=True, slots=True)

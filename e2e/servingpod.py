@@ -40,7 +40,7 @@ class ServingPod(Pod):
             node=runtime.node,
             namespace=Namespace(str(runtime.netns_path(sandbox))),
             container=sandbox,
-            address=runtime.address(sandbox),
+            addresses=(runtime.address(sandbox),),
             runtime=runtime,
             config=config,
         )

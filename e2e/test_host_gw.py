@@ -96,7 +96,7 @@ def _names_who_is_off_link(one: Node, far: Node) -> None:
     assert status["verdict"] == "degraded"
     assert "DirectRouting" in status["trouble"]["host-gw does not reach"]
     assert not one.routes_to(far.subnet)
-    assert f"peer not served lease={far.subnet.replace('/', '-')}" in one.log_text()
+    assert f"peers not reached count=1 first={far.subnet.replace('/', '-')}" in one.log_text()
 
 
 def test_host_gw_refuses_an_address_that_is_not_the_interfaces() -> None:

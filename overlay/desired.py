@@ -12,9 +12,10 @@ stay: the way changes by replacing one route, so that no packet is lost. With ho
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
-from overlay import rules
+from overlay import ipv6, rules
 from overlay.marks import Marks
 from overlay.model import (
+    LEAST_V6_MTU,
     Address,
     Bridge,
     Family,
@@ -67,10 +68,11 @@ class Me:
     """This node, once it holds a lease. ``ipv6_host`` is False where the kernel has IPv6 switched off.
 
     ``bridge_mac`` is that of a bridge which another program made, empty where it is ours to choose.
+    ``narrow`` are the families whose underlay has too small an MTU for a tunnel, each with that MTU.
     ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
     ones are attached there. ``instance`` tells this agent's objects from those of others (overlay.marks).
-    ones are attached there. ``connected`` is what is on link, empty unless the backend is direct; ``strict`` are
-    the underlays whose rp_filter drops what comes by another way than the answer goes.
+    ``connected`` is what is on link, empty unless the backend is direct; ``strict`` are the underlays whose
+    rp_filter drops what comes by another way than the answer goes.
     """
 
     lease_key: str
@@ -82,8 +84,14 @@ class Me:
     draining: tuple[str, ...] = ()
     bridge_mac: str = ""
     instance: str = ""
+    narrow: tuple[tuple[Family, int], ...] = ()
     connected: OnLink = NOTHING
     strict: tuple[str, ...] = ()
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Those that have a tunnel, or would with more room."""
+        return (*(vtep.family for vtep in self.vteps), *(family for family, _ in self.narrow))
 
     @property
     def own_keys(self) -> frozenset[str]:
@@ -102,8 +110,13 @@ class Me:
 
     @property
     def pod_mtu(self) -> int:
-        """The largest packet every pod may send: what fits every family's tunnel, in bytes."""
-        return min(vtep.mtu for vtep in self.vteps)
+        """The largest packet every pod may send: what fits every family's tunnel, in bytes.
+
+        But never so little that the kernel would take a pod's IPv6 addresses away: where the tunnels have less, the
+        node itself answers a longer packet with "fragmentation needed".
+        """
+        least = LEAST_V6_MTU if self.vtep(Family.V6) else 0
+        return max(least, min(vtep.mtu for vtep in self.vteps))
 
     def vtep(self, family: Family) -> Vtep | None:
         """Our VTEP of a family, or None."""
@@ -132,10 +145,13 @@ def bridge_mac(subnet: Subnet) -> str:
 def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     """What this node needs whatever its peers are."""
     backend = network.backend
+    bridge = Bridge(me.bridge, me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu)
     objects: list[KernelObject] = [
-        Bridge(name=me.bridge, mac=me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu),
+        bridge,
         Ruleset(table=Marks(me.instance).table, text=_ruleset(network, me)),
     ]
+    if (six := me.vtep(Family.V6)) is not None:
+        objects += ipv6.carrying(bridge, six.link, six.underlay)
     for vtep in me.vteps:
         objects += [
             Sysctl(_FORWARDING[vtep.family], "1"),
@@ -165,9 +181,9 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
         if vtep.link:
             objects.append(LinkAddress(vtep.link, _host(subnet.network_address)))
     if me.ipv6_host:
-        # A pod must not be able to configure its node by a router advertisement (CVE-2020-13597).
-        links = [me.bridge, *(vtep.link for vtep in me.vteps if vtep.link)]
-        objects += [Sysctl(f"net/ipv6/conf/{link}/accept_ra", "0") for link in links]
+        links = [(me.bridge, me.pod_mtu), *((it.link, it.mtu) for it in me.vteps if it.link)]
+        # Below that MTU a link has no IPv6, and no such switch.
+        objects += ipv6.deaf([link for link, mtu in links if mtu >= LEAST_V6_MTU])
     return tuple(objects)
 
 

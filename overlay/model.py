@@ -20,7 +20,7 @@ Links are named, not numbered, here; only ``dataplane`` knows interface indexes.
 
 import enum
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from overlay.family import Address, Family, HostAddress, Subnet
@@ -28,6 +28,7 @@ from overlay.family import Address, Family, HostAddress, Subnet
 __all__ = [
     "ALIAS_PREFIX",
     "DEFAULT_VXLAN_PORT",
+    "LEAST_V6_MTU",
     "POD_LINK_PREFIX",
     "ROUTE_PROTOCOL",
     "Action",
@@ -56,6 +57,8 @@ ALIAS_PREFIX = "overlay:"
 POD_LINK_PREFIX = "ovl"
 ROUTE_PROTOCOL = 158
 """Our rtm_protocol. Unassigned in Linux' include/uapi/linux/rtnetlink.h and in FRR's and iproute2's tables."""
+LEAST_V6_MTU = 1280
+"""RFC 8200, section 5; below it Linux switches IPv6 off on a link and forgets its addresses."""
 DEFAULT_VXLAN_PORT = 8472
 """Linux' default, which flannel keeps (RFC 7348 says 4789)."""
 
@@ -169,16 +172,27 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A file under /proc/sys, such as ``net/ipv4/ip_forward``."""
+    """A file under /proc/sys, such as ``net/ipv4/ip_forward``.
+
+    ``instead_of`` is the only value that is to be changed; any other is somebody's wish. Empty: whatever it is.
+    """
 
     path: str
     value: str
+    instead_of: str = ""
 
     @property
     def rank(self) -> int:
-        """Global switches come first; a switch of one interface needs that interface."""
-        per_interface = "/conf/" in self.path and "/all/" not in self.path
-        return 2 if per_interface else 0
+        """What is kept comes first, then global switches; a switch of a link of ours needs that link."""
+        if self.instead_of:
+            return -1
+        return 2 if "/conf/" in self.path and "/all/" not in self.path else 0
+
+    def found(self, value: str | None) -> "Sysctl | None":
+        """The switch as it is (None: not there), which is as wanted where it is not ours to change."""
+        if self.instead_of and value != self.instead_of:
+            return self
+        return None if value is None else replace(self, value=value)
 
     @property
     def key(self) -> Hashable:
@@ -247,7 +261,7 @@ class LinkAddress:
 
     link: str
     address: HostAddress
-    rank: ClassVar[int] = 2
+    rank: ClassVar[int] = 3  # after the switch that lets the link have any
 
     @property
     def key(self) -> Hashable:

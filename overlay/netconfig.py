@@ -6,7 +6,7 @@ are errors here: SubnetMin above SubnetMax (flannel: "out of subnets" later), an
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -17,6 +17,8 @@ EXAMPLE = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 MOST_BYTES = 64 << 10
 USUAL_LEN = {Family.V4: 24, Family.V6: 64}
 LONGEST_LEN = {Family.V4: 30, Family.V6: 126}
+_ENABLED = {Family.V4: True, Family.V6: False}
+"""EnableIPv4 and EnableIPv6 where they are left out."""
 _FIELDS = {
     Family.V4: ("network", "subnetlen", "subnetmin", "subnetmax"),
     Family.V6: ("ipv6network", "ipv6subnetlen", "ipv6subnetmin", "ipv6subnetmax"),
@@ -66,8 +68,8 @@ def parse_network(raw: bytes) -> Network:
         raise BadConfig(f"network config is not a JSON object; an example: {EXAMPLE}")
     fields = {str(key).lower(): value for key, value in found.items()}
     enabled = {
-        Family.V4: _boolean(fields, "enableipv4", default=True),
-        Family.V6: _boolean(fields, "enableipv6", default=False),
+        family: _boolean(fields, f"enableip{family.name.lower()}", default=by_default)
+        for family, by_default in _ENABLED.items()
     }
     pools = tuple(_pool(fields, family) for family in Family if enabled[family])
     if not pools:
@@ -76,18 +78,24 @@ def parse_network(raw: bytes) -> Network:
 
 
 def format_network(
+    networks: Mapping[Family, str],
+    subnet_lens: Mapping[Family, int],
     *,
-    network: str,
-    subnet_len: int | None = None,
     vni: int = 1,
     port: int = DEFAULT_VXLAN_PORT,
     kind: str = "vxlan",
     direct_routing: bool = False,
 ) -> str:
     """The shortest config that says this; `parse_network` judges the values."""
-    fields: dict[str, Any] = {"Network": network}
-    if subnet_len is not None:
-        fields["SubnetLen"] = subnet_len
+    fields: dict[str, Any] = {}
+    for family in Family:
+        name, name_len, *_ = _FIELDS[family]
+        if (family in networks) != _ENABLED[family]:
+            fields[f"EnableIP{family.name.lower()}"] = family in networks
+        if family in networks:
+            fields[_SPELLED[name]] = networks[family]
+        if family in subnet_lens:
+            fields[_SPELLED[name_len]] = subnet_lens[family]
     backend: dict[str, Any] = {"Type": kind}
     if vni != 1:
         backend["VNI"] = vni

@@ -44,6 +44,11 @@ class OnLink:
             by_prefix[_prefix(way.dst)] = way.link
         object.__setattr__(self, "_index", index)
 
+    @property
+    def links(self) -> frozenset[str]:
+        """The devices that something is on link by."""
+        return frozenset(way.link for way in self.ways if way.link)
+
     def link_to(self, address: Address) -> str:
         """The device that an address is on link by; empty if it is behind a gateway, or nowhere."""
         number, bits = int(address), address.max_prefixlen

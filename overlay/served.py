@@ -6,6 +6,7 @@ from overlay.model import Address, Endpoint, Family, Lease, Network
 
 if TYPE_CHECKING:
     from overlay.desired import Me, Vtep
+_NOT_ON_LINK = "is not on link here"
 
 
 def direct_by(network: Network, me: "Me", end: Endpoint) -> str:
@@ -42,6 +43,12 @@ def unserved(network: Network, me: "Me", peer: Lease) -> str:
     return "" if not all(reasons) else reasons[0] if reasons else "its record names no subnet"
 
 
+def off_link(network: Network, me: "Me", peer: Lease) -> str:
+    """Why host-gw does not reach a peer that it would serve on the same link; empty if that is not what is wrong."""
+    why = "" if network.backend.tunnels else unserved(network, me, peer)
+    return why if _NOT_ON_LINK in why else ""
+
+
 def why_not(network: Network, me: "Me", vtep: "Vtep", peer: Lease, end: Endpoint) -> str:
     """flannel itself never compares VNIs: what it sends to another one is dropped on arrival."""
     backend, suffix = network.backend, "" if end.family is Family.V4 else "v6"
@@ -64,7 +71,7 @@ def _off_link(me: "Me", vtep: "Vtep", underlay: Address) -> str:
     if underlay == vtep.local or me.connected.link_to(underlay):
         return ""
     return (
-        f"{underlay} is not on link here (ip route get {underlay}), and host-gw has no tunnel: use "
+        f"{underlay} {_NOT_ON_LINK} (ip route get {underlay}), and host-gw has no tunnel: use "
         '"Backend":{"Type":"vxlan","DirectRouting":true}'
     )
 

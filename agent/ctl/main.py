@@ -93,11 +93,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_init(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--network", required=True, metavar="CIDR", help="IPv4 range all pods get addresses from"
-    )
+    verb.add_argument("--network", metavar="CIDR", help="IPv4 range all pods get addresses from")
     verb.add_argument(
         "--subnet-len", type=int, metavar="LEN", help="prefix length of one node's share [24]"
+    )
+    verb.add_argument(
+        "--ipv6-network",
+        metavar="CIDR",
+        help="the same for IPv6, as well or (not with flannel) alone",
+    )
+    verb.add_argument(
+        "--ipv6-subnet-len", type=int, metavar="LEN", help="its length of one node's share [64]"
     )
     verb.add_argument(
         "--backend", choices=("vxlan", "host-gw"), default="vxlan", help="docs/direct-routing.md"
@@ -157,6 +163,8 @@ def _init(flags: argparse.Namespace, settings: config.Config) -> int:
         show.as_json(result)
     else:
         print(printable(f"{'wrote' if written else 'already there:'} {result['key']} = {text}"))
+    if not flags.network:
+        print("note: flannel with etcd cannot join a network without IPv4", file=sys.stderr)
     return 0
 
 

@@ -9,6 +9,7 @@ from agent.config import Config
 from agent.pages import refuse_with_pods
 from overlay import netconfig
 from overlay.errors import BadConfig, NotReady
+from overlay.family import Family
 
 
 def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
@@ -18,8 +19,7 @@ def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
         BadConfig: the values make no network, or another config is there and --force was not given.
     """
     text = netconfig.format_network(
-        network=flags.network,
-        subnet_len=flags.subnet_len,
+        *_families(flags),
         vni=flags.vni,
         port=flags.port,
         kind=flags.backend,
@@ -37,6 +37,23 @@ def init(config: Config, flags: argparse.Namespace) -> tuple[str, bool]:
             )
         store.write_network(text.encode())
     return text, True
+
+
+def _families(flags: argparse.Namespace) -> tuple[dict[Family, str], dict[Family, int]]:
+    """What the command line says per family: network and length of a node's share."""
+    networks = {Family.V4: flags.network, Family.V6: flags.ipv6_network}
+    lengths = {Family.V4: flags.subnet_len, Family.V6: flags.ipv6_subnet_len}
+    if not any(networks.values()):
+        raise BadConfig(
+            "no network is given",
+            hint="overlayctl init --network 10.5.0.0/16, or --ipv6-network fd00:5::/48, or both",
+        )
+    if astray := [family for family in Family if lengths[family] and not networks[family]]:
+        raise BadConfig(f"a subnet length for IP{astray[0].name.lower()}, which has no network")
+    return (
+        {family: network for family, network in networks.items() if network},
+        {family: length for family, length in lengths.items() if length},
+    )
 
 
 def leave(config: Config, *, force: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from overlay.dataplane.links import GONE, LinkDoor
 from overlay.dataplane.read import UNSPECIFIED, convert
 from overlay.dataplane.ruleset import Rulesets
+from overlay.dataplane.switches import Switches
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.marks import ONLY, Marks
 from overlay.model import (
@@ -50,10 +51,10 @@ class Dataplane:
     ) -> None:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
-        self._sysctls = sysctls
-        self._sysctl_changes = 0
+        self._switches = Switches(sysctls)
         self._links = LinkDoor(self._netlink, marks)
         self._underlays: frozenset[Address] = frozenset()
+        self._link_locals: frozenset[KernelObject] = frozenset()
 
     def close(self) -> None:
         """Close the doors; the kernel keeps everything."""
@@ -63,7 +64,7 @@ class Dataplane:
     @property
     def changes(self) -> int:
         """State-changing operations accepted since this object was made."""
-        return self._netlink.changes + self._rulesets.changes + self._sysctl_changes
+        return self._netlink.changes + self._rulesets.changes + self._switches.changes
 
     def read(self, want: Mapping[Hashable, KernelObject]) -> dict[Hashable, KernelObject]:
         """Everything that bears our mark; of switches and tables those that ``want`` names.
@@ -74,9 +75,10 @@ class Dataplane:
         links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
         self._links.read(links)
         self._underlays = frozenset(_underlays(want.values()))
+        self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
         for record in (*self._links.seen.by_index.values(), *self._records()):
-            item = convert(record, self._links.seen)
+            item = self.observe(record)
             if item is not None:  # of routes to one subnet the kernel lists the best first
                 found.setdefault(item.key, item)
         for wanted in want.values():
@@ -86,8 +88,13 @@ class Dataplane:
         return found
 
     def observe(self, record: Record) -> KernelObject | None:
-        """What one event is about, if it is ours, by the links as last read."""
-        return convert(record, self._links.seen)
+        """What a record is about, if it is ours, by the links as last read.
+
+        Of fe80 addresses ours are only those that are wanted: the kernel makes some by itself.
+        """
+        item = convert(record, self._links.seen)
+        foreign = item is not None and _is_link_local(item) and item not in self._link_locals
+        return None if foreign else item
 
     def link_name(self, index: int) -> str:
         """A link's name by the links as last read; empty if it was not there then."""
@@ -133,12 +140,7 @@ class Dataplane:
     def _look(self, wanted: KernelObject) -> KernelObject | None:
         if isinstance(wanted, Ruleset):
             return self._rulesets.read(wanted)
-        if isinstance(wanted, Sysctl):
-            try:
-                return Sysctl(wanted.path, (self._sysctls / wanted.path).read_text().strip())
-            except OSError:
-                return None
-        return None
+        return self._switches.look(wanted) if isinstance(wanted, Sysctl) else None
 
     # --- applying ----------------------------------------------------------------------------------------
 
@@ -146,7 +148,7 @@ class Dataplane:
         try:
             match step.object:
                 case Sysctl():
-                    self._set_sysctl(step.object)
+                    self._switches.set(step.object)
                 case Ruleset():
                     self._rulesets.write(step.object, delete=step.action is Action.DELETE)
                 case LinkAddress():
@@ -156,13 +158,6 @@ class Dataplane:
         except OverlayError as error:
             return error
         return None
-
-    def _set_sysctl(self, item: Sysctl) -> None:
-        try:
-            (self._sysctls / item.path).write_text(item.value)
-        except OSError as error:
-            raise KernelRefused(f"{item}: {error.strerror}", errno=error.errno or 0) from error
-        self._sysctl_changes += 1
 
     def _set_address(self, step: Step) -> None:
         item = step.object
@@ -260,6 +255,10 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _is_link_local(item: KernelObject) -> bool:
+    return isinstance(item, LinkAddress) and item.address.ip.is_link_local
 
 
 def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from overlay.dataplane.read import Links, convert
 from overlay.errors import ForeignObject, KernelBusy, KernelRefused
 from overlay.marks import ONLY, Marks, owner_of
-from overlay.model import Action, Bridge, KernelObject, Step, Vxlan
+from overlay.model import LEAST_V6_MTU, Action, Bridge, KernelObject, Step, Vxlan
 from overlay.netlink import LinkInfo, Netlink, messages, parse
 
-GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
-"""What the kernel says when something to be deleted is not there."""
+GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
+"""What the kernel says when something to be deleted is not there; ENXIO of a link that has no IPv6 any more."""
 
 
 class LinkDoor:
@@ -81,7 +81,12 @@ class LinkDoor:
         """Mark first, then UP: no fe80 address is made, and a crash between leaves it marked."""
         marks = self.seen.marks
         alias = marks.bridge_alias if isinstance(item, Bridge) else marks.vtep_alias
-        mark = messages.link_set(item.name, alias=alias, no_link_local=True)
+        present = self.seen.by_name.get(item.name)
+        if present is not None and present.mtu < LEAST_V6_MTU <= item.mtu:
+            # Until now it had no IPv6 that an address generation mode could be set of.
+            self._netlink.request(messages.link_set(item.name, mtu=item.mtu))
+        has_v6 = item.mtu >= LEAST_V6_MTU
+        mark = messages.link_set(item.name, alias=alias, no_link_local=has_v6)
         values = messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
         for error in self._netlink.batch([mark, values]):
             if error is not None:

@@ -25,7 +25,6 @@ NTF_SELF = 0x02
 RTN_UNICAST = 1
 RTPROT_KERNEL = 2
 RT_TABLE_MAIN = 254
-SCOPE_LINK = 253
 """linux/neighbour.h, linux/rtnetlink.h."""
 UNSPECIFIED = IPv4Address(0)
 """Stands for "none" or "not to be expressed": never what anybody wants, so it is mended."""
@@ -122,7 +121,7 @@ def _vxlan(link: LinkInfo, links: Links) -> Vxlan | None:
 
 def _address(info: AddressInfo, links: Links) -> KernelObject | None:
     name = links.ours(info.link, "bridge") or links.ours(info.link, "vxlan")
-    return LinkAddress(name, info.address) if name and info.scope != SCOPE_LINK else None
+    return LinkAddress(name, info.address) if name else None
 
 
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:

@@ -10,6 +10,7 @@ import pytest
 from agent.footing import Footing
 from agent.kernelwatch import may_put_on_link
 from agent.loop import Loop
+from agent.offlink import OffLink
 from agent.reconcile import Reconciler
 from overlay.desired import Me
 from overlay.errors import NotReady
@@ -28,7 +29,7 @@ class FakeGround:
     """An underlay that says what it is told to; ``trouble`` is raised by all that need a usable one."""
 
     def __init__(self) -> None:
-        self.connected, self.trouble, self.elsewhere = NEAR, "", ""
+        self.connected, self.trouble, self.elsewhere, self.tight = NEAR, "", "", ""
         self.looked = threading.Event()
 
     def moved(self, me: Me) -> str:
@@ -175,6 +176,22 @@ def test_only_a_route_that_can_matter_causes_a_look(
     assert may_put_on_link(stand.node.reconciler, event) is (event.dst.prefixlen == 0)
 
 
+def test_a_network_that_concerns_no_peer_costs_nothing(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Containers come and go, each with a route of its own; a peer that joins finds what is on link by then."""
+    changes = stand.node.kernel.changes
+    far = ip_network("198.51.100.0/24")
+    stand.ground.connected = OnLink((*NEAR.ways, Way(far, "docker0")))
+    stand.footing.once(told=False)
+    assert stand.way() == "eth0"
+
+    assert stand.node.kernel.changes == changes
+    assert [it for it in caplog.records if it.levelname == "WARNING"] == []
+    assert stand.node.reconciler.me is not None
+    assert stand.node.reconciler.me.connected.link_to(ip_address("198.51.100.9")) == "docker0"
+
+
 def test_a_peer_that_joins_is_direct_from_its_first_route_on(stand: Stand) -> None:
     """What is on link is known before anybody asks."""
     stand.node.reconciler.on_event(snapshot(2, 3))
@@ -185,3 +202,23 @@ def test_a_peer_that_joins_is_direct_from_its_first_route_on(stand: Stand) -> No
         in stand.node.kernel.state.values()
     )
     assert lease(3).key in stand.node.reconciler.demand.roll.leases
+
+
+def test_peers_that_host_gw_loses_are_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Five hundred of them are one event; whoever comes back, or goes, is no longer named."""
+    caplog.set_level("INFO")
+    off = OffLink()
+    for number in range(500):
+        off.note(f"10.5.{number}.0-24", "not on link")
+    off.note("10.5.7.0-24", "")
+    off.say()
+    for number in range(500):
+        off.note(f"10.5.{number}.0-24", "")
+    off.say()
+    off.say()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "peers not reached count=499 first=10.5.0.0-24: not on link",
+        "peers reached again or gone count=499 first=10.5.0.0-24",
+    ]
+    assert off.reasons == {}

@@ -79,3 +79,25 @@ def test_no_default_route_is_waited_for_not_fatal() -> None:
     """A node may boot before its network is up."""
     with pytest.raises(NotReady, match="no default route for V6"):
         choose(HOSTS, Family.V6)
+
+
+def test_an_ipv6_underlay_is_never_link_local_and_lasts_where_it_can() -> None:
+    """fe80 means nothing to peers; a temporary address is gone tomorrow, one that is being checked may be another's."""
+    permanent, tentative, temporary = 0x80, 0x40, 0x01
+
+    def hosts(*addresses: tuple[str, int, int]) -> Hosts:
+        found = [AddressInfo(2, ip_interface(text), scope, bits) for text, scope, bits in addresses]
+        return Hosts(HOSTS.links, tuple(found), ())
+
+    fe80 = ("fe80::1/64", 253, permanent)
+    with pytest.raises(NotReady, match="eth0 has no V6 address yet"):
+        choose(
+            hosts(fe80, ("2001:db8::7/64", 0, permanent | tentative)), Family.V6, iface=("eth0",)
+        )
+    advertised = [("2001:db8::9/64", 0, temporary), ("2001:db8::8/64", 0, 0)]
+    assert (
+        str(choose(hosts(fe80, *advertised), Family.V6, iface=("eth0",)).address) == "2001:db8::8"
+    )
+    fixed = ("2001:db8::7/64", 0, permanent)
+    found = choose(hosts(fe80, *advertised, fixed), Family.V6, iface=("eth0",))
+    assert str(found.address) == "2001:db8::7"

@@ -62,6 +62,7 @@ def test_a_dual_stack_node_has_two_devices_one_bridge_and_the_smaller_mtu() -> N
         LinkAddress("overlay-v6.7", ip_interface("fd00:0:0:1::/128")),
         LinkAddress("overlay0", ip_interface("10.5.1.1/24")),
         LinkAddress("overlay0", ip_interface("fd00:0:0:1::1/64")),
+        LinkAddress("overlay0", ip_interface("fe80::858:aff:fe05:101/64")),
     }
     paths = {item.path for item in objects if isinstance(item, Sysctl)}
     assert {"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} <= paths

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from overlay import netconfig
 from overlay.errors import BadConfig
+from overlay.model import Family
 from overlay.netconfig import count, fits, format_network, index, nth, parse_network
 
 
@@ -144,11 +145,27 @@ def test_hostile_configs_give_a_network_or_a_reason(value: object) -> None:
 
 def test_what_init_writes_is_what_an_agent_reads() -> None:
     """And it is as short as the operator's words."""
-    text = format_network(network="10.5.0.0/16")
+    text = format_network({Family.V4: "10.5.0.0/16"}, {})
 
     assert text == netconfig.EXAMPLE
     parse_network(text.encode())
-    assert (
-        parse_network(format_network(network="10.5.0.0/16", vni=7, port=4789).encode()).backend.vni
-        == 7
+    other = format_network({Family.V4: "10.5.0.0/16"}, {Family.V4: 25}, vni=7, port=4789)
+    network = parse_network(other.encode())
+    assert (network.backend.vni, network.backend.port) == (7, 4789)
+    assert network.pools[0].subnet_len == 25
+
+
+def test_init_writes_both_families_or_either() -> None:
+    """What is on by default is not said; flannel's spelling."""
+    both = {Family.V4: "10.5.0.0/16", Family.V6: "fd00:5::/48"}
+
+    text = format_network(both, {Family.V6: 80})
+    assert text == (
+        '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","IPv6SubnetLen":80,'
+        '"Backend":{"Type":"vxlan"}}'
     )
+    assert [pool.subnet_len for pool in parse_network(text.encode()).pools] == [24, 80]
+
+    alone = format_network({Family.V6: "fd00:5::/48"}, {})
+    assert alone.startswith('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":')
+    assert [pool.family for pool in parse_network(alone.encode()).pools] == [Family.V6]

@@ -78,6 +78,16 @@ def test_the_best_route_of_the_host_decides(
     assert found(*routes).link_to(ip_address(address)) == device
 
 
+def test_the_devices_that_peers_may_be_on_are_known() -> None:
+    """One that goes down takes routes with it, of which the kernel says nothing."""
+    judged = found(
+        route("192.0.2.0/24"), route("198.51.100.0/24", index=3), route("192.0.2.9/32", "192.0.2.1")
+    )
+
+    assert judged.links == {"eth0", "eth1"}
+    assert str(judged) == "192.0.2.0/24 eth0, 192.0.2.9/32 elsewhere, 198.51.100.0/24 eth1"
+
+
 def test_a_route_with_several_next_hops_or_an_odd_gateway_is_not_plain() -> None:
     """Which of them would be taken, nobody can say here."""
     odd = RouteInfo(ip_network("192.0.2.0/24"), None, 2, 254, 4, 1, 0, False, None, plain=False)

@@ -1,0 +1,55 @@
+"""The MTU that a route states: reading it, and the same route with another one. Pure.
+
+A route's own MTU wins over its interface's (ip-route(8)), so one that is too large makes a black hole. What the
+kernel listed is sent back as it is but for that number: nothing of the route is lost that we do not know.
+"""
+
+import struct
+
+from overlay.errors import BadInput
+from overlay.netlink.attributes import (
+    attribute,
+    message,
+    nested,
+    unpack_attributes,
+    unpack_number,
+)
+from overlay.netlink.constants import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTM_NEWROUTE,
+    RTNH_F_ONLINK,
+)
+
+RTA_METRICS, RTA_CACHEINFO, RTAX_MTU = 8, 12, 2
+"""linux/rtnetlink.h"""
+_RT = struct.Struct("=BBBBBBBBI")
+
+
+def route_mtu(body: bytes) -> int:
+    """The MTU of a listed route, in bytes; 0 where it states none."""
+    metrics = unpack_attributes(_attributes(body).get(RTA_METRICS, b""), 0)
+    return unpack_number(metrics[RTAX_MTU]) if RTAX_MTU in metrics else 0
+
+
+def route_with_mtu(body: bytes, mtu: int) -> bytes:
+    """A request that makes this listed route state another MTU."""
+    found = _attributes(body)
+    metrics = unpack_attributes(found.pop(RTA_METRICS, b""), 0)
+    metrics[RTAX_MTU] = struct.pack("=I", mtu)
+    found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
+    *head, flags = _RT.unpack_from(body)
+    parts = [attribute(kind, value) for kind, value in found.items()]
+    parts.append(nested(RTA_METRICS, *(attribute(*metric) for metric in metrics.items())))
+    return message(
+        RTM_NEWROUTE,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        _RT.pack(*head, flags & RTNH_F_ONLINK),  # what it says of the state is not to be asked for
+        *parts,
+    )
+
+
+def _attributes(body: bytes) -> dict[int, bytes]:
+    if len(body) < _RT.size:
+        raise BadInput(f"a route of {len(body)} bytes, its fixed part needs {_RT.size}")
+    return unpack_attributes(body, _RT.size)

@@ -1,0 +1,97 @@
+"""footing: what is local is followed without etcd, what peers must know is the life's; trouble is kept for status."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from agent.footing import Footing
+from agent.loop import Loop
+from agent.reconcile import Reconciler
+from overlay.desired import Me
+from overlay.errors import BadConfig
+from overlay.model import Network
+from tests.agent.one_node import Node
+from tests.examples import ME, NETWORK
+
+
+class Ground:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.tight = self.elsewhere = ""
+        self.mtu = ME.vteps[0].mtu
+        self.room = True
+
+    def moved(self, me: Me) -> str:
+        """To another interface."""
+        return self.elsewhere
+
+    def refreshed(self, network: Network, me: Me) -> Me:
+        """With another MTU."""
+        if not self.room:
+            raise BadConfig("underlay MTU 600 of eth0 leaves 550 bytes")
+        return replace(me, vteps=tuple(replace(vtep, mtu=self.mtu) for vtep in me.vteps))
+
+    def routed(self, network: Network, me: Me) -> Me:
+        """Nothing is on link."""
+        return me
+
+
+class Setting:
+    """A footing on a ground, and how often the life was told to look."""
+
+    def __init__(self, reconciler: Reconciler) -> None:
+        self.ground, self.told = Ground(), 0
+        self.loop = Loop(reconciler, round_s=0.05, after_round=lambda _: None)
+        self.footing = Footing(self.ground, self.loop, moved=self._moved, every_s=60)
+
+    def _moved(self) -> None:
+        self.told += 1
+
+    def look(self) -> int:
+        """Once; returns the tunnel's MTU after it."""
+        self.footing.once()
+        return self.loop.ask(lambda it: it.me.vteps[0].mtu if it.me else 0, timeout_s=10)
+
+
+@pytest.fixture
+def here() -> Iterator[Setting]:
+    """A node that has a lease."""
+    node = Node()
+    node.reconciler.set_node(NETWORK, ME)
+    made = Setting(node.reconciler)
+    made.loop.start()
+    yield made
+    made.loop.stop()
+    made.loop.join(10)
+
+
+def test_another_mtu_is_followed(here: Setting) -> None:
+    """Nobody else is told."""
+    here.ground.mtu = 8950
+    assert (here.look(), here.told, here.footing.trouble) == (8950, 0, "")
+
+
+def test_another_interface_is_the_lifes_business(here: Setting) -> None:
+    """Peers know it by our record."""
+    here.ground.elsewhere, here.ground.mtu = "eth0 -> eth1", 8950
+    assert (here.look(), here.told) == (1450, 1)
+
+
+def test_no_room_changes_nothing_and_is_trouble_until_there_is(
+    here: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once."""
+    here.ground.room = False
+    assert (here.look(), here.look()) == (1450, 1450)
+    assert here.footing.trouble == "underlay MTU 600 of eth0 leaves 550 bytes"
+    assert caplog.text.count("leaves 550") == 1
+    here.ground.room = True
+    assert (here.look(), here.footing.trouble) == (1450, "")
+
+
+def test_a_family_without_room_is_trouble_and_the_other_follows(here: Setting) -> None:
+    """IPv6 over an underlay of 1280."""
+    here.ground.tight, here.ground.mtu = "too few for IPv6", 1230
+    assert (here.look(), here.footing.trouble) == (1230, "too few for IPv6")

@@ -1,0 +1,82 @@
+"""selftest: only a device that fails while everything else works, at every peer, is called broken."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.selftest import MOST_PEERS, ROUNDS, Tunnel, Verdict, verdict
+from overlay.model import Address
+from overlay.netlink.offload import Checksum
+
+PEERS = tuple(ip_address(f"10.5.{number}.0") for number in range(2, 12))
+TUNNEL = Tunnel("overlay.1", ip_address("10.5.1.0"), PEERS)
+
+Answers = Callable[[Tunnel, Address, Checksum], bool]
+
+
+class World:
+    """``good`` peers get whole packets, ``deaf`` ones never answer; of the rest only software checksums arrive."""
+
+    def __init__(self, *, good: str = "", deaf: str = "") -> None:
+        self.sent = 0
+        self._good, self._deaf = good.split(), deaf.split()
+
+    def ask(self, _tunnel: Tunnel, peer: Address, checksum: Checksum) -> bool:
+        """One datagram."""
+        self.sent += 1
+        if str(peer) in self._deaf:
+            return False
+        return checksum is Checksum.KERNEL or str(peer) in self._good
+
+
+ALL = " ".join(map(str, PEERS))
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        (World(), Verdict.BROKEN),
+        (World(deaf=ALL), Verdict.UNKNOWN),
+        (World(good=ALL), Verdict.GOOD),
+        (World(deaf="10.5.2.0 10.5.3.0"), Verdict.BROKEN),
+        (World(good="10.5.5.0", deaf="10.5.2.0"), Verdict.GOOD),
+    ],
+)
+def test_the_verdict_needs_an_answer_and_no_contradiction(world: World, expected: Verdict) -> None:
+    """Silence proves nothing; one peer that got it whole clears the device."""
+    assert verdict(TUNNEL, world.ask) is expected
+    assert world.sent <= 2 * ROUNDS * MOST_PEERS
+
+
+def test_a_good_device_costs_one_packet() -> None:
+    """A thousand nodes that start together ask each other no more than that."""
+    world = World(good=ALL)
+    verdict(TUNNEL, world.ask)
+    assert world.sent == 1
+
+
+def test_no_peer_no_verdict() -> None:
+    """The first node of a cluster."""
+    assert verdict(Tunnel("overlay.1", TUNNEL.local, ()), World().ask) is Verdict.UNKNOWN
+
+
+@given(st.lists(st.booleans(), max_size=2 * ROUNDS * MOST_PEERS))
+def test_whatever_is_lost_no_answer_to_the_device_means_broken_only_with_answers_to_the_kernel(
+    answers: list[bool],
+) -> None:
+    """Any pattern of losses: BROKEN needs ROUNDS answers to the one kind in a row and none to the other."""
+    left, told = list(answers), list[tuple[Checksum, bool]]()
+
+    def ask(_tunnel: Tunnel, _peer: Address, checksum: Checksum) -> bool:
+        told.append((checksum, left.pop(0) if left else False))
+        return told[-1][1]
+
+    found = verdict(TUNNEL, ask)
+    by_device = [answered for kind, answered in told if kind is Checksum.DEVICE]
+    by_kernel = [answered for kind, answered in told if kind is Checksum.KERNEL]
+    assert (found is Verdict.GOOD) == any(by_device)
+    if found is Verdict.BROKEN:
+        assert sum(by_kernel) >= ROUNDS

@@ -1,0 +1,184 @@
+"""The MTU of pods that run, on a real kernel: what a pod asked for, what others did to it, and what is in its way."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.podlinks import PodLinks
+from cni import record
+from cni.ipam import Ipam
+from overlay.netlink.namespace import run_inside
+from tests.contract import spaces
+from tests.contract.cni_node import OWNER, Node, shown
+from tests.contract.spaces import inside, ip
+from tests.contract.waiting import until
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.fixture
+def links(node: Node) -> PodLinks:
+    """What looks after them; not started."""
+    return PodLinks(node.run_dir, "overlay0")
+
+
+def _give(node: Node, links: PodLinks, mtu: int) -> None:
+    links.give(mtu)
+    run_inside(node.space, links.tend_all)
+
+
+def _mtus(node: Node, pod: Path, port: str = OWNER.host_link) -> tuple[int, int]:
+    """The pod's end and the host's."""
+    inner, outer = shown(pod, "link show eth0")[0], shown(node.space, f"link show {port}")[0]
+    return inner["mtu"], outer["mtu"]
+
+
+def _change_journal(node: Node, **changes: Any) -> None:  # noqa: ANN401 - any JSON
+    path = node.run_dir / "attachments" / f"{OWNER.place}.json"
+    given = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in given.items() if value is not None}))
+
+
+def test_a_pod_has_what_fits_and_the_journal_says_so(
+    node: Node, pod: Path, links: PodLinks, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both ends, one line, and CHECK agrees."""
+    answer = node.add(pod)
+    for mtu in (8950, 1230, 1450):
+        _give(node, links, mtu)
+        assert _mtus(node, pod) == (mtu, mtu)
+        node.publish(mtu=mtu)
+        assert node.call("CHECK", pod, prevResult=answer) == {}
+    assert caplog.text.count("the pods follow, mtu 1450 -> 8950 pods=1") == 1
+    assert (links.mended, links.faults) == (0, {})
+
+
+def test_what_the_configuration_asks_for_comes_back(node: Node, pod: Path, links: PodLinks) -> None:
+    """1440 is never more, less only while it does not fit, and that is said meanwhile."""
+    node.add(pod, mtu=1440)
+    _give(node, links, 8950)
+    assert _mtus(node, pod) == (1440, 1440)
+    _give(node, links, 1230)
+    assert _mtus(node, pod) == (1230, 1230)
+    assert links.faults == {OWNER.place: ("it asks for MTU 1440, 1230 is the most that fits now",)}
+    _give(node, PodLinks(node.run_dir, "overlay0"), 1450)  # another agent, after a restart
+    assert _mtus(node, pod) == (1440, 1440)
+
+
+def test_a_pod_of_an_older_version_never_gets_more_than_it_had(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """Its journal does not say whether it asked for that."""
+    node.add(pod, mtu=1400)
+    _change_journal(node, asked_mtu=None)
+    for fits, mtu in ((8950, 1400), (1230, 1230), (1450, 1400)):
+        _give(node, links, fits)
+        assert _mtus(node, pod) == (mtu, mtu)
+    assert links.faults == {}
+
+
+def test_a_chained_plugins_smaller_mtu_stays(node: Node, pod: Path, links: PodLinks) -> None:
+    """As Debian's tuning sets it, in the pod alone."""
+    node.add(pod)
+    ip(pod, *["link", "set", "eth0", "mtu", "1400"])
+    for fits, mtu in ((8950, 1400), (1230, 1230), (1450, 1400)):
+        _give(node, links, fits)
+        assert _mtus(node, pod) == (mtu, mtu)
+
+
+def test_half_of_it_done_is_no_wish_of_the_pod(node: Node, pod: Path, links: PodLinks) -> None:
+    """The agent was killed between the pod's end and the journal."""
+    node.add(pod)
+    ip(pod, *["link", "set", "eth0", "mtu", "1230"])
+    for mtu in (1230, 1450):
+        _give(node, links, mtu)
+        assert _mtus(node, pod) == (mtu, mtu)
+
+
+def test_routes_that_state_an_mtu_follow(dual: Node, pod: Path) -> None:
+    """Else a route would go on promising what its link cannot hold; nothing else of it changes."""
+    links = PodLinks(dual.run_dir, "overlay0")
+    dual.add(pod)
+    routes = (
+        "10.8.0.0/16 via 10.5.1.1 dev eth0 proto static src 10.5.1.2 metric 7 mtu 1450 advmss 1300",
+        "10.9.0.0/16 via 10.5.1.1 dev eth0 mtu 1300",
+        "fd00:8::/32 via fd00:5:0:1::1 dev eth0 metric 9 mtu 1450",
+    )
+    for route in routes:
+        ip(pod, "route", "add", *route.split())
+
+    def listed() -> list[str]:
+        text = ip(pod, "route") + ip(pod, "-6", "route", "show", "root", "fd00:8::/32")
+        return [" ".join(line.split()) for line in text.splitlines() if " mtu " in line]
+
+    before = listed()
+    _give(dual, links, 1330)
+    assert [line.replace("1330", "1450") for line in listed()] == before
+    assert len(before) == 3
+    assert sum(" mtu 1330" in line for line in listed()) == 2
+    _give(dual, links, 1290)
+    assert sum(" mtu 1290" in line for line in listed()) == 3
+    _give(dual, links, 1450)
+    assert sum(" mtu 1450" in line for line in listed()) == 3
+
+
+def test_a_pod_of_another_plugin_is_lowered_and_gets_back_what_it_had(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """Adopted from flannel: too long a packet would be lost between it and our own pods."""
+    words = "link add veth9 mtu 1430 type veth peer name eth0 mtu 1430 netns"
+    ip(node.space, *words.split(), pod.name)
+    ip(node.space, *["link", "set", "veth9", "master", "overlay0", "up"])
+    Ipam(node.run_dir).write(
+        record.Attachment(
+            *(OWNER.network, OWNER.container, OWNER.ifname, str(pod), ""),
+            addresses=("10.5.1.7/24",),
+            version=record.RECORD_VERSION,
+            netns_inode=pod.stat().st_ino,
+            mtu=1430,
+            bridge="overlay0",
+            adopted="/var/lib/cni/networks/cbr0",
+        )
+    )
+    for fits, mtu in ((8950, 1430), (1230, 1230), (8950, 1430)):
+        _give(node, links, fits)
+        assert _mtus(node, pod, "veth9") == (mtu, mtu)
+
+
+def test_a_pod_that_cannot_follow_is_named_and_costs_no_other(
+    node: Node, pod: Path, other: Path, links: PodLinks
+) -> None:
+    """Somebody renamed its interface."""
+    node.add(pod)
+    node.add(other, container="c2")
+    ip(pod, *["link", "set", "eth0", "down", "name", "eth9"])
+    _give(node, links, 8950)
+    assert shown(other, "link show eth0")[0]["mtu"] == 8950
+    assert links.faults == {OWNER.place: ("interface eth0 is gone from the pod",)}
+
+
+def test_a_pod_whose_path_is_gone_is_entered_by_its_process(node: Node, links: PodLinks) -> None:
+    """A runtime may take the path away while the pod lives."""
+    with spaces.namespace() as pod:
+        node.add(pod)
+        living = subprocess.Popen(["nsenter", f"--net={pod}", "--", "sleep", "60"])
+        try:
+            until(lambda: Path(f"/proc/{living.pid}/comm").read_text() == "sleep\n")
+            _change_journal(node, netns="/nowhere")
+            _give(node, links, 8950)
+            assert _mtus(node, pod) == (8950, 8950)
+        finally:
+            living.kill()
+            living.wait()
+
+
+def test_the_hosts_end_gets_its_mtu_back(node: Node, pod: Path, links: PodLinks) -> None:
+    """What somebody else lowered would lose the pod's long packets without a word."""
+    node.add(pod)
+    ip(node.space, "link", "set", OWNER.host_link, "mtu", "1300")
+    run_inside(node.space, lambda: links.tend(OWNER.place))
+    assert (_mtus(node, pod), links.mended) == ((1450, 1450), 1)
+    inside(pod, "ping", "-c1", "-W2", "-Mdo", "-s1422", "10.5.1.1")
