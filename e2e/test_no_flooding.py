@@ -12,11 +12,16 @@ from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import Pod
 from e2e.wire import ARP, IPV6, Inner, Wire
-from overlay.netconfig import EXAMPLE
+from overlay.family import Family
 from overlay.netlink.namespace import run_inside
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
+CONFIG = (
+    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48",'
+    '"Backend":{"Type":"vxlan"}}'
+)
+DEVICES = ("overlay.1", "overlay-v6.1")
 EVERYBODY, NOBODY = bytes.fromhex("ffffffffffff"), bytes.fromhex("02deadbeef01")
 LOCAL_EXPERIMENT = 0x88B5
 """IEEE 802's ethertype for whatever one likes."""
@@ -24,10 +29,10 @@ LOCAL_EXPERIMENT = 0x88B5
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Two nodes that are ready, made once."""
-    with Lab() as made:
+    """Two nodes of both families that are ready, made once."""
+    with Lab(families=tuple(Family)) as made:
         made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        made.etcd.ctl("put", "/coreos.com/network/config", CONFIG)
         made.start_nodes(made.add_node("n1"), made.add_node("n2"))
         yield made
 
@@ -45,10 +50,11 @@ def test_what_a_pod_sends_to_all_or_to_nobody_stays_on_its_node(
     here, there = pods
     with Wire(lab.nodes["n1"].namespace) as wire:
         run_inside(here.namespace.path, lambda: shout(here, there))
-        assert here.ping(there.address).ok
+        for address in there.addresses:
+            assert here.ping(address).ok
         sent = wire.inner()
     assert [str(frame) for frame in sent if frame.floods or frame.asks] == []
-    assert len(sent) == 1, [str(frame) for frame in sent]  # the echo request
+    assert len(sent) == len(there.addresses), [str(frame) for frame in sent]  # the echo requests
 
 
 def shout(here: Pod, there: Pod) -> None:
@@ -79,17 +85,17 @@ def test_nobody_is_asked_for_a_peer_or_for_a_pod_that_is_not_there(
     """A packet goes to the peer's VTEP and nowhere else; the question for the pod is asked on the peer's bridge."""
     here, there = pods
     one, two = lab.nodes["n1"], lab.nodes["n2"]
-    absent = ip_address(int(there.address) + 100)
     with Wire(one.namespace) as wire, Wire(two.namespace) as far:
-        assert not here.ping(absent, count=2).ok
+        for address in there.addresses:
+            assert not here.ping(ip_address(int(address) + 100), count=2).ok
         sent = wire.inner()
         assert [frame for frame in (*sent, *far.inner()) if frame.floods or frame.asks] == []
-    assert {frame.to for frame in sent} == {vtep_mac(two)}
+    assert {frame.to for frame in sent} == vtep_macs(two)
 
 
-def vtep_mac(node: Node) -> str:
-    """Of its VXLAN device."""
-    return str(node.namespace.query("link", "show", "overlay.1")[0]["address"])
+def vtep_macs(node: Node) -> set[str]:
+    """Of its VXLAN devices."""
+    return {node.namespace.query("link", "show", name)[0]["address"] for name in DEVICES}
 
 
 def test_a_join_and_devices_that_come_up_say_nothing_on_the_wire(
@@ -104,14 +110,13 @@ def test_a_join_and_devices_that_come_up_say_nothing_on_the_wire(
             new.start_agent()
             lab.record()
             wait_for(lambda: bool(new.status().get("subnets")), "it has a subnet", timeout_s=20)
-            subnet = new.status()["subnets"][0]
-            vtep = subnet.partition("/")[0]
-            wait_for(lambda: here.ping(vtep).ok, "it is reached", timeout_s=20)
+            vteps = [subnet.partition("/")[0] for subnet in new.tell("status")["subnets"]]
+            wait_for(lambda: all_answer(here, vteps), "it is reached", timeout_s=20)
             new.wait_ready(peers=2)
             for node in (one, new):
-                node.namespace.ip("link set overlay.1 down", "link set overlay.1 up")
-                node.namespace.ip("link set overlay0 down", "link set overlay0 up")
-            wait_for(lambda: here.ping(vtep).ok, "it is reached again", timeout_s=20)
+                for device in (*DEVICES, "overlay0"):
+                    node.namespace.ip(f"link set {device} down", f"link set {device} up")
+            wait_for(lambda: all_answer(here, vteps), "it is reached again", timeout_s=20)
             deadline = (
                 time.monotonic() + 1.5
             )  # solicitations and reports come at random within a second
@@ -119,6 +124,11 @@ def test_a_join_and_devices_that_come_up_say_nothing_on_the_wire(
             found = [*wire.inner(), *theirs.inner()]
     assert [str(frame) for frame in found if frame.floods or frame.asks] == []
     assert found
+
+
+def all_answer(here: Pod, addresses: list[str]) -> bool:
+    """To one ping each."""
+    return all(here.ping(address).ok for address in addresses)
 
 
 def test_the_reader_sees_what_floods() -> None:
