@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 BLUE = Marks("blue")
 NETWORKS = {
     "/coreos.com/network": '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}',
-    "/blue/network": '{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":2}}',
+    "/blue/network": '{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":2,"DirectRouting":true}}',
 }
+"""Blue's routes lead over the underlay's interface, where no device tells whose they are."""
 FOREIGN = (
     "link add flannel.9 address 02:00:00:00:00:99 type vxlan id 9 dstport 8472 local {address} dev eth0 nolearning",
     "addr add 10.9.1.0/32 dev flannel.9",
