@@ -7,12 +7,13 @@ what to do. Nothing here changes a link; that is the reconcile loop's.
 """
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from agent import processes
 from agent.config import Config
 from agent.memory import Memory
+from agent.processes import PROC
 from agent.underlay import Hosts
 from cni import adopted
 from overlay.dataplane.read import marked
@@ -24,10 +25,8 @@ from overlay.nodefile import NodeFamily
 
 log = logging.getLogger(__name__)
 
-PROC = Path("/proc")
 FLANNELS_PREFIX = "/coreos.com/network"
 """flanneld's own default of --etcd-prefix (main.go, v0.28)."""
-_MOST_BYTES = 64 << 10
 
 
 def device(hosts: Hosts, network: Network, family: Family) -> tuple[str, LinkInfo | None]:
@@ -133,11 +132,10 @@ HINT = (
 
 def beside(prefix: str, *, proc: Path = PROC) -> list[str]:
     """A sentence per flanneld of our network that lives in our network namespace."""
-    own = _inode(proc / "self/ns/net")
     return [
-        f"flanneld runs on this node (pid {pid}) and serves the network at {prefix} as well"
-        for pid in _flannelds(proc)
-        if own and _inode(proc / str(pid) / "ns/net") == own and _prefix(proc / str(pid)) == prefix
+        f"flanneld runs on this node (pid {it.pid}) and serves the network at {prefix} as well"
+        for it in processes.here(("flanneld",), proc=proc)
+        if _prefix(proc / str(it.pid)) == prefix
     ]
 
 
@@ -152,21 +150,13 @@ def trouble(mine: Lease | None, besides: Sequence[str]) -> str:
     return "; ".join(found)
 
 
-def _flannelds(proc: Path) -> Iterator[int]:
-    try:
-        names = os.listdir(proc)
-    except OSError:
-        return
-    for name in names:
-        if name.isdigit() and _read(proc / name / "comm").startswith("flanneld"):
-            yield int(name)
-
-
 def _prefix(process: Path) -> str:
     """What it calls --etcd-prefix, in Go's spellings, or FLANNELD_ETCD_PREFIX; a trailing slash says nothing."""
-    words = _read(process / "cmdline").split("\0")
+    words = processes.read(process / "cmdline").split("\0")
     environ = dict(
-        item.split("=", 1) for item in _read(process / "environ").split("\0") if "=" in item
+        item.split("=", 1)
+        for item in processes.read(process / "environ").split("\0")
+        if "=" in item
     )
     found = flag(words, "etcd-prefix") or environ.get("FLANNELD_ETCD_PREFIX") or FLANNELS_PREFIX
     return "/" + found.strip("/")
@@ -182,21 +172,6 @@ def flag(words: Sequence[str], name: str) -> str:
         elif stem.startswith(f"{name}="):
             found = stem.partition("=")[2]
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MOST_BYTES).decode(errors="replace").rstrip("\n")
-    except OSError:
-        return ""
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return 0
 
 
 def _bridge(hosts: Hosts, name: str) -> LinkInfo | None:

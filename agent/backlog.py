@@ -7,6 +7,8 @@ import random
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from overlay.wanted import NODE
+
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
 
 
@@ -31,9 +33,6 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def __contains__(self, owner: str) -> bool:
-        return owner in self._entries
-
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -44,8 +43,16 @@ class Backlog:
         entry.due = now
 
     def add(self, owner: str, key: Hashable, *, now: float) -> None:
-        """A key was found wrong: look when the owner is due."""
-        self._entries.setdefault(owner, Entry(due=now)).keys.add(key)
+        """A key was found wrong: look when the owner is due; at once if it is news and not what waits."""
+        entry = self._entries.setdefault(owner, Entry(due=now))
+        if key not in entry.keys:
+            entry.keys.add(key)
+            entry.due = min(entry.due, now)
+
+    def hurry(self, now: float) -> None:
+        """What stood in the way may be gone: nobody waits any longer."""
+        for entry in self._entries.values():
+            entry.due = min(entry.due, now)
 
     def due(self, now: float) -> dict[str, Entry]:
         """Whose time has come."""
@@ -72,14 +79,10 @@ class Backlog:
         """What was refused, by owner."""
         return {owner: entry.error for owner, entry in self._entries.items() if entry.error}
 
-    def hurry(self, *, now: float) -> None:
-        """What failed may succeed now: no pause any more."""
-        for entry in self._entries.values():
-            entry.due = min(entry.due, now)
-
-    def all_held_up(self) -> bool:
-        """True if what waits is only what others stand in the way of."""
-        return all(entry.held_up for entry in self._entries.values())
+    @property
+    def only_held_up(self) -> bool:
+        """True if nothing waits but peers in whose place others have put something."""
+        return all(who != NODE and entry.held_up for who, entry in self._entries.items())
 
     def keys(self) -> set[Hashable]:
         """All keys that wait."""

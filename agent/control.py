@@ -49,6 +49,8 @@ class Control:
                 return self._ask(report.peers)
             case "plan":
                 return self._ask(report.plan)
+            case "drift":
+                return self._ask(report.drift)
             case "standing":
                 return dataclasses.asdict(self.standing())
             case "etcd":

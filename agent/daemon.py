@@ -17,9 +17,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agent import config as settings
-from agent import connect, logs, moment, recalled, report, usage
+from agent import connect, drifthistory, logs, moment, recalled, report, usage
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
+from agent.drift import Drift, suspects
 from agent.events import Event
 from agent.ground import Ground
 from agent.join import Join
@@ -82,20 +83,19 @@ class Agent:
         self._stop = threading.Event()
         self._ready = self._withdrawn = False
         self._vital = Vital(VITAL, self._stop.set)
-        self._told_version = -1
-        self._pages = Pages(config)
+        self._pages, self._told_version = Pages(config), -1
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
         registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
-        ground = Ground(config, Netlink())
-        join = Join(config, Memory(config.state_dir), ground, registry, self._sole)
+        memory, ground = Memory(config.state_dir), Ground(config, Netlink())
+        self._kept = drifthistory.Keeper(config.state_dir)
         self._loop = self._new_loop()
         header = recalled.header(config.machine_id, config.etcd_prefix, config.etcd_endpoints)
         self._last_good = LastGood(config.state_dir, header, source=self._past, now=moment.now)
         self._life = Life(
             registry,
             self,
-            join,
+            Join(config, memory, ground, registry, self._sole),
             last_good=self._last_good,
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
@@ -134,6 +134,7 @@ class Agent:
             clock=time.monotonic,
             resync_s=self._config.resync_interval,
             ttl_s=self._config.lease_ttl,
+            drift=Drift(self._kept.history, running=suspects),
         )
         round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
         return Loop(reconciler, round_s=round_s, after_round=self._after_round)
@@ -160,6 +161,7 @@ class Agent:
         self._server.close()
         for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
             part.stop()
+        self._kept.stop()
         self._loop.join(0.5)
         if self._vital.lost or self._loop.failure is not None:
             return EXIT_FAILED

@@ -64,7 +64,7 @@ class Demand:
                 "the underlay's routes changed, and the way to peers=%d first=%s on link by: %s",
                 len(changed),
                 changed[0].key,
-                ", ".join(me.connected.links) or "nothing",
+                ", ".join(sorted(me.connected.links)) or "nothing",
             )
         self.off_link.say()
         self._drop_contradicted()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cni.ipam import Ipam
 from overlay import netconfig
-from overlay.model import Address, Lease, Network
+from overlay.model import Address, Lease, Network, Subnet
 
 
 def has_pods(lease: Lease, pods: Iterable[Address]) -> bool:
@@ -22,14 +22,22 @@ def has_pods(lease: Lease, pods: Iterable[Address]) -> bool:
 
 
 def must_drain(lease: Lease, network: Network, pods: Iterable[Address]) -> bool:
-    """True if the config gives none of the lease's subnets any more, and pods live in one.
+    """True if pods live in a subnet that the config gives no more, though it has the family; or gives none of them.
 
-    A subnet that is still given (one family was added or removed) is taken along into the new record.
+    A subnet that is still given (one family was added or removed) is taken along into the new record. Not so
+    where the record's other half is needed: two records would overlap.
     """
-    given = any(
-        netconfig.fits(pool, end.subnet) for pool in network.pools for end in lease.endpoints
+    living = set(pods)
+    given = [_fits(network, end.subnet) for end in lease.endpoints]
+    moved = any(
+        not fits and network.pool(end.family) and any(address in end.subnet for address in living)
+        for end, fits in zip(lease.endpoints, given, strict=True)
     )
-    return not given and has_pods(lease, pods)
+    return moved or (not any(given) and has_pods(lease, living))
+
+
+def _fits(network: Network, subnet: Subnet) -> bool:
+    return any(netconfig.fits(pool, subnet) for pool in network.pools)
 
 
 def addresses_in_use(run_dir: Path) -> tuple[Address, ...]:

@@ -62,7 +62,7 @@ class Footing:
         self._ground, self._loop = ground, loop
         self._moved, self._every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
-        self._churn_s = self._pause_s = churn_s
+        self._churn_s, self._not_before = churn_s, 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="footing", daemon=True)
 
@@ -86,7 +86,7 @@ class Footing:
         while not self._stopping.is_set():
             told = self._news.wait(self._every_s)
             if told and not self._hurry.is_set():
-                self._hurry.wait(self._pause_s)
+                self._hurry.wait(max(0.0, self._not_before - time.monotonic()))
             if told and self._stopping.wait(SETTLE_S):
                 return
             self._news.clear()
@@ -96,7 +96,8 @@ class Footing:
                 self.once(told=told)
             except OverlayError as error:
                 log.info("the underlay cannot be looked at, trying again: %s", error)
-            self._pause_s = max(self._churn_s, CHURN_TIMES * (time.monotonic() - begun))
+            now = time.monotonic()
+            self._not_before = now + max(self._churn_s, CHURN_TIMES * (now - begun))
 
     def once(self, *, told: bool = True) -> None:
         """One look; ``told`` by an event that something happened.

@@ -20,22 +20,25 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 
 from agent.backlog import RETRY_FIRST_S, Backlog, Entry
+from agent.culprits import Sign
 from agent.demand import Demand
 from agent.drift import Drift
 from agent.events import Event, NetworkChanged
 from agent.kernel import Kernel
+from agent.mending import Mending
 from agent.netnotice import NetworkNotice
 from agent.roll import Past, Roll
 from overlay.desired import Me
 from overlay.errors import ForeignObject, OverlayError
-from overlay.model import Action, KernelObject, Network, Step
+from overlay.model import Action, Bridge, KernelObject, Network, Step, Vxlan
 from overlay.plan import plan, record
-from overlay.wanted import NODE
 
 log = logging.getLogger(__name__)
 
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
+REST = 3.0
+"""After a full read so many times its length passes before events ask for the next one: a quarter of a core at most."""
 AT_ONCE_AGAIN = 5
 """A device made anew loses its routes and neighbours, so the kernel is read again; so often in a row."""
 
@@ -44,18 +47,25 @@ class Reconciler:
     """Makes the kernel equal to the leases. ``clock`` is monotonic, in seconds; ``ttl_s`` a lease's TTL."""
 
     def __init__(
-        self, kernel: Kernel, *, clock: Callable[[], float], resync_s: float, ttl_s: float = 86400
+        self,
+        kernel: Kernel,
+        *,
+        clock: Callable[[], float],
+        resync_s: float,
+        ttl_s: float = 86400,
+        drift: Drift | None = None,
     ) -> None:
         self.demand = Demand(Roll(clock=clock, wall=time.time, keep_s=ttl_s), self._touch)
         self.notice = NetworkNotice()
         self.synced_once = False
-        self.drift = Drift()
+        self.drift = drift or Drift()
         self._kernel = kernel
         self._clock = clock
         self._resync_s = resync_s
         self._have: dict[Hashable, KernelObject] = {}
         self._backlog = Backlog()
-        self._next_resync = 0.0
+        self._next_resync = self._not_before = 0.0
+        self._mending = Mending(self.drift)
         self._in_a_row = 0
         self._settled = self._was_in_sync = False
 
@@ -73,6 +83,7 @@ class Reconciler:
             return
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift
+        self._mending.forget()
         self.demand.set_node(network, me)
         self._next_resync = self._clock()
 
@@ -91,19 +102,32 @@ class Reconciler:
         """Until etcd answers: the leases of an earlier life, from disk."""
         self.demand.remember(past)
 
-    def kernel_changed(self, after_s: float = 0.0) -> None:
-        """Something else touched the kernel: read all of it soon."""
-        self._next_resync = min(
-            self._next_resync, max(self._clock() + after_s, self.drift.not_before)
-        )
+    def kernel_changed(
+        self, after_s: float = 0.0, signs: Mapping[Hashable, Sign] | None = None
+    ) -> None:
+        """Something else touched the kernel: read all of it soon. ``signs``: what events say, by key, if they do."""
+        at = max(self._clock() + after_s, self._not_before)
+        if signs:
+            self.drift.saw(signs, self._clock())
+            pauses = [
+                self.drift.paused_until(key, sign.fate, self.wants(key))
+                for key, sign in signs.items()
+            ]
+            at = max(at, min(pauses))
+        self._next_resync = min(self._next_resync, at)
 
-    def way_is_free(self) -> None:
-        """Something that stood in the way is gone: try again what failed."""
-        self._backlog.hurry(now=self._clock())
+    def hurry(self) -> None:
+        """What stood in the way may be gone: look, and try again whatever pause was on."""
+        self._backlog.hurry(self._clock())
+        self.kernel_changed()
+
+    def wants(self, key: Hashable) -> KernelObject | None:
+        """What ought to stand under a key."""
+        return self.demand.wanted.want.get(key)
 
     def explains(self, item: KernelObject, *, deleted: bool) -> bool:
         """True if an event about one of our objects only says what we want anyway."""
-        wanted = self.demand.wanted.want.get(item.key)
+        wanted = self.wants(item.key)
         return wanted is None if deleted else wanted == item
 
     # --- what goes out ---------------------------------------------------------------------------
@@ -131,7 +155,7 @@ class Reconciler:
     @property
     def serving(self) -> bool:
         """True if all is done that can be: only peers in whose place others have put something may be missing."""
-        return self._settled and self._done_what_can_be and not self.waiting_for
+        return self._settled and self._backlog.only_held_up and not self.waiting_for
 
     @property
     def changes(self) -> int:
@@ -156,7 +180,8 @@ class Reconciler:
         self.demand.expire()
         if self.waiting_for:
             return self._resync_s
-        if now >= self._next_resync:
+        looked = now >= self._next_resync
+        if looked:
             try:
                 self._resync(now)
             except OverlayError as error:
@@ -166,6 +191,8 @@ class Reconciler:
         due = self._backlog.due(now)
         if due:
             self._apply(due, now)
+        if self._next_resync > now:  # else a device was made anew: it is looked at again first
+            self._mending.tell(now, waiting=self._backlog.keys(), looked=looked)
         if not self._backlog and self._next_resync > now:
             self._in_a_row = 0
         self._note_sync()
@@ -175,10 +202,6 @@ class Reconciler:
         )
 
     # --- inside ----------------------------------------------------------------------------------
-
-    @property
-    def _done_what_can_be(self) -> bool:
-        return NODE not in self._backlog and self._backlog.all_held_up()
 
     @property
     def _additive(self) -> bool:
@@ -194,24 +217,25 @@ class Reconciler:
     def _resync(self, now: float) -> None:
         want = self.demand.wanted.want
         have = self._kernel.read(want)
+        read_at = self._clock()
+        self._not_before = read_at + REST * (read_at - now)
         looked_at = want.keys() if self._additive else want.keys() | have.keys()
         differing = [key for key in looked_at if want.get(key) != have.get(key)]
+        self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
         if self._settled:
-            known = self._backlog.keys()
-            self._log_drift([key for key in differing if key not in known], have)
+            differing, pause_ends = self._mending.due(
+                differing, want, have, had=self._have, now=now, waiting=self._backlog.keys()
+            )
+            self._next_resync = min(self._next_resync, pause_ends)
         self._have = have
         for key in differing:
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
-        self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
-
-    def _log_drift(self, keys: list[Hashable], have: Mapping[Hashable, KernelObject]) -> None:
-        if keys:
-            self.drift.mended(plan(self.demand.wanted.want, have, keys), now=self._clock())
 
     def _apply(self, due: dict[str, Entry], now: float) -> None:
         """Make first, remove second; an owner whose making failed keeps its old objects until it succeeds."""
         owner_of = {key: who for who, entry in due.items() for key in entry.keys}
         steps = self._allowed(plan(self.demand.wanted.want, self._have, owner_of))
+        steps = [self._mending.step(step) for step in steps]
         failed: dict[str, OverlayError] = {}
         for making in (True, False):
             part = [
@@ -224,6 +248,8 @@ class Reconciler:
                 if error is None:
                     record(self._have, step)
                     log.debug("done: %s", step)
+                    if isinstance(step.object, Vxlan | Bridge) and step.action is Action.ADD:
+                        self.drift.made(step.object.name, now)
                 else:
                     failed.setdefault(owner_of[step.object.key], error)
         for who in due:
@@ -259,7 +285,7 @@ class Reconciler:
             )
 
     def _note_sync(self) -> None:
-        if self._done_what_can_be and not self._settled:
+        if self._backlog.only_held_up and not self._settled:
             if self._next_resync <= self._clock():
                 return  # a link was just made: only the read that follows can tell
             self._settled = self.synced_once = True

@@ -3,8 +3,11 @@
 Everything here is computed in the reconcile loop's thread from what it owns.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from agent import adoption
 from agent.config import Config
@@ -66,6 +69,7 @@ def status(
         "changes": reconciler.changes,
         "mended": reconciler.drift.changes,
         "last_mended": reconciler.drift.last,
+        "mended_last_day": reconciler.drift.history.day(),
         "offload": dict(upkeep.offload()),
         "notices": [
             text for text in (reconciler.notice.text, _strict(me), *upkeep.notices()) if text
@@ -94,6 +98,17 @@ def store(life: Life) -> dict[str, Any]:
         "waiting_for": life.cause,
         "heard_s": life.heard_s_ago,
         "heard_revision": life.store_revision,
+    }
+
+
+def drift(reconciler: Reconciler) -> dict[str, Any]:
+    """What others undid: the history, the youngest first, and the fights that go on."""
+    page = reconciler.drift.history.page()
+    return {
+        "since": page.since,
+        "last_day": reconciler.drift.history.day(),
+        "fights": reconciler.drift.fights(time.monotonic()),
+        "entries": [msgspec.structs.asdict(entry) for entry in page.entries],
     }
 
 
@@ -153,6 +168,7 @@ def _ailing(
         ailing["flanneld"] = beside
     if life.keeper.store.trouble:
         ailing["etcd's store"] = life.keeper.store.trouble
+    ailing |= reconciler.drift.fights(time.monotonic())
     return ailing | {**upkeep.trouble(), **_outage(life, reconciler), **_off_link(reconciler)}
 
 

@@ -16,7 +16,8 @@ from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
 RT_TABLE_MAIN = 254
-IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x01, 0x20, 0x40, 0x80
+IFA_F_SECONDARY, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x08, 0x20
+IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x40, 0x80
 """linux/rtnetlink.h, linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
 
 
@@ -152,8 +153,14 @@ def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
         name = next((link.name for link in hosts.links if link.index == index), str(index))
+        twice = [
+            str(info.address.ip)
+            for info in hosts.addresses
+            if info.link == index and info.flags & IFA_F_DADFAILED
+        ]
+        why = f" ({', '.join(twice)} is a duplicate: another machine has it)" if twice else ""
         raise NotReady(
-            f"interface {name} has no {family.name} address yet: ip address show dev {name}"
+            f"interface {name} has no {family.name} address yet{why}: ip address show dev {name}"
         )
     return _underlay(hosts, min(infos, key=_preference))
 

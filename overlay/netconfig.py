@@ -144,7 +144,7 @@ def _pool(fields: dict[str, Any], family: Family) -> Pool:
     name, name_len, name_min, name_max = _FIELDS[family]
     network = _network(fields, name)
     if Family.of(network) is not family:
-        raise _bad(fields, name, f"not an {family.name} network")
+        raise _bad(fields, name, f"not an IP{family.name.lower()} network")
     length = _length(fields, name_len, network, family)
     size = 1 << (family.bits - length)
     # flannel skips the first subnet: its network address is that of the whole network.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from agent import config
-from agent.ctl import etcd, leases, pods, show, store
+from agent.ctl import drift, etcd, leases, pods, show, store
 from agent.ctl.client import ask
 from agent.printable import printable
 from overlay import __version__
@@ -22,6 +22,7 @@ examples:
   overlayctl status                         is this node all right? (exit code 0, 1, 2)
   overlayctl etcd                           is etcd all right, and how long will it be?
   overlayctl plan                           what would be changed in the kernel now
+  overlayctl drift                          what others undid in the kernel, and likely who
   overlayctl ipam show                      which pod has which address
   overlayctl gc --dry-run                   what dead pods have left behind
   overlayctl leave                          give the subnet back before the machine is taken away
@@ -206,6 +207,7 @@ _HELP = {
     "gc": "take away what dead pods left behind: addresses, records, links (--dry-run: say it only)",
     "ipam": "which pod has which address; whether records and kernel agree; free one by hand",
     "plan": "what would be changed in the kernel now, without changing it",
+    "drift": "what others undid in the kernel: when, how often, likely who; exit code 1 while a fight goes on",
 }
 _VERBS = {
     "status": _status,
@@ -218,6 +220,7 @@ _VERBS = {
     "init": _init,
     "leave": _leave,
     "plan": _plan,
+    "drift": drift.drift,
     "gc": pods.gc,
     "ipam": pods.ipam,
 }

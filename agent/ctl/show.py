@@ -53,7 +53,7 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         "peers": f"{peers['total']} known, {peers['failing']} failing, {peers['unreadable']} unreadable"
         + (f", {peers['kept']} kept though etcd lost them" if peers["kept"] else ""),
         "pods": _pods(answer["attachments"], answer["pods"]),
-        "kernel": f"{answer['changes']} changes since start, {answer['mended']} mended after others",
+        "kernel": _kernel(answer),
     }
     if answer.get("instance"):
         facts = {"instance": answer["instance"], **facts}
@@ -74,6 +74,12 @@ def _etcd(etcd: Mapping[str, Any]) -> str:
     heard = etcd.get("heard_s_ago")
     last = "" if heard is None else f", watch last heard {heard:.0f} s ago"
     return f"{etcd['state']} since {etcd['since']} ({where}{last})"
+
+
+def _kernel(answer: Mapping[str, Any]) -> str:
+    day = answer.get("mended_last_day", 0)  # an agent of before an upgrade does not say it
+    times = f"; others undid something {day} times within a day (overlayctl drift)" if day else ""
+    return f"{answer['changes']} changes since start, {answer['mended']} mended after others{times}"
 
 
 def _pods(count: int, swept: Mapping[str, Any]) -> str:

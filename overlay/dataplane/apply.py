@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.read import UNSPECIFIED, convert
+from overlay.dataplane.read import UNSPECIFIED, concerned, convert
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
+from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.marks import ONLY, Marks
 from overlay.model import (
@@ -52,6 +53,7 @@ class Dataplane:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
         self._switches = Switches(sysctls)
+        self.turned = self._switches.turned
         self._links = LinkDoor(self._netlink, marks)
         self._underlays: frozenset[Address] = frozenset()
         self._link_locals: frozenset[KernelObject] = frozenset()
@@ -81,8 +83,9 @@ class Dataplane:
             item = self.observe(record)
             if item is not None:  # of routes to one subnet the kernel lists the best first
                 found.setdefault(item.key, item)
+        self._switches.watch(item for item in want.values() if isinstance(item, Sysctl))
         for wanted in want.values():
-            item = self._look(wanted)
+            item = self.look(wanted)
             if item is not None:
                 found[item.key] = item
         return found
@@ -95,6 +98,16 @@ class Dataplane:
         item = convert(record, self._links.seen)
         foreign = item is not None and _is_link_local(item) and item not in self._link_locals
         return None if foreign else item
+
+    def concerned(self, record: Record) -> Hashable | None:
+        """The key of what an event may be about that is not, or no more, ours."""
+        return concerned(record, self._links.seen)
+
+    def look(self, wanted: KernelObject) -> KernelObject | None:
+        """One table or switch as it is now; None if it is absent (or neither)."""
+        if isinstance(wanted, Ruleset):
+            return self._rulesets.read(wanted)
+        return self._switches.look(wanted) if isinstance(wanted, Sysctl) else None
 
     def link_name(self, index: int) -> str:
         """A link's name by the links as last read; empty if it was not there then."""
@@ -137,11 +150,6 @@ class Dataplane:
         for _, body in answers:
             yield parser(body)
 
-    def _look(self, wanted: KernelObject) -> KernelObject | None:
-        if isinstance(wanted, Ruleset):
-            return self._rulesets.read(wanted)
-        return self._switches.look(wanted) if isinstance(wanted, Sysctl) else None
-
     # --- applying ----------------------------------------------------------------------------------------
 
     def _one(self, step: Step) -> OverlayError | None:
@@ -182,7 +190,7 @@ class Dataplane:
                 results[place] = error
         answers = self._netlink.batch([body for _, body in sent])
         for (place, _), answer in zip(sent, answers, strict=True):
-            results[place] = _judged(steps[place], answer)
+            results[place] = judged(steps[place], answer)
         self._send_around(steps, results)
         self._send_around(self._replace_direct(steps, results), results)
         return results
@@ -221,7 +229,7 @@ class Dataplane:
                     messages.route_delete(host, link=link),
                 )
                 answers = self._netlink.batch([around[0], self._message(step), around[1]])
-                results[place] = _judged(step, answers[1])
+                results[place] = judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
@@ -272,18 +280,3 @@ def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
 def _route(step: Step) -> Route:
     assert isinstance(step.object, Route)  # only a route can meet a foreign one
     return step.object
-
-
-def _judged(step: Step, error: OverlayError | None) -> OverlayError | None:
-    if not isinstance(error, KernelRefused):
-        return error
-    if step.action is Action.DELETE and error.errno in GONE:
-        return None
-    if step.action is Action.ADD and isinstance(step.object, Route) and error.errno == errno.EEXIST:
-        family = "-6 " if Family.of(step.object.dst) is Family.V6 else ""
-        return ForeignObject(
-            f"a route to {step.object.dst} that is not ours stands in the way",
-            errno=errno.EEXIST,
-            hint=f"look: ip {family}route show {step.object.dst}; then delete it",
-        )
-    return error

@@ -1,6 +1,6 @@
 """Kernel records → model objects, and which of them are ours (the mark table in overlay.model). Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -93,6 +93,24 @@ def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelOb
             return _route(record, links)
         case NeighbourInfo():
             return _neighbour(record, links)
+
+
+def concerned(record: Record, links: Links) -> Hashable | None:
+    """The key of the object that an event may be about though `convert` knows none: nothing of ours is left of it.
+
+    A route of another program in the place of ours, a neighbour on its way out, a link without our mark.
+    """
+    match record:
+        case LinkInfo():
+            return ("link", record.name)
+        case RouteInfo() if record.table == RT_TABLE_MAIN and record.kind == RTN_UNICAST:
+            return ("route", record.dst)
+        case NeighbourInfo():
+            name = links.ours(record.link, "vxlan")
+            if name and record.family == AF_BRIDGE:
+                return ("fdb", name, record.mac)
+            return ("neighbour", name, record.address) if name else None
+    return None
 
 
 def _link(link: LinkInfo, links: Links) -> KernelObject | None:

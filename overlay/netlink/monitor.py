@@ -3,9 +3,12 @@
 import errno
 import select
 import socket
+import struct
+from dataclasses import dataclass
 
+from overlay.netlink.nftmonitor import NftEvents, TableChange
 from overlay.netlink.parse import Record, frames, parse
-from overlay.netlink.socket import open_socket
+from overlay.netlink.socket import RECEIVE_BUFFER, open_socket
 
 RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 1, 3, 5, 7
 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 9, 11
@@ -19,19 +22,29 @@ _GROUPS = (
     RTNLGRP_IPV6_ROUTE,
 )
 _RECEIVE = 1 << 18
+_PORT_AT, _HEADER = 12, 16
 GATHER_S = 0.2
 MOST_DATAGRAMS = 4096
 """Then what was read is judged before more is read."""
 
 
-class Monitor:
-    """A subscription in the network namespace it was made in."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``port`` is the netlink port of whoever asked for the change: mostly its pid; 0 where the kernel does not say."""
 
-    def __init__(self) -> None:
-        self._socket = open_socket(_GROUPS)
+    record: Record | TableChange
+    port: int = 0
+
+
+class Monitor:
+    """A subscription in the network namespace it was made in. ``buffer``: bytes that the kernel may hold for us."""
+
+    def __init__(self, *, buffer: int = RECEIVE_BUFFER) -> None:
+        self._socket = open_socket(_GROUPS, receive_buffer=buffer)
+        self._nft = NftEvents(buffer=buffer)
         self._wake, self._waker = socket.socketpair()
         self._poll = select.poll()  # select() ends at descriptor 1023
-        for sock in (self._socket, self._wake):
+        for sock in (self._socket, self._nft.socket, self._wake):
             self._poll.register(sock, select.POLLIN)
         self._alarm = select.poll()
         self._alarm.register(self._wake, select.POLLIN)
@@ -40,8 +53,8 @@ class Monitor:
         """End a blocked ``read`` and the subscription."""
         self._waker.close()
 
-    def read(self) -> list[Record] | None:
-        """The next records and what follows within GATHER_S; None if events were lost: read all instead.
+    def read(self, timeout_s: float | None = None) -> list[Event] | None:
+        """The next events and what follows within GATHER_S; None if events were lost: read all instead.
 
         One pod's ADD makes some 24 datagrams. To read them while it is at work would cost it more time
         than its own messages do.
@@ -49,12 +62,21 @@ class Monitor:
         Raises:
             EOFError: closed.
         """
-        if self._closed():
-            self._socket.close()
-            self._wake.close()
+        ready = self._wait(timeout_s)
+        if self._wake.fileno() < 0 or self._wake.fileno() in ready:
+            for sock in (self._socket, self._nft.socket, self._wake):
+                sock.close()
             raise EOFError("the monitor was closed")
+        if not ready:
+            return []
         self._alarm.poll(GATHER_S * 1000)
-        found: list[Record] = []
+        found, tables = self._links_and_routes(), self._nft.read()
+        if found is None or tables is None:
+            return None
+        return found + [Event(change) for change in tables]
+
+    def _links_and_routes(self) -> list[Event] | None:
+        found: list[Event] = []
         for _ in range(MOST_DATAGRAMS):
             try:
                 data = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
@@ -64,13 +86,22 @@ class Monitor:
                 if error.errno == errno.EAGAIN:
                     break
                 raise
-            records = (parse(kind, payload) for kind, _, _, payload in frames(data))
-            found += [record for record in records if record is not None]
+            found += _events(data)
         return found
 
-    def _closed(self) -> bool:
-        """Wait for something to read; True if it is the end."""
+    def _wait(self, timeout_s: float | None) -> set[int]:
+        """The descriptors that have something; none after ``timeout_s``."""
         if self._wake.fileno() < 0:
-            return True
-        wake = self._wake.fileno()
-        return any(descriptor == wake for descriptor, _ in self._poll.poll())
+            return set()
+        wait_ms = None if timeout_s is None else timeout_s * 1000
+        return {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
+
+
+def _events(data: bytes) -> list[Event]:
+    found, offset = [], 0
+    for kind, _, _, payload in frames(data):
+        record = parse(kind, payload)
+        if record is not None:
+            found.append(Event(record, struct.unpack_from("=I", data, offset + _PORT_AT)[0]))
+        offset += (_HEADER + len(payload) + 3) & ~3
+    return found

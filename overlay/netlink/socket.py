@@ -197,19 +197,23 @@ class Netlink:
             yield from frames(data)
 
 
-def open_socket(groups: Sequence[int] = ()) -> socket.socket:
-    """A NETLINK_ROUTE socket in the calling thread's namespace, subscribed to ``groups``."""
+def open_socket(
+    groups: Sequence[int] = (),
+    *,
+    protocol: int = socket.NETLINK_ROUTE,
+    receive_buffer: int = RECEIVE_BUFFER,
+) -> socket.socket:
+    """A netlink socket in the calling thread's namespace, subscribed to ``groups``."""
     try:
-        sock = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        sock = socket.socket(socket.AF_NETLINK, kind, protocol)
     except OSError as error:  # EMFILE, ENFILE, ENOMEM
         raise KernelBusy(f"no netlink socket can be opened: {error.strerror}") from error
     try:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
         except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         wait = struct.pack("ll", ANSWER_WITHIN_S, 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
         for option in (c.NETLINK_CAP_ACK, c.NETLINK_EXT_ACK, c.NETLINK_GET_STRICT_CHK):

@@ -4,6 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from agent.drift import Drift
 from agent.events import Snapshot
 from agent.reconcile import Reconciler
 from overlay.desired import desired_peer
@@ -51,11 +52,12 @@ class Node:
 
     def __init__(self) -> None:
         self.clock, self.kernel = Clock(), FakeKernel()
+        self.drift: Drift | None = None
         self.reconciler = self.born()
 
     def born(self) -> Reconciler:
         """A fresh agent on the same kernel."""
-        return Reconciler(self.kernel, clock=self.clock, resync_s=60, ttl_s=TTL_S)
+        return Reconciler(self.kernel, clock=self.clock, resync_s=60, ttl_s=TTL_S, drift=self.drift)
 
     def settle(self) -> None:
         """Tick at this instant until nothing is due."""

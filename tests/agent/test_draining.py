@@ -52,6 +52,15 @@ def test_both_families_stay_with_one() -> None:
     )
 
 
+@pytest.mark.parametrize(("pod", "drains"), [("fd00:5::7", True), ("10.5.3.7", False)])
+def test_another_range_of_one_family_keeps_what_its_pods_need(pod: str, drains: bool) -> None:
+    """The record as a whole: the other half could not stand in two."""
+    lease = _lease("10.5.3.0/24", "fd00:5::/64")
+    config = '"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:6::/48"'
+
+    assert must_drain(lease, _network(config), [ip_address(pod)]) is drains
+
+
 def test_the_last_pod_ends_it(tmp_path: Path) -> None:
     """Every allocation counts, those under other plugins as well."""
     (tmp_path / "ipam").mkdir()

@@ -131,6 +131,9 @@ def test_under_churn_of_routes_a_look_waits_and_a_link_event_ends_the_waiting(st
     """A hundred routes a second cost a look now and then; a link that came up has no time to lose."""
     stand.footing.start()
     try:
+        stand.footing.look(hurry=False)  # nothing for a while: at once
+        assert stand.ground.looked.wait(5)
+        stand.ground.looked.clear()
         for _ in range(100):
             stand.footing.look(hurry=False)
         assert not stand.ground.looked.wait(0.3)

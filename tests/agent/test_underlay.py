@@ -94,6 +94,9 @@ def test_an_ipv6_underlay_is_never_link_local_and_lasts_where_it_can() -> None:
         choose(
             hosts(fe80, ("2001:db8::7/64", 0, permanent | tentative)), Family.V6, iface=("eth0",)
         )
+    failed = ("2001:db8::7/64", 0, permanent | tentative | 0x08)
+    with pytest.raises(NotReady, match="2001:db8::7 is a duplicate: another machine has it"):
+        choose(hosts(fe80, failed), Family.V6, iface=("eth0",))
     advertised = [("2001:db8::9/64", 0, temporary), ("2001:db8::8/64", 0, 0)]
     assert (
         str(choose(hosts(fe80, *advertised), Family.V6, iface=("eth0",)).address) == "2001:db8::8"

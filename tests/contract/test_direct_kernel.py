@@ -111,7 +111,7 @@ def listening(host: Path) -> Iterator[list[RouteInfo]]:
     monitor, events = run_inside(host, Monitor), list[RouteInfo]()
     try:
         yield events
-        found = monitor.read() or []
+        found = [event.record for event in monitor.read() or []]
         events += [it for it in found if isinstance(it, RouteInfo) and it.dst in (SUBNET4, SUBNET6)]
     finally:
         monitor.close()

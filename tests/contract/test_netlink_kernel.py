@@ -265,7 +265,7 @@ def test_the_monitor_tells_of_changes_and_deletions(underlay: Path, netlink: Net
 
     seen: list[bool] = []
     while len(seen) < 2:
-        for record in monitor.read() or []:
+        for record in (event.record for event in monitor.read() or []):
             if isinstance(record, parse.RouteInfo) and record.dst == subnet:
                 seen.append(record.deleted)
     monitor.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,29 @@ def test_both_families_are_pools() -> None:
     assert str(parse_network(alone).pools[0].first) == "fd00:0:0:1::/64"
 
 
+def test_host_gw_is_read_in_any_case_and_has_no_tunnel() -> None:
+    """What else is said is about one, and ignored as flannel does; the MTU is the interface's or less."""
+    network = parse_network(
+        config(Network="10.5.0.0/16", Backend={"Type": "Host-GW", "VNI": "x", "MTU": 1400})
+    )
+
+    assert (network.backend.kind, network.backend.mtu) == ("host-gw", 1400)
+    assert (network.backend.tunnels, network.backend.direct) == (False, True)
+    assert [network.backend.overhead(family) for family in Family] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "direct"),
+    [({}, False), ({"direct_routing": True}, True), ({"kind": "host-gw"}, True)],
+)
+def test_what_init_writes_is_read_back(words: dict[str, Any], direct: bool) -> None:
+    """overlayctl init --backend and --direct-routing."""
+    network = parse_network(format_network({Family.V4: "10.5.0.0/16"}, {}, **words).encode())
+
+    assert network.backend.direct is direct
+    assert network.backend.kind == words.get("kind", "vxlan")
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -84,7 +108,7 @@ def test_both_families_are_pools() -> None:
             config(Network="10.5.0.0/16", SubnetMin="10.5.9.0", SubnetMax="10.5.3.0"),
             "above SubnetMax",
         ),
-        (config(Network="fd00::/48"), "not an V4 network"),
+        (config(Network="fd00::/48"), "not an IPv4 network"),
         (config(Network="10.5.0.0/16", EnableIPv6="yes"), "enableipv6"),
         (config(Network="10.5.0.0/16", EnableIPv4=False), "no addresses"),
         (config(Network="10.5.0.0/16", Backend={"Type": "vxlan", "VNI": 1 << 24}), "Backend.VNI"),

@@ -1,0 +1,72 @@
+"""What a full read found changed by others, from then until it is mended and told.
+
+Between agent.reconcile (which reads and applies) and agent.drift (which names, counts and paces).
+"""
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
+
+from agent.drift import Drift
+from agent.undone import fate
+from overlay.model import Action, KernelObject, Route, Step
+from overlay.plan import State, plan
+
+
+class Mending:
+    """Touches no kernel; times are the reconciler's clock."""
+
+    def __init__(self, drift: Drift) -> None:
+        self._drift = drift
+        self._found: dict[Hashable, Step] = {}
+
+    def forget(self) -> None:
+        """This node is somebody else now: what differs is our own doing."""
+        self._found.clear()
+
+    def due(
+        self,
+        differing: Sequence[Hashable],
+        want: State,
+        have: State,
+        *,
+        had: State,
+        now: float,
+        waiting: Collection[Hashable],
+    ) -> tuple[list[Hashable], float]:
+        """Of what differs, that which may be mended now; and when the first pause of the rest ends (or infinity).
+
+        ``had`` is what the kernel held when it was last known, ``waiting`` are keys that have yet to be applied.
+        """
+        ready: list[Hashable] = []
+        next_at = float("inf")
+        for key in differing:
+            wanted, present = want.get(key), have.get(key)
+            pause = self._drift.paused_until(key, fate(present, wanted), wanted or present)
+            if key in waiting or pause <= now:
+                ready.append(key)
+            else:
+                next_at = min(next_at, pause)
+        for step in plan(want, have, [key for key in ready if key not in waiting]):
+            self._found.setdefault(step.object.key, _again(step, had))
+        return ready, next_at
+
+    def step(self, planned: Step) -> Step:
+        """How a planned step is to be carried out."""
+        found = self._found.get(planned.object.key)
+        if found is None or found.object != planned.object or planned.action is not Action.ADD:
+            return planned
+        return found
+
+    def tell(self, now: float, *, waiting: Collection[Hashable], looked: bool) -> None:
+        """All that was found and does not wait any more is mended. ``looked``: the kernel was just read."""
+        mended = [key for key in self._found if key not in waiting]
+        if mended:
+            self._drift.mended([self._found.pop(key) for key in mended], now=now)
+        if looked:
+            self._drift.looked(now)
+
+
+def _again(step: Step, had: Mapping[Hashable, KernelObject]) -> Step:
+    """A route that we had and have no more: whatever stands there now took its place, so ours takes it back."""
+    taken = isinstance(step.object, Route) and had.get(step.object.key) == step.object
+    return replace(step, action=Action.REPLACE) if taken and step.action is Action.ADD else step
