@@ -101,9 +101,7 @@ class Agent:
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
         )
-        self._upkeep = Upkeep(
-            config, self._loop, self._ground, moved=self._life.keeper.look_at_underlay
-        )
+        self._upkeep = Upkeep(config, self._loop, self._ground, moved=self._life.look)
         self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(

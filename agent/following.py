@@ -47,6 +47,7 @@ class Following:
         self.heard_at: float | None = None
         """Of the last sign of life, by time.monotonic()."""
         self._store, self._keys, self._closing = store, keys, closing
+        self._wake = threading.Event()
         self._pauses = pauses or Pauses()
         self._config_key = f"{keys.prefix}/config"
         self._next: dict[int, int] | None = None
@@ -54,6 +55,10 @@ class Following:
         self._witness: Record | None = None
         self._config: Record | None = None
         self._lost = False
+
+    def hurry(self) -> None:
+        """Etcd may answer by now: do not wait out the pause."""
+        self._wake.set()
 
     def events(
         self,
@@ -99,7 +104,8 @@ class Following:
                 else:
                     away = True
                     on_lost(f"{error}; next: {error.hint}" if error.hint else str(error))
-            self._pauses.wait(self._closing)
+            self._wake.wait(self._pauses.failed())
+            self._wake.clear()
 
     # --- lists -----------------------------------------------------------------------------------------
 

@@ -107,6 +107,7 @@ class Footing:
         """
         stance = self._loop.ask(_stance, timeout_s=ASK_TIMEOUT_S)
         if stance is None:
+            self._moved()  # what the claim waits for may be there now
             return
         network, me = stance
         try:

@@ -179,6 +179,7 @@ class Keeper:
         self.underlay_trouble = ""
         if change:
             log.warning("the underlay changed, telling the peers: %s", change)
+            self._registry.reconnect()
         return bool(change)
 
 

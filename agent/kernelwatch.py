@@ -165,8 +165,10 @@ class KernelWatch:
     def _is_underlays(self, reconciler: Reconciler, record: Record) -> bool:
         """An interface that carries a VTEP or has others on link, or its addresses; a VTEP's address anywhere."""
         me = reconciler.me
-        if me is None or not isinstance(record, LinkInfo | AddressInfo):
+        if not isinstance(record, LinkInfo | AddressInfo):
             return False
+        if me is None:  # any may be the one that is waited for
+            return isinstance(record, AddressInfo) and not record.deleted
         names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
         if isinstance(record, LinkInfo):
             return record.name in names
@@ -177,8 +179,10 @@ class KernelWatch:
 def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
     """A route of others that may change who is on link, or by which interface the tunnel goes."""
     me, network = reconciler.me, reconciler.network
-    if me is None or network is None or not isinstance(record, RouteInfo):
+    if not isinstance(record, RouteInfo):
         return False
+    if me is None or network is None:  # a default route may be what is waited for
+        return not record.dst.prefixlen
     if record.protocol == Marks(me.instance).route_protocol or record.table != RT_TABLE_MAIN:
         return False
     near = record.via is None or me.connected.covers(record.dst)

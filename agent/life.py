@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import tenacity
 
@@ -25,9 +25,10 @@ from agent.keeping import Keeper, Order, lost_with_history, order_in
 from agent.lastgood import LastGood
 from agent.moment import boot_clock
 from agent.netnotice import missing
+from agent.ownrecord import change_in
 from agent.recalled import Recalled
 from agent.registry import Claimed, Registry, Seen
-from agent.roll import Past
+from agent.sink import Sink
 from agent.tenure import Tenure
 from agent.vigil import Vigil
 from overlay import netconfig
@@ -37,22 +38,6 @@ from overlay.model import Network
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class Sink(Protocol):
-    """Where the life of the node is told to."""
-
-    def held(self, network: Network, me: Me, claimed: Claimed) -> None:
-        """A lease is held; ``me`` follows from it."""
-
-    def lost(self, why: str) -> None:
-        """The lease is gone; pods keep running, new ones are refused."""
-
-    def event(self, event: Event) -> None:
-        """Something changed under P/subnets."""
-
-    def remember(self, past: Past) -> None:
-        """What an earlier life knew of the others."""
 
 
 class Life:
@@ -79,10 +64,12 @@ class Life:
         self._standby: Standby | None = None
         self._raw = b""
         self._asked_at = 0.0
-        self._stopping = threading.Event()
+        self._stopping, self._wake = threading.Event(), threading.Event()
         self._deciding = (
             threading.Lock()
         )  # held while the subnet is being given back, which may fail
+        self._claiming = threading.Lock()
+        """The watch may show what a claim wrote before the claim's own answer is there."""
         self._vigil = Vigil(registry)
         self.keeper = Keeper(
             registry, self.health, self.tenure, last_good, stopping=self._stopping, ttl_s=ttl_s
@@ -97,9 +84,17 @@ class Life:
         for thread in self._threads:
             thread.start()
 
+    def look(self) -> None:
+        """The underlay changed, or there is one now: whatever is waited for is tried at once."""
+        self.keeper.look_at_underlay()
+        if not self.health.fine:
+            self._registry.reconnect()  # a connection that could not be made waits before it tries again
+        self._wake.set()
+
     def stop(self) -> None:
         """Stop renewing and watching. The lease stays: whoever comes back within its TTL finds it."""
         self._stopping.set()
+        self._wake.set()
         self.keeper.order(None)
         self._registry.close()
 
@@ -155,9 +150,6 @@ class Life:
             if held is None:
                 return
             me, claimed = held
-            self.keeper.forget_orders()
-            if not self._take(claimed):
-                return
             self._standby = self._recalled = None
             self.tenure.renewed(self.keeper.ttl_s, asked_at=self._asked_at)
             self._last_good.held(self._raw, claimed.lease)
@@ -202,9 +194,11 @@ class Life:
         if self.left:
             return None
         self._asked_at = boot_clock()
-        held = self._joining.claim(network)
-        self.health.back(CALLS)
-        return held
+        with self._claiming:
+            held = self._joining.claim(network)
+            self.health.back(CALLS)
+            self.keeper.forget_orders()
+            return held if self._take(held[1]) else None
 
     def _give_up(self, why: str) -> None:
         self.cause, self.claimed = why, None
@@ -215,7 +209,7 @@ class Life:
     def _until(self, attempt: Callable[[], T]) -> T | None:
         """Try until it succeeds; None once we are stopping. Says each new reason once."""
         try:
-            return retry.retrying(self._stopping, before_sleep=self._say)(attempt)
+            return retry.retrying(self._stopping, wake=self._wake, before_sleep=self._say)(attempt)
         except tenacity.RetryError:
             return None
 
@@ -265,7 +259,7 @@ class Life:
         before = self._before
         for event in self._registry.watch(
             on_lost=partial(self.health.lost, WATCH),
-            on_back=partial(self.health.back, WATCH),
+            on_back=self._watch_is_back,
             seen=Seen(before.cluster, before.revision) if before else None,
         ):
             if self._stopping.is_set():
@@ -279,8 +273,15 @@ class Life:
                 self.keeper.order(order, lost_with_history(event))
             self._watch_over(event)
 
+    def _watch_is_back(self) -> None:
+        self.health.back(WATCH)
+        self._wake.set()  # what waits for etcd need not wait out its pause
+
     def _watch_over(self, event: Event) -> None:
         """What is held may be another record by now: written anew by us, by flanneld, by a twin."""
+        if change_in(event, self.claimed)[0]:
+            with self._claiming:  # it may be our own doing: then it is what is held by now
+                pass
         held = self.claimed
         claimed = None if held is None or held.how == "remembered" else held
         try:

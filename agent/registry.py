@@ -54,8 +54,14 @@ class Registry:
     def close(self) -> None:
         """End the watch and all calls."""
         self._closing.set()
+        self._following.hurry()
         self._own.close()
         self._etcd.close()
+
+    def reconnect(self) -> None:
+        """Our address is another one: connections from the old one hang until TCP gives them up."""
+        self._etcd.reconnect()
+        self._following.hurry()
 
     # --- the network config -------------------------------------------------------------------------
 
@@ -117,6 +123,7 @@ class Registry:
         claimed = claimant.claim(ask)
         self._wrote = claimed.lease
         self._own.claimed_anew()
+        self._following.hurry()  # where one of two was answered, the other will be
         return claimed
 
     def own_record_changed(self, claimed: Claimed, lease: Lease | None) -> Claimed:

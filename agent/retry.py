@@ -10,6 +10,7 @@ first minute on. A node notices an etcd that is back within 30 s, half of them w
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import tenacity
 
@@ -27,10 +28,11 @@ WAIT = tenacity.wait_random_exponential(multiplier=FIRST_S, max=MOST_S)
 def retrying(
     stopping: threading.Event,
     *,
+    wake: threading.Event | None = None,
     before_sleep: Callable[[tenacity.RetryCallState], None] | None = None,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = OverlayError,
 ) -> tenacity.Retrying:
-    """Call it with what to try: ``retrying(event)(attempt)``.
+    """Call it with what to try: ``retrying(event)(attempt)``. ``wake`` ends a pause; set it with ``stopping``.
 
     Raises:
         tenacity.RetryError: ``stopping`` was set before an attempt succeeded.
@@ -38,10 +40,15 @@ def retrying(
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(retry_on),
         wait=WAIT,
-        sleep=tenacity.sleep_using_event(stopping),
+        sleep=tenacity.sleep_using_event(stopping) if wake is None else partial(_sleep, wake),
         stop=tenacity.stop_when_event_set(stopping),
         before_sleep=before_sleep,
     )
+
+
+def _sleep(wake: threading.Event, seconds: float) -> None:
+    wake.wait(seconds)
+    wake.clear()
 
 
 class Pauses:

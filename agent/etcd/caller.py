@@ -95,6 +95,10 @@ class Caller:
         """Calls under way fail, later ones too."""
         self._channels.close()
 
+    def reconnect(self) -> None:
+        """Every connection anew; calls under way fail with StoreUnavailable."""
+        self._channels.drop()
+
     def adopt(self, cluster: int) -> None:
         """From now on this is the cluster we know (0: the next one that answers)."""
         with self._lock:

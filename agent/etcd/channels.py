@@ -94,6 +94,11 @@ class Channels:
         """Close all at once; calls under way fail."""
         with self._lock:
             self._closed = True
+        self.drop()
+
+    def drop(self) -> None:
+        """Close all connections; calls under way fail, the next ones open new connections."""
+        with self._lock:
             lines, self._lines = list(self._lines.values()), {}
         for line in lines:
             line.channel.close()

@@ -62,6 +62,10 @@ class Etcd:
             watch.close()
         self._caller.close()
 
+    def reconnect(self) -> None:
+        """New connections for all calls and streams; those under way fail with StoreUnavailable."""
+        self._caller.reconnect()
+
     @property
     def cluster(self) -> int:
         """The id of the cluster we know, 0 before its first answer."""

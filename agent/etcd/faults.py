@@ -119,7 +119,7 @@ def final(fault: Fault, text: str, *, username: str, reach: Reach, scope: str) -
         case Fault.COMPACTED:
             return Compacted(text, revision=0)
         case Fault.CLOSED:
-            return StoreUnavailable("the etcd client was closed")
+            return StoreUnavailable("our own connection to etcd was closed")
         case _:
             return StoreUnavailable(f"etcd: {text}", hint="overlayctl etcd")
 
