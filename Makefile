@@ -5,7 +5,8 @@ KEEP ?=
 RUNTIME ?=
 MINUTES ?= 10
 SECONDS ?=
-PEERS ?= 2000
+PEERS ?= 5000
+JSON ?= bench.json
 FLANNELD ?=
 NODES ?= 5000
 DESTDIR ?=
@@ -74,11 +75,12 @@ demo: setup ## three nodes talk, live; KEEP=1 leaves them running, RUNTIME=conta
 demo-down: $(STAMP) ## take down kept or crashed labs
 	@$(BIN)/python -m e2e.down
 
-soak: setup ## random faults of etcd, agents, kernels for MINUTES=10 (or SECONDS=60); ends with RESULT
-	$(BIN)/python -m e2e.soak $(if $(SECONDS),--seconds $(SECONDS),--minutes $(MINUTES))
+soak: setup ## random faults of etcd, agents, kernels for MINUTES=10 (or SECONDS=60), 3 nodes, then 20 (or NODES=n); RESULT
+	$(BIN)/python -m e2e.soak $(if $(SECONDS),--seconds $(SECONDS),--minutes $(MINUTES)) $(if $(filter command,$(origin NODES)),--nodes $(NODES))
 
-bench: setup ## PEERS=2000 programmed from cold against prebuilt messages; ends with RESULT
-	$(BIN)/python -m e2e.bench_peers --peers $(PEERS)
+bench: setup ## the kernel side with PEERS=5000: cold, one by one, idle, traffic; FLANNELD=path beside; JSON=file
+	@tools/install-packages iperf3
+	$(BIN)/python -m e2e.bench --peers $(PEERS) $(if $(FLANNELD),--flanneld $(abspath $(FLANNELD))) --json $(JSON)
 
 front: $(FRONT) ## compile the CNI executable; says so where there is no compiler
 

@@ -7,6 +7,8 @@ import random
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from overlay.model import Bridge, Vxlan
+from overlay.plan import State
 from overlay.wanted import NODE
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
@@ -86,8 +88,23 @@ class Backlog:
 
     def keys(self) -> set[Hashable]:
         """All keys that wait."""
-        return {key for entry in self._entries.values() for key in entry.keys}
+        found: set[Hashable] = set()
+        return found.union(*(entry.keys for entry in self._entries.values()))
 
     def next_due(self) -> float | None:
         """When the first owner is due; None if nothing waits."""
         return min((entry.due for entry in self._entries.values()), default=None)
+
+
+def devices_first(due: dict[str, Entry], want: State, have: State) -> dict[str, Entry]:
+    """Of what is due, while a link is missing, this node's own share alone.
+
+    A link that was made is followed by a full read, which costs little as long as it has no entries.
+    """
+    node = due.get(NODE)
+    if node is None or len(due) == 1:
+        return due
+    missing = any(
+        isinstance(want.get(key), Vxlan | Bridge) and key not in have for key in node.keys
+    )
+    return {NODE: node} if missing else due

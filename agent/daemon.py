@@ -16,8 +16,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from agent import arena, connect, drifthistory, logs, moment, recalled, report, usage
 from agent import config as settings
-from agent import connect, drifthistory, logs, moment, recalled, report, usage
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = settings.load(flags, os.environ)
         logs.configure(config.log_level)
+        arena.share()
         agent = Agent(config)
     except OverlayError as error:
         print(f"overlay-agent: {error}", file=sys.stderr)

@@ -28,6 +28,8 @@ class Demand:
         self.me: Me | None = None
         self.network: Network | None = None
         self._touch = touch
+        self._listed = False
+        """From now on a change is news: the first list may have thousands, and the roll has said how many."""
         self.off_link = OffLink()
 
     def set_node(self, network: Network, me: Me) -> None:
@@ -72,10 +74,12 @@ class Demand:
     def take(self, event: Snapshot | Put | Gone | Unreadable) -> None:
         """What the watch says."""
         self._judge(self.roll.take(event))
+        self._listed = self._listed or self.roll.complete
 
     def remember(self, past: Past) -> None:
         """What an earlier life knew."""
         self._judge(self.roll.remember(past))
+        self._listed = True
 
     def expire(self) -> None:
         """Let go of orphans whose time is up."""
@@ -131,7 +135,7 @@ class Demand:
 
     def _note_peer(self, change: Change) -> None:
         lease = change.after or change.before
-        if lease is None or self.me is None or not self.roll.complete or self._is_me(change.key):
+        if lease is None or self.me is None or not self._listed or self._is_me(change.key):
             return
         if change.before is change.after:  # an orphan: the roll has said how many
             return

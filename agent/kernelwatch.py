@@ -55,7 +55,7 @@ class KernelWatch:
         self._told = told
         self._loop = loop
         self._dataplane = dataplane
-        self._monitor = Monitor()
+        self._monitor = Monitor(own_port=dataplane.port)
         self._switches_at = 0.0
         self._own_name = processes.read(processes.PROC / "self/comm")
         self._thread = threading.Thread(target=self._listen, name="kernelwatch", daemon=True)

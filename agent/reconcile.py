@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 
-from agent.backlog import RETRY_FIRST_S, Backlog, Entry
+from agent.backlog import RETRY_FIRST_S, Backlog, Entry, devices_first
 from agent.culprits import Sign
 from agent.demand import Demand
 from agent.drift import Drift
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
-REST = 3.0
-"""After a full read so many times its length passes before events ask for the next one: a quarter of a core at most."""
+REST = 1.0
+"""After a full read so many times its length passes before events ask for the next one: half a core at most."""
 AT_ONCE_AGAIN = 5
 """A device made anew loses its routes and neighbours, so the kernel is read again; so often in a row."""
 
@@ -188,7 +188,7 @@ class Reconciler:
                 self._next_resync = now + RETRY_FIRST_S
                 log.warning("kernel state cannot be read, trying again: %s", error)
                 return RETRY_FIRST_S
-        due = self._backlog.due(now)
+        due = devices_first(self._backlog.due(now), self.demand.wanted.want, self._have)
         if due:
             self._apply(due, now)
         if self._next_resync > now:  # else a device was made anew: it is looked at again first
@@ -219,16 +219,18 @@ class Reconciler:
         have = self._kernel.read(want)
         read_at = self._clock()
         self._not_before = read_at + REST * (read_at - now)
-        looked_at = want.keys() if self._additive else want.keys() | have.keys()
-        differing = [key for key in looked_at if want.get(key) != have.get(key)]
+        differing = [key for key, item in want.items() if have.get(key) != item]
+        if not self._additive:
+            differing += [key for key in have if key not in want]
         self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
+        waiting = self._backlog.keys()  # at a start that is all there is
         if self._settled:
             differing, pause_ends = self._mending.due(
-                differing, want, have, had=self._have, now=now, waiting=self._backlog.keys()
+                differing, want, have, had=self._have, now=now, waiting=waiting
             )
             self._next_resync = min(self._next_resync, pause_ends)
         self._have = have
-        for key in differing:
+        for key in [key for key in differing if key not in waiting]:
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
 
     def _apply(self, due: dict[str, Entry], now: float) -> None:
@@ -242,7 +244,7 @@ class Reconciler:
                 step
                 for step in steps
                 if (step.action is not Action.DELETE) is making
-                and owner_of[step.object.key] not in failed
+                and not (failed and owner_of[step.object.key] in failed)
             ]
             for step, error in zip(part, self._kernel.apply(part) if part else [], strict=True):
                 if error is None:

@@ -55,7 +55,8 @@ def read(netlink: Netlink) -> Hosts:
 
 def _routes(netlink: Netlink, family: Family) -> list[RouteInfo]:
     try:
-        return sift.near(body for _, body in netlink.dump(messages.route_dump(family)))
+        found = netlink.dump(messages.route_dump(family))
+        return sift.near(body for _, body in found if not sift.ours(body))
     except KernelRefused as error:
         if error.errno != errno.ENOENT:
             raise

@@ -58,13 +58,13 @@ class Account:
 class Pinger:
     """One pair; runs until `close`."""
 
-    def __init__(self, here: Pod, there: Pod, work: Path) -> None:
+    def __init__(self, here: Pod, there: Pod, work: Path, *, every_s: float) -> None:
         self.name = f"{here.name}→{there.name}"
         self.nodes, self.pods = {here.node, there.node}, {here.name, there.name}
         self.account = Account()
         self._log = work / f"ping-{here.name}-{there.name}.log"
         self._log.unlink(missing_ok=True)
-        words = ["ping", "-n", "-D", "-O", "-i", f"{INTERVAL_S}", str(there.address)]
+        words = ["ping", "-n", "-D", "-O", "-i", f"{every_s}", str(there.address)]
         self._daemon = Daemon(f"ping {self.name}", here.namespace.inside(words), self._log)
         self._read_to = 0
 
@@ -100,10 +100,11 @@ class Window:
 
 
 class Pings:
-    """All pairs of a lab. ``total`` counts every window so far."""
+    """All pairs of a lab, each every ``every_s`` seconds. ``total`` counts every window so far."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, every_s: float = INTERVAL_S) -> None:
         self.total = Window()
+        self._every_s = every_s
         self._lab = lab
         self._pingers: list[Pinger] = []
 
@@ -117,7 +118,11 @@ class Pings:
 
     def _start(self, pairs: Sequence[tuple[Pod, Pod]]) -> None:
         work = self._lab.work
-        made = [Pinger(*pair, work) for pair in pairs if pair[0].node != pair[1].node]
+        made = [
+            Pinger(*pair, work, every_s=self._every_s)
+            for pair in pairs
+            if pair[0].node != pair[1].node
+        ]
         self._pingers += made
         self._lab.clients.extend(made)
         self._lab.record()

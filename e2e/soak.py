@@ -1,9 +1,10 @@
 """`make soak`: random faults of agents, kernels and an etcd cluster; nodes and pods that come and go.
 
-Bounded by --minutes. Pings between all pods run all the time, 20 a second each pair, and each lost one counts,
-but for those of a node whose own kernel state was just deleted. After each fault, once all is settled: no
-subnet twice in etcd, no address twice among pods, `overlayctl plan` empty on every node, and every kernel
-holds what etcd says. Ends with one RESULT line; exit code 1 if anything was lost, leased twice, or did not settle.
+Bounded by --minutes: first with three nodes, then a mesh of twenty. Pings between all pods run all the time, and each
+lost one counts, but for those of a node whose own kernel state was just deleted. After each fault, once all is
+settled: no subnet twice in etcd, no address twice among pods, `overlayctl plan` empty on every node, and every
+kernel holds what etcd says. Ends with one RESULT line; exit code 1 if anything was lost, leased twice, or did not
+settle.
 """
 
 import argparse
@@ -17,13 +18,19 @@ from e2e import leasebook
 from e2e.cluster import Cluster
 from e2e.lab import MEMORY, Lab
 from e2e.node import Node
-from e2e.pinger import Window
+from e2e.pinger import INTERVAL_S, Window
 from e2e.process import CommandFailed
 from e2e.soakfaults import Faults
 from e2e.stage import Stage
 from overlay.errors import OverlayError
 
 SETTLE_S = 90.0
+FEW, MESH = 3, 20
+"""Nodes to begin with. The mesh has 190 pairs of pods, each of which pings twice a second."""
+MESH_SHARE = 0.3
+"""Of the time, unless one size is asked for."""
+MESH_PING_S, MOST_CLOSE = 0.5, 6
+"""With more nodes than that; with fewer all pairs ping 20 times a second."""
 
 
 @dataclass(slots=True)
@@ -50,8 +57,10 @@ class Tally:
 class Soak:
     """Does faults one by one, and judges after each."""
 
-    def __init__(self, stage: Stage, *, settle_s: float = SETTLE_S) -> None:
-        self.stage, self.tally = stage, Tally()
+    def __init__(
+        self, stage: Stage, *, settle_s: float = SETTLE_S, tally: Tally | None = None
+    ) -> None:
+        self.stage, self.tally = stage, tally or Tally()
         self._settle_s = settle_s
 
     def once(self, fault: Callable[[Node], None], node: Node, *, without: tuple[str, ...]) -> str:
@@ -91,24 +100,40 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seconds", type=float, help="instead of minutes")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--nodes", type=int, help=f"only so many; else {FEW}, then {MESH}")
     parser.add_argument("--only", help="faults by name, separated by commas, to look into one")
     flags = parser.parse_args()
     print(f"seed {flags.seed}", flush=True)
     rng, most_s = random.Random(flags.seed), flags.seconds or flags.minutes * 60
+    shares = {flags.nodes: 1.0} if flags.nodes else {FEW: 1 - MESH_SHARE, MESH: MESH_SHARE}
+    tally, pings, begun = Tally(), Window(), time.monotonic()
+    for nodes, share in shares.items():
+        if not tally.unsettled:
+            total = _lab(nodes, share * most_s, rng, tally, only=flags.only)
+            pings.sent, pings.lost = pings.sent + total.sent, pings.lost + total.lost
+    for text in tally.wrong:
+        print(f"WRONG: {text}")
+    print(tally.line((time.monotonic() - begun) / 60, pings), flush=True)
+    return tally.code(pings)
+
+
+def _lab(
+    nodes: int, most_s: float, rng: random.Random, tally: Tally, *, only: str | None
+) -> Window:
+    """One lab for so long; the pings it has counted."""
+    made = time.monotonic()
     with Lab(root=MEMORY) as lab:
         cluster = Cluster(lab)
         cluster.start()
-        soak = Soak(Stage(lab, cluster.ctl))
-        faults = Faults(soak.stage, cluster, rng)
+        every_s = MESH_PING_S if nodes > MOST_CLOSE else INTERVAL_S
+        soak = Soak(Stage(lab, cluster.ctl, ping_every_s=every_s), tally=tally)
+        faults = Faults(soak.stage, cluster, rng, nodes=nodes)
         faults.begin()
         begun = time.monotonic()
-        while time.monotonic() - begun < most_s and not soak.tally.unsettled:
-            _one(soak, faults, rng, only=flags.only, since=begun)
-        minutes = (time.monotonic() - begun) / 60
-        for text in soak.tally.wrong:
-            print(f"WRONG: {text}")
-        print(soak.tally.line(minutes, soak.stage.pings.total), flush=True)
-        return soak.tally.code(soak.stage.pings.total)
+        print(f"{nodes} nodes after {begun - made:.0f} s, pings each {every_s:g} s", flush=True)
+        while time.monotonic() - begun < most_s and not tally.unsettled:
+            _one(soak, faults, rng, only=only, since=begun)
+        return soak.stage.pings.total
 
 
 def _one(soak: Soak, faults: Faults, rng: random.Random, *, only: str | None, since: float) -> None:

@@ -15,8 +15,9 @@ from e2e.node import Node
 from e2e.stage import NamespaceProxy, Peer, Stage
 from overlay.netconfig import EXAMPLE
 
-FEWEST_NODES, MOST_NODES = 3, 5
-MOST_PODS = 9
+FEWEST_NODES, MORE_NODES, MORE_PODS = 3, 2, 6
+"""How many there are at least, and how many more may come."""
+NOBODY = "02:00:00:00:de:ad"
 PROXY_PORT = 2999
 PROXY = f"{FABRIC_ADDRESS}:{PROXY_PORT}"
 SLOW_S = 1
@@ -27,39 +28,44 @@ LONGEST_S = 6.0
 class Faults:
     """Every public method is a fault; it gets the node it is about."""
 
-    def __init__(self, stage: Stage, cluster: Cluster, rng: random.Random) -> None:
+    def __init__(
+        self, stage: Stage, cluster: Cluster, rng: random.Random, *, nodes: int = FEWEST_NODES
+    ) -> None:
         self._stage, self._cluster, self._rng = stage, cluster, rng
         self._lab = stage.lab
         self._snapshot: Path = stage.lab.work / "snapshot"
-        self._count = 0
+        self._fewest, self._count = nodes, 0
         target = f"{cluster.members[1].address}:{CLIENT_PORT}"
         self._proxy = NamespaceProxy(self._lab.fabric, PROXY, target)
         self._lab.clients.append(self._proxy)
         self._lab.record()
 
-    hurting = ("routes_deleted", "device_deleted")
+    hurting = ("routes_deleted", "device_deleted", "device_down", "entries_bent")
     """The node of these is not healthy meanwhile: its pings may be lost."""
 
     def begin(self) -> None:
-        """Three nodes; the last has only one way to etcd, which can be slow."""
-        one, two = (self._lab.add_node(f"n{number}") for number in (1, 2))
-        three = self._lab.add_node("n3", etcd_endpoints=f"http://{PROXY}")
-        self._count = 3
-        self._stage.begin(one, two, three)
+        """The nodes; the third has only one way to etcd, which can be slow."""
+        numbers = range(1, self._fewest + 1)
+        slow = {"etcd_endpoints": f"http://{PROXY}"}
+        nodes = [self._lab.add_node(f"n{it}", **(slow if it == 3 else {})) for it in numbers]
+        self._count = self._fewest
+        self._stage.begin(*nodes)
         self._remember()
 
     def all(self) -> list[Callable[[Node], None]]:
         """What can be done now."""
         found: list[Callable[[Node], None]] = [
             *(self.agent_killed, self.agent_stopped, self.agent_hung),
-            *(self.routes_deleted, self.device_deleted),
+            *(self.routes_deleted, self.device_deleted, self.device_down, self.entries_bent),
+            self.tables_flushed,
             *(self.member_killed, self.member_hung, self.member_parted, self.leader_killed),
             *(self.cluster_restarted, self.snapshot_restored, self.data_wiped),
             *(self.cut_off_and_compacted, self.etcd_slow),
         ]
-        found += [self.node_joins] if len(self._lab.nodes) < MOST_NODES else []
-        found += [self.node_leaves] if len(self._lab.nodes) > FEWEST_NODES else []
-        found += [self.pod_comes] if len(self._lab.pods) < MOST_PODS else []
+        nodes, pods = len(self._lab.nodes), len(self._lab.pods)
+        found += [self.node_joins] if nodes < self._fewest + MORE_NODES else []
+        found += [self.node_leaves] if nodes > self._fewest else []
+        found += [self.pod_comes] if pods < self._fewest + MORE_PODS else []
         found += [self.pod_goes] if len(self._lab.pods) > len(self._lab.nodes) else []
         return found
 
@@ -90,6 +96,24 @@ class Faults:
     def device_deleted(self, node: Node) -> None:
         """With all that hangs on it."""
         node.namespace.ip(f"link del {DEVICE}")
+
+    def device_down(self, node: Node) -> None:
+        """Its routes go with it."""
+        node.namespace.ip(f"link set {DEVICE} down")
+
+    def entries_bent(self, node: Node) -> None:
+        """Each peer's neighbour gets a MAC that nobody has, and its FDB entry goes."""
+        neighbours = node.namespace.query("neigh", "show", "dev", DEVICE, "nud", "permanent")
+        for row in neighbours:
+            entry = ["fdb", "del", row["lladdr"], "dev", DEVICE]
+            node.namespace.run(["bridge", *entry])
+        node.namespace.ip(
+            *(f"neigh replace {row['dst']} lladdr {NOBODY} dev {DEVICE}" for row in neighbours)
+        )
+
+    def tables_flushed(self, node: Node) -> None:
+        """Pods talk to one another without them."""
+        node.namespace.must("nft", "flush", "ruleset")
 
     def pod_comes(self, node: Node) -> None:
         """And pings all others from now on."""

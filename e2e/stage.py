@@ -19,7 +19,7 @@ from e2e.etcdserver import CONFIG_KEY, SUBNETS
 from e2e.lab import Lab
 from e2e.netns import Namespace
 from e2e.node import VENV_BIN, Node, wait_for
-from e2e.pinger import Pings, Window
+from e2e.pinger import INTERVAL_S, Pings, Window
 from e2e.pods import Pod
 from e2e.process import CLEAN_ENVIRON, CommandFailed
 from overlay.errors import OverlayError
@@ -63,9 +63,11 @@ class Peer:
 class Stage:
     """``ctl`` is etcdctl at the etcd that the nodes use."""
 
-    def __init__(self, lab: Lab, ctl: Callable[..., str]) -> None:
+    def __init__(
+        self, lab: Lab, ctl: Callable[..., str], *, ping_every_s: float = INTERVAL_S
+    ) -> None:
         self.lab, self.ctl = lab, ctl
-        self.pings = Pings(lab)
+        self.pings = Pings(lab, every_s=ping_every_s)
         self._news = 0
 
     def begin(self, *nodes: Node) -> None:

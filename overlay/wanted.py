@@ -16,6 +16,8 @@ from overlay.model import Address, FdbEntry, KernelObject
 
 NODE = ""
 """The owner of what this node itself needs; older than any lease."""
+OURSELVES = "this node"
+"""Whose claim a reserved object is: nobody contradicts it, and it is never programmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class _Claim:
     age: int
     facts: tuple[_Fact, ...]
 
+    def of(self, key: Hashable) -> _Fact:
+        """What it says of a key that it claims."""
+        return next(item for item in self.facts if item.key == key)
+
 
 class Wanted:
     """The desired state. ``want`` maps an object's key to the value that stands."""
@@ -47,37 +53,59 @@ class Wanted:
         self.want: dict[Hashable, KernelObject] = {}
         self.losers: dict[str, str] = {}  # owner -> the owner it lost to
         self._claims: dict[str, _Claim] = {}
-        self._by_key: dict[Hashable, dict[str, _Fact]] = {}
+        self._holders: dict[Hashable, tuple[str, ...]] = {}
+        """Who claims a key. One tuple serves all keys that its owner has for itself: there are thousands."""
         self._reserved: dict[Hashable, _Fact] = {}
 
     def reserve(self, objects: Iterable[KernelObject]) -> None:
         """State what no peer may claim. Call before the peers are set."""
         self._reserved = {item.key: item for item in _facts(objects)}
+        self._holders = dict.fromkeys(self._reserved, (OURSELVES,))
 
     def claim(self, owner: str, *, age: int, objects: tuple[KernelObject, ...]) -> set[Hashable]:
         """State what an owner wants now; returns the keys whose value may have changed.
 
         ``age`` is the lease's create revision: low is old. Empty ``objects`` forgets the owner.
         """
-        before = self._claims.get(owner, _Claim(age, ()))
-        facts = _facts(objects)
-        if facts:
-            self._claims[owner] = _Claim(age, facts)
+        fresh = {item.key: item for item in objects}
+        homes = {item.key: item for item in _homes(objects)}
+        claimed: dict[Hashable, _Fact] = {**fresh, **homes}
+        before = self._claims.get(owner)
+        if before is None and self._holders.keys().isdisjoint(claimed):
+            return self._take_all(owner, age, fresh, claimed)
+        before = before or _Claim(age, ())
+        if claimed:
+            self._claims[owner] = _Claim(age, tuple(claimed.values()))
         else:
             self._claims.pop(owner, None)
             self.losers.pop(owner, None)
-        fresh = {item.key: item for item in facts}
         for item in before.facts:
-            if item.key not in fresh:
+            if item.key not in claimed:
                 self._unclaim(item.key, owner)
-        for key, item in fresh.items():
-            self._by_key.setdefault(key, {})[owner] = item
-        touched = {item.key for item in before.facts} | set(fresh)
+        for key in claimed:
+            holders = self._holders.get(key, ())
+            if owner not in holders:
+                self._holders[key] = (*holders, owner)
+        touched = {item.key for item in before.facts} | set(claimed)
         return self._settle(touched, owner)
+
+    def _take_all(
+        self,
+        owner: str,
+        age: int,
+        fresh: dict[Hashable, KernelObject],
+        claimed: dict[Hashable, _Fact],
+    ) -> set[Hashable]:
+        """Nobody else claims any of it: a start with thousands of peers does nothing but this."""
+        if claimed:
+            self._claims[owner] = _Claim(age, tuple(claimed.values()))
+            self._holders.update(dict.fromkeys(claimed, (owner,)))
+            self.want.update(fresh)
+        return set(claimed)
 
     def owners(self, key: Hashable) -> tuple[str, ...]:
         """Everyone who claims a key, whether the claim stands or not."""
-        return tuple(self._by_key.get(key, ()))
+        return tuple(who for who in self._holders.get(key, ()) if who != OURSELVES)
 
     def keys(self, owner: str) -> tuple[Hashable, ...]:
         """The keys an owner claims."""
@@ -85,14 +113,15 @@ class Wanted:
         return tuple(item.key for item in claim.facts) if claim else ()
 
     def _unclaim(self, key: Hashable, owner: str) -> None:
-        holders = self._by_key.get(key, {})
-        holders.pop(owner, None)
-        if not holders:
-            self._by_key.pop(key, None)
+        holders = tuple(who for who in self._holders.get(key, ()) if who != owner)
+        if holders:
+            self._holders[key] = holders
+        else:
+            self._holders.pop(key, None)
 
     def _settle(self, touched: set[Hashable], owner: str) -> set[Hashable]:
         """Judge everyone who shares a touched key again, then choose each key's value."""
-        concerned = {owner, *(other for key in touched for other in self._by_key.get(key, ()))}
+        concerned = {owner, *(other for key in touched for other in self.owners(key))}
         for other in concerned & self._claims.keys():
             rival = self._rival(other)
             changed = (rival is None) == (other in self.losers)
@@ -103,13 +132,10 @@ class Wanted:
             if changed:  # its other objects appear or disappear with it
                 touched.update(self.keys(other))
         for key in touched:
-            standing = [
-                item
-                for who, item in self._by_key.get(key, {}).items()
-                if who not in self.losers and not isinstance(item, _Home)
-            ]
-            if standing:
-                self.want[key] = standing[0]
+            standing = [who for who in self.owners(key) if who not in self.losers]
+            item = self._claims[standing[0]].of(key) if standing else None
+            if item is not None and not isinstance(item, _Home):
+                self.want[key] = item
             else:
                 self.want.pop(key, None)
         return touched
@@ -118,14 +144,14 @@ class Wanted:
         """The older owner whose claim contradicts this one's, if there is one."""
         mine = self._claims[owner]
         for item in mine.facts:
-            held = self._reserved.get(item.key)
-            if held is not None and held != item and owner != NODE:
-                return "this node"
-            for other, theirs in self._by_key[item.key].items():
-                if (
+            for other in self._holders[item.key]:
+                if other == OURSELVES:
+                    if owner != NODE and self._reserved[item.key] != item:
+                        return OURSELVES
+                elif (
                     other != owner
-                    and theirs != item
                     and (self._claims[other].age, other) < (mine.age, owner)
+                    and self._claims[other].of(item.key) != item
                 ):
                     return other
         return None
@@ -134,7 +160,10 @@ class Wanted:
 def _facts(objects: Iterable[KernelObject]) -> tuple[_Fact, ...]:
     """The objects, and what their FDB entries say the other way round."""
     found = tuple(objects)
-    homes = (
-        _Home(item.link, item.underlay, item.mac) for item in found if isinstance(item, FdbEntry)
+    return (*found, *_homes(found))
+
+
+def _homes(objects: Iterable[KernelObject]) -> Iterable[_Home]:
+    return (
+        _Home(item.link, item.underlay, item.mac) for item in objects if isinstance(item, FdbEntry)
     )
-    return (*found, *homes)

@@ -7,12 +7,12 @@ by one, because each changes what the next may lean on. A step that is already t
 import errno
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from ipaddress import ip_network
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.read import UNSPECIFIED, concerned, convert
+from overlay.dataplane.read import UNSPECIFIED, concerned, convert, same
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
 from overlay.dataplane.verdict import judged
@@ -33,7 +33,7 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, messages, parse
+from overlay.netlink import Netlink, messages, parse, sift
 from overlay.netlink.parse import Record
 
 Info = TypeVar("Info", bound=Record)
@@ -64,6 +64,11 @@ class Dataplane:
         self._rulesets.close()
 
     @property
+    def port(self) -> int:
+        """The netlink port that our changes come from."""
+        return self._netlink.port
+
+    @property
     def changes(self) -> int:
         """State-changing operations accepted since this object was made."""
         return self._netlink.changes + self._rulesets.changes + self._switches.changes
@@ -79,10 +84,10 @@ class Dataplane:
         self._underlays = frozenset(_underlays(want.values()))
         self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
-        for record in (*self._links.seen.by_index.values(), *self._records()):
+        for record in chain(self._links.seen.by_index.values(), self._records()):
             item = self.observe(record)
             if item is not None:  # of routes to one subnet the kernel lists the best first
-                found.setdefault(item.key, item)
+                found.setdefault(*same(item, want))
         self._switches.watch(item for item in want.values() if isinstance(item, Sysctl))
         for wanted in want.values():
             item = self.look(wanted)
@@ -133,22 +138,20 @@ class Dataplane:
             by_protocol = messages.route_dump(family, protocol=seen.marks.route_protocol)
             yield from self._dump(by_protocol, parse.parse_route)
             for link in tunnels:
-                by_link = messages.route_dump(family, link=link)
-                yield from self._dump(by_link, parse.parse_route)
+                yield from self._dump(messages.route_dump(family, link=link), sift.others)
                 by_link = messages.neighbour_dump(family, link=link)
                 yield from self._dump(by_link, parse.parse_neighbour)
         for link in tunnels:
             yield from self._dump(messages.fdb_dump(link=link), parse.parse_neighbour)
 
-    def _dump(self, request: bytes, parser: Callable[[bytes], Info]) -> Iterable[Info]:
+    def _dump(self, request: bytes, parser: Callable[[bytes], Info | None]) -> Iterable[Info]:
         try:
             answers = self._netlink.dump(request)
         except KernelRefused as error:
             if error.errno != errno.ENOENT:
                 raise
             return  # before the first route the kernel has no main table
-        for _, body in answers:
-            yield parser(body)
+        yield from (record for _, body in answers if (record := parser(body)) is not None)
 
     # --- applying ----------------------------------------------------------------------------------------
 

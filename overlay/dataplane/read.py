@@ -95,6 +95,15 @@ def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelOb
             return _neighbour(record, links)
 
 
+def same(
+    item: KernelObject, want: Mapping[Hashable, KernelObject]
+) -> tuple[Hashable, KernelObject]:
+    """Key and value; what is as wanted is the wanted object itself, so that thousands are not held twice."""
+    key = item.key
+    wanted = want.get(key)
+    return (wanted.key, wanted) if wanted is not None and wanted == item else (key, item)
+
+
 def concerned(record: Record, links: Links) -> Hashable | None:
     """The key of the object that an event may be about though `convert` knows none: nothing of ours is left of it.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from overlay.netlink.nftmonitor import NftEvents, TableChange
 from overlay.netlink.parse import Record, frames, parse
-from overlay.netlink.socket import RECEIVE_BUFFER, open_socket
+from overlay.netlink.socket import RECEIVE_BUFFER, drain, open_socket
 
 RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 1, 3, 5, 7
 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 9, 11
@@ -37,9 +37,14 @@ class Event:
 
 
 class Monitor:
-    """A subscription in the network namespace it was made in. ``buffer``: bytes that the kernel may hold for us."""
+    """A subscription in the network namespace it was made in. ``buffer``: bytes that the kernel may hold for us.
 
-    def __init__(self, *, buffer: int = RECEIVE_BUFFER) -> None:
+    ``own_port``: what that netlink socket changed is no news (the kernel does not say whose an FDB entry is). A start
+    with thousands of peers would else hear of each of its own messages, on the core that sends them.
+    """
+
+    def __init__(self, *, buffer: int = RECEIVE_BUFFER, own_port: int = 0) -> None:
+        self._own = struct.pack("=I", own_port) if own_port else b"nobody"
         self._socket = open_socket(_GROUPS, receive_buffer=buffer)
         self._nft = NftEvents(buffer=buffer)
         self._wake, self._waker = socket.socketpair()
@@ -82,10 +87,13 @@ class Monitor:
                 data = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
+                    drain(self._socket)
                     return None
                 if error.errno == errno.EAGAIN:
                     break
                 raise
+            if data[_PORT_AT : _PORT_AT + 4] == self._own:
+                continue  # the kernel sends one message per datagram here
             found += _events(data)
         return found
 

@@ -6,12 +6,24 @@ seconds at every look. What is kept: default routes, routes without a gateway, a
 
 from collections.abc import Iterable
 
+from overlay.model import ROUTE_PROTOCOL
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import unpack_attributes
 from overlay.netlink.parse import RouteInfo, parse_route
 
 _HEADER = 12
 """struct rtmsg, whose second byte is the destination's prefix length."""
+_PROTOCOL_AT = 5
+
+
+def others(body: bytes) -> RouteInfo | None:
+    """A route that another program made; None for ours, of which there are thousands."""
+    return None if ours(body) else parse_route(body)
+
+
+def ours(body: bytes) -> bool:
+    """Whether a route has our protocol, told from one byte."""
+    return body[_PROTOCOL_AT] == ROUTE_PROTOCOL
 
 
 def near(bodies: Iterable[bytes]) -> list[RouteInfo]:

@@ -27,6 +27,7 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 ANSWER_WITHIN_S = 20
 """The kernel answers while we wait; this only ends a wait for an answer that was lost."""
 DUMP_TRIES = 5
+MOST_DRAINED = 1 << 17
 _RECEIVE = 64 * 1024
 """The kernel fills dump datagrams up to 32 KiB."""
 _BUSY = {errno.ENOBUFS, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOMEM}
@@ -76,6 +77,12 @@ class Netlink:
         """The same, and the index of a link in there, 0 if there is none; a GETLINK costs ten times that."""
         opened, index = open_inside(namespace, lambda: (open_socket(), _index_of(name)))
         return cls(opened), index
+
+    @property
+    def port(self) -> int:
+        """What events name this socket by; 0 for a transport that is no socket."""
+        sock = self._socket
+        return int(sock.getsockname()[0]) if isinstance(sock, socket.socket) else 0
 
     def __enter__(self) -> Self:
         return self
@@ -225,6 +232,20 @@ def open_socket(
         sock.close()
         raise
     return sock
+
+
+def drain(sock: socket.socket) -> None:
+    """Throw away what a subscription holds, after it has lost some (ENOBUFS).
+
+    Until its queue has been empty once the kernel goes on dropping and says so no more (netlink_overrun and
+    NETLINK_S_CONGESTED in net/netlink/af_netlink.c): whoever reads all anew before that may miss what comes next.
+    """
+    for _ in range(MOST_DRAINED):
+        try:
+            sock.recv(1, socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                return
 
 
 def _index_of(name: str) -> int:

@@ -249,3 +249,18 @@ def test_of_two_vteps_at_one_address_the_older_lease_stands_and_the_other_is_nam
     assert objects(2) <= set(node.kernel.state.values())
     assert "contradicts 10.5.2.0-24" in node.reconciler.trouble()["10.5.4.0-24"]
     assert sum("peer not programmed" in text for text in caplog.messages) == 1
+
+
+def test_a_peer_is_news_only_after_the_first_list(caplog: pytest.LogCaptureFixture) -> None:
+    """A start says how many there are; one that comes later is named."""
+    node = Node()
+    caplog.set_level("INFO")
+    node.reconciler.set_node(NETWORK, ME)
+    node.reconciler.on_event(snapshot(2, 3))
+    assert not [text for text in caplog.messages if text.startswith("peer ")]
+
+    node.reconciler.on_event(Put(lease(4)))
+    node.reconciler.on_event(snapshot(2, 4))
+
+    news = [text for text in caplog.messages if text.startswith("peer ")]
+    assert [text.split()[1:3] for text in news] == [["joined", "node=n4"], ["left", "node=n3"]]

@@ -255,6 +255,23 @@ def test_a_namespace_that_is_not_there_is_named() -> None:
     assert os.readlink("/proc/thread-self/ns/net") == here
 
 
+def test_the_monitor_is_silent_about_what_its_owner_did(underlay: Path, netlink: Netlink) -> None:
+    """A route of the socket it was told is no news; one that ip(8) makes is."""
+    index = make_vxlan(netlink)
+    monitor = run_inside(underlay, lambda: Monitor(own_port=netlink.port))
+    mine, theirs = ip_network("10.5.1.0/24"), ip_network("10.5.2.0/24")
+
+    netlink.request(messages.route_add(mine, link=index))
+    ip(underlay, "route", "add", str(theirs), "dev", "overlay.1")
+
+    records = [event.record for event in monitor.read() or []]
+    seen = [record.dst for record in records if isinstance(record, parse.RouteInfo)]
+    monitor.close()
+    with pytest.raises(EOFError):
+        monitor.read()
+    assert seen == [theirs]
+
+
 def test_the_monitor_tells_of_changes_and_deletions(underlay: Path, netlink: Netlink) -> None:
     """A route that somebody takes away is an event with the route in it."""
     index = make_vxlan(netlink)
