@@ -14,7 +14,7 @@ from agent.reconcile import Reconciler
 from overlay.dataplane.obstacles import Needs, Obstacle, look
 from overlay.errors import OverlayError
 from overlay.netlink import Netlink
-from overlay.netlink.parse import Record
+from overlay.netlink.parse import LinkInfo, Record
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,15 @@ class InWay:
     def heard(self, records: Sequence[Record] | None) -> None:
         """What the kernel said, None if some of it was lost. Called in the watch's thread; quick."""
         needs = self._needs
-        if needs is not None and (records is None or any(map(needs.concerns, records))):
+        if needs is None:
+            return
+        if records is None or any(needs.concerns(it) or self._may_end(it) for it in records):
             self._news.set()
+
+    def _may_end(self, record: Record) -> bool:
+        """A link that goes takes its routes with it, of which the kernel says nothing."""
+        gone = isinstance(record, LinkInfo) and (record.deleted or not record.up)
+        return gone and bool(self._found)
 
     def report(self) -> Mapping[str, str]:
         """What is there now, with the command that shows it; called in any thread."""

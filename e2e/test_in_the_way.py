@@ -6,6 +6,7 @@ import pytest
 
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
+from overlay.errors import NotReady
 from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -70,7 +71,10 @@ def test_another_device_with_our_vni_is_named_and_once_it_is_gone_the_node_comes
 
 
 def in_way(node: Node) -> dict[str, str]:
-    """What the status names, by name."""
-    trouble = node.tell("status")["trouble"] if (node.run_dir / "cni.sock").exists() else {}
+    """What the status names, by name; nothing while no agent answers yet."""
+    try:
+        trouble = node.tell("status")["trouble"]
+    except NotReady:
+        return {}
     marker = "in the way: "
     return {key.removeprefix(marker): why for key, why in trouble.items() if key.startswith(marker)}

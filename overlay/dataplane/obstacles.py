@@ -58,7 +58,7 @@ class Needs:
         """True if a change of this may make or end an obstacle. Cheap: called for each kernel event."""
         match record:
             case LinkInfo():
-                return record.vxlan is not None or record.deleted
+                return record.vxlan is not None and record.name not in self.vteps
             case AddressInfo():
                 return self.overlapped(record.address.network) is not None
             case RouteInfo():
