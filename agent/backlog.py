@@ -22,6 +22,8 @@ class Entry:
     due: float = 0.0
     attempts: int = 0
     error: str = ""
+    held_up: bool = False
+    """Somebody else's object stands in the place; nothing that we do changes it."""
 
 
 class Backlog:
@@ -62,13 +64,13 @@ class Backlog:
         """All of the owner's keys are right."""
         self._entries.pop(owner, None)
 
-    def failed(self, owner: str, error: str, *, now: float) -> float:
+    def failed(self, owner: str, error: str, *, now: float, held_up: bool = False) -> float:
         """Something was refused; returns the pause before the next try, in seconds."""
         entry = self._entries[owner]
         entry.attempts += 1
         most: float = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** min(entry.attempts, 10))
         pause = most * random.uniform(0.5, 1.0)
-        entry.due, entry.error = now + pause, error
+        entry.due, entry.error, entry.held_up = now + pause, error, held_up
         return pause
 
     def first_failures(self) -> list[str]:
@@ -78,6 +80,11 @@ class Backlog:
     def errors(self) -> dict[str, str]:
         """What was refused, by owner."""
         return {owner: entry.error for owner, entry in self._entries.items() if entry.error}
+
+    @property
+    def only_held_up(self) -> bool:
+        """True if nothing waits but peers in whose place others have put something."""
+        return all(who != NODE and entry.held_up for who, entry in self._entries.items())
 
     def keys(self) -> set[Hashable]:
         """All keys that wait."""

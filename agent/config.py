@@ -6,25 +6,28 @@ stood.
 """
 
 import argparse
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import values
+from agent import sources, values
+from agent.sources import ENV_PREFIX
 from cni import hostlocal
 from overlay.errors import BadConfig, OverlayError
+from overlay.marks import ONLY, Marks
 from overlay.model import Address, Subnet
 
 DEFAULT_FILE = Path("/etc/overlay/agent.toml")
-ENV_PREFIX = "OVERLAY_"
+NAMED_FILES = Path("/etc/overlay")
+"""Where the file of a named instance is, NAME.toml."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Every setting, checked. Durations are seconds; empty strings and tuples mean "not given"."""
 
+    instance: str
     node_name: str
     machine_id: str
     etcd_endpoints: tuple[str, ...]
@@ -55,6 +58,11 @@ class Config:
     checksum_test: bool
     log_level: str
 
+    @property
+    def marks(self) -> Marks:
+        """What tells this agent's objects from those of others on the node."""
+        return Marks(self.instance)
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -68,6 +76,13 @@ class Setting:
 
 
 SETTINGS = (
+    Setting(
+        "instance",
+        "",
+        values.instance,
+        "NAME",
+        "tells several agents of one node apart; run_dir, state_dir, bridge and the marks follow from it",
+    ),
     Setting(
         "node_name",
         "",
@@ -126,7 +141,7 @@ SETTINGS = (
         "IPv4 address peers send to, if NAT hides the interface's",
     ),
     Setting("public_ipv6", "", values.address, "ADDR", "the same for IPv6"),
-    Setting("bridge", "overlay0", values.link_name, "NAME", "bridge the pods join"),
+    Setting("bridge", ONLY.bridge, values.link_name, "NAME", "bridge the pods join"),
     Setting("ip_masq", "true", values.boolean, "BOOL", "masquerade what leaves the pod network"),
     Setting(
         "ip_masq_fully_random", "true", values.boolean, "BOOL", "with fully random source ports"
@@ -153,11 +168,11 @@ SETTINGS = (
         "compare the whole kernel state this often",
     ),
     Setting(
-        "run_dir", "/run/overlay", Path, "DIR", "socket, subnet.env, address allocations; a tmpfs"
+        "run_dir", ONLY.run_dir, Path, "DIR", "socket, subnet.env, address allocations; a tmpfs"
     ),
     Setting(
         "state_dir",
-        "/var/lib/overlay",
+        ONLY.state_dir,
         Path,
         "DIR",
         "what outlives a reboot: VTEP MAC, last subnet",
@@ -220,16 +235,37 @@ def load(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     Raises:
         BadConfig: unknown key or bad value, with key, value and source named.
     """
-    path = Path(flags.config or environ.get(ENV_PREFIX + "CONFIG", "") or DEFAULT_FILE)
-    explicit = bool(flags.config or environ.get(ENV_PREFIX + "CONFIG"))
+    known = {row.key for row in SETTINGS}
+    below = sources.from_environment(environ, known)
+    above: sources.Given = {}
+    for key in known:
+        if (value := getattr(flags, key, None)) is not None:
+            above[key] = (value, "--" + key.replace("_", "-"))
+    path, required = _file(flags, environ, {**below, **above})
     given = {row.key: (row.default, "default") for row in SETTINGS}
-    given.update(_from_file(path, required=explicit))
-    given.update(_from_environment(environ))
-    for row in SETTINGS:
-        value = getattr(flags, row.key, None)
-        if value is not None:
-            given[row.key] = (value, "--" + row.key.replace("_", "-"))
+    given |= sources.from_file(path, known, required=required) | below | above
+    _follow_the_instance(given)
     return Config(**{row.key: _parsed(row, *given[row.key]) for row in SETTINGS})
+
+
+def _file(
+    flags: argparse.Namespace, environ: Mapping[str, str], given: sources.Given
+) -> tuple[Path, bool]:
+    """The file, and whether it must be there; an instance that is named outside of it has its own."""
+    named = flags.config or environ.get(ENV_PREFIX + "CONFIG", "")
+    instance = given.get("instance", ("", ""))[0]
+    if instance and not named and "/" not in instance:
+        named = NAMED_FILES / f"{instance}.toml"
+    return Path(named or DEFAULT_FILE), bool(named)
+
+
+def _follow_the_instance(given: sources.Given) -> None:
+    """What two agents must not share has another default for each instance."""
+    marks = Marks(given["instance"][0])
+    own = {"bridge": marks.bridge, "run_dir": marks.run_dir, "state_dir": marks.state_dir}
+    for key, value in own.items():
+        if given[key][1] == "default":
+            given[key] = (value, "default")
 
 
 def _parsed(row: Setting, text: str, source: str) -> Any:  # noqa: ANN401 - each row has its own type
@@ -239,57 +275,3 @@ def _parsed(row: Setting, text: str, source: str) -> Any:  # noqa: ANN401 - each
         raise BadConfig(
             f"{row.key} = {text!r} ({source}): {error}", hint="overlay-agent --help"
         ) from error
-
-
-def _from_file(path: Path, *, required: bool) -> dict[str, tuple[str, str]]:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        if required:
-            raise BadConfig(f"config file {path} does not exist") from error
-        return {}
-    except OSError as error:
-        raise BadConfig(f"config file {path} cannot be read: {error.strerror}") from error
-    try:
-        table = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"config file {path} is not TOML: {error}") from error
-    known = {row.key for row in SETTINGS}
-    for key, value in table.items():
-        if key not in known:
-            raise BadConfig(f"unknown key {key} = {value!r} in {path}{_nearest(key, known)}")
-    return {key: (_as_text(key, value, path), str(path)) for key, value in table.items()}
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    known = {row.key for row in SETTINGS}
-    found: dict[str, tuple[str, str]] = {}
-    for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX) or name == ENV_PREFIX + "CONFIG":
-            continue
-        key = name.removeprefix(ENV_PREFIX).lower()
-        if key not in known:
-            raise BadConfig(
-                f"unknown variable {name} = {value!r} in the environment{_nearest(key, known)}"
-            )
-        found[key] = (value, name)
-    return found
-
-
-def _as_text(key: str, value: object, path: Path) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ",".join(value)
-    raise BadConfig(
-        f"{key} = {value!r} in {path}: must be text, a number, true/false or a list of text"
-    )
-
-
-def _nearest(key: str, known: Sequence[str] | set[str]) -> str:
-    import difflib  # only on the way out
-
-    close = difflib.get_close_matches(key, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else "; overlay-agent --help lists all"

@@ -81,7 +81,7 @@ class Control:
         if not force:
             refuse_with_pods(self._config)
         nodefile.remove_conflist(
-            self._config.cni_conf_dir
+            self._config.cni_conf_dir, self._config.marks.conflist
         )  # no new pod between here and the release
         try:
             key = self._life.leave()

@@ -7,7 +7,6 @@ A failure of the reconcile loop, or of another thread that all hangs on, ends th
 systemd to start it anew.
 """
 
-import argparse
 import gc
 import logging
 import os
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from agent import arena, connect, drifthistory, logs, moment, recalled, report, sole
+from agent import arena, connect, drifthistory, logs, moment, recalled, report, usage
 from agent import config as settings
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
@@ -36,6 +35,7 @@ from agent.reconcile import Reconciler
 from agent.registry import Claimed, Seen
 from agent.roll import Past
 from agent.server import Server
+from agent.sole import Sole
 from agent.standing import NodeStanding
 from agent.sweep import Sweep
 from agent.upkeep import Upkeep
@@ -54,36 +54,14 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG, EXIT_FAILED = 64, 70
 """EX_USAGE and EX_SOFTWARE of sysexits.h."""
 ROUND_S = 5.0
-VITAL = ("life", "watch", "kernelwatch", "footing", "podlinks", "last-good")
-
-_EPILOG = """\
-The agent leases a pod subnet from etcd, keeps one VXLAN device and, per peer, a route, a neighbour and
-an FDB entry, and serves the CNI plugin on <run-dir>/cni.sock. Stopping it leaves all traffic flowing.
-
-files:
-  /etc/overlay/agent.toml      the settings above as KEY = value (TOML)
-  <run-dir>/subnet.env         subnet and MTU in flannel's format, written once the node is ready
-  <state-dir>/state.json       the VTEP's MAC and the last subnet, so that a reboot keeps both
-  <state-dir>/drift.json       what others undid in the kernel (overlayctl drift)
-  <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
-signals:
-  TERM, INT                    stop within a second; kernel, lease and pods stay as they are
-see also: overlayctl status, overlayctl plan, etcdctl get --prefix /coreos.com/network/subnets
-"""
+VITAL = ("life", "watch", "kernelwatch", "footing", "podlinks", "last-good", "in-way")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="overlay-agent",
-        description="The node agent of the overlay network.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"overlay-agent {__version__}")
-    settings.add_arguments(parser)
+    flags = usage.parser().parse_args(argv)
     try:
-        config = settings.load(parser.parse_args(argv), os.environ)
+        config = settings.load(flags, os.environ)
         logs.configure(config.log_level)
         arena.share()
         agent = Agent(config)
@@ -100,33 +78,25 @@ class Agent:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = sole.hold(config.run_dir)
+        self._sole = Sole(config.marks)
+        self._sole.hold(run_dir=config.run_dir, state_dir=config.state_dir, bridge=config.bridge)
         self._notifier = Notifier()
         self._stop = threading.Event()
         self._ready = self._withdrawn = False
         self._vital = Vital(VITAL, self._stop.set)
         self._pages, self._told_version = Pages(config), -1
-        self._dataplane = Dataplane(config.run_dir)
+        self._dataplane = Dataplane(config.run_dir, marks=config.marks)
         registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
+        memory, ground = Memory(config.state_dir), Ground(config, Netlink())
         self._kept = drifthistory.Keeper(config.state_dir)
-        self._loop = Loop(
-            Reconciler(
-                self._dataplane,
-                clock=time.monotonic,
-                resync_s=config.resync_interval,
-                ttl_s=config.lease_ttl,
-                drift=Drift(self._kept.history, running=suspects),
-            ),
-            round_s=min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S),
-            after_round=self._after_round,
-        )
+        self._loop = self._new_loop()
         header = recalled.header(config.machine_id, config.etcd_prefix, config.etcd_endpoints)
         self._last_good = LastGood(config.state_dir, header, source=self._past, now=moment.now)
         self._life = Life(
             registry,
             self,
-            Join(config, Memory(config.state_dir), Ground(config, Netlink()), registry),
+            Join(config, memory, ground, registry, self._sole),
             last_good=self._last_good,
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
@@ -158,6 +128,17 @@ class Agent:
             late=cni.too_late,
             told=logs.cni_answered,
         )
+
+    def _new_loop(self) -> Loop:
+        reconciler = Reconciler(
+            self._dataplane,
+            clock=time.monotonic,
+            resync_s=self._config.resync_interval,
+            ttl_s=self._config.lease_ttl,
+            drift=Drift(self._kept.history, running=suspects),
+        )
+        round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
+        return Loop(reconciler, round_s=round_s, after_round=self._after_round)
 
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
@@ -199,7 +180,7 @@ class Agent:
             ",".join(v.link or f"none, routes by {v.underlay}" for v in me.vteps),
         )
         self._loop.post(lambda reconciler: reconciler.set_node(network, me))
-        self._upkeep.underlay_changed()  # it may have changed since we looked
+        self._upkeep.held()
 
     def lost(self, why: str) -> None:
         """Called in the life's thread: pods run on, the runtime starts no new ones here."""
@@ -218,13 +199,13 @@ class Agent:
     # --- the reconcile loop's thread -----------------------------------------------------------------
 
     def _after_round(self, reconciler: Reconciler) -> None:
-        if reconciler.in_sync and self._life.claimed is not None:
+        if reconciler.serving and self._life.claimed is not None:
             self._keep_promise(reconciler)
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
         self._upkeep.turned(reconciler)
-        self._standing.turned(in_sync=reconciler.in_sync, trouble=reconciler.trouble())
+        self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))
 
@@ -244,11 +225,8 @@ class Agent:
             return
         try:
             if self._pages.publish(reconciler.network, reconciler.me):
-                pools = reconciler.network.pools
-                for sentence in rivals(self._config.cni_conf_dir):
+                for sentence in rivals(self._config.cni_conf_dir, self._config.marks.conflist):
                     log.warning("%s", sentence)
-                for obstacle in self._dataplane.obstacles([pool.network for pool in pools]):
-                    log.warning("in the way, and not ours: %s", obstacle)
         except (OSError, OverlayError) as error:
             log.error("not ready yet, trying again: %s", error)
             return
@@ -273,7 +251,7 @@ class Agent:
 
     def _keep_pages(self, reconciler: Reconciler) -> str:
         """In the loop's thread: only a node that is ready has pages."""
-        ready = reconciler.in_sync and not self._life.refusal
+        ready = reconciler.serving and not self._life.refusal
         return self._pages.keep() if ready else ""
 
     def _serve_cni(

@@ -14,6 +14,7 @@ from agent.config import Config
 from agent.underlay import Hosts, Underlay
 from overlay.desired import Me, Vtep
 from overlay.errors import BadConfig
+from overlay.marks import Marks
 from overlay.model import LEAST_V6_MTU, Address, Family, Network
 from overlay.netlink import Netlink
 from overlay.onlink import NOTHING, on_link
@@ -140,7 +141,9 @@ class Ground:
         links = {link.index: link for link in hosts.links}
         return replace(
             me,
-            connected=on_link(hosts.routes, links, ours=ours),
+            connected=on_link(
+                hosts.routes, links, ours=ours, protocol=Marks(me.instance).route_protocol
+            ),
             strict=tuple(sorted({vtep.underlay for vtep in me.vteps if _is_strict(vtep)})),
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from agent import adoption, claim
+from agent import adoption, claim, sole
 from agent.config import Config
 from agent.draining import addresses_in_use, is_done
 from agent.ground import Ground
@@ -17,6 +17,7 @@ from agent.memory import Memory
 from agent.pages import attachments
 from agent.recalled import Recalled
 from agent.registry import Claimed, Identity, Registry, Tunnel
+from agent.sole import Sole
 from agent.underlay import Hosts, Underlay
 from overlay import __version__, netconfig, nodefile
 from overlay.desired import Me, Vtep
@@ -71,8 +72,11 @@ class Joining(Protocol):
 class Join:
     """For agent.life: one attempt to hold a lease, or to do without etcd."""
 
-    def __init__(self, config: Config, memory: Memory, ground: Ground, registry: Registry) -> None:
+    def __init__(
+        self, config: Config, memory: Memory, ground: Ground, registry: Registry, sole: Sole
+    ) -> None:
         self.moved = ground.moved
+        self._sole = sole
         self._config = config
         self._memory = memory
         self._ground = ground
@@ -135,7 +139,11 @@ class Join:
 
     def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
         adoption.refuse_beside_flanneld(self._config.etcd_prefix)
+        backend = network.backend
+        if backend.tunnels:
+            self._sole.hold_network(backend.vni, backend.port, prefix=self._config.etcd_prefix)
         hosts = self._ground.hosts()
+        sole.refuse_marked(hosts.links, network, self._config)
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)
         chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools])
         bridge_mac = adoption.bridge_mac(self._memory, hosts, self._config.bridge)
@@ -184,6 +192,7 @@ class Join:
             fully_random=self._config.ip_masq_fully_random,
             ipv6_host=IPV6_SYSCTLS.exists(),
             bridge_mac=ends.bridge_mac,
+            instance=self._config.instance,
             narrow=tuple(
                 (family, it.mtu) for family, it in ends.underlay.items() if family not in ends.mtu
             ),

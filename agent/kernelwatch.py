@@ -22,7 +22,8 @@ from agent.reconcile import Reconciler
 from agent.undone import fate
 from overlay.dataplane import Dataplane
 from overlay.errors import BadInput, OverlayError
-from overlay.model import ROUTE_PROTOCOL, KernelObject
+from overlay.marks import Marks
+from overlay.model import KernelObject
 from overlay.netlink.monitor import Event, Monitor
 from overlay.netlink.nftmonitor import TableChange
 from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
@@ -178,7 +179,7 @@ def may_put_on_link(reconciler: Reconciler, record: Record) -> bool:
     me, network = reconciler.me, reconciler.network
     if me is None or network is None or not isinstance(record, RouteInfo):
         return False
-    if record.protocol == ROUTE_PROTOCOL or record.table != RT_TABLE_MAIN:
+    if record.protocol == Marks(me.instance).route_protocol or record.table != RT_TABLE_MAIN:
         return False
     near = record.via is None or me.connected.covers(record.dst)
     return not record.dst.prefixlen or (network.backend.direct and near)

@@ -12,6 +12,7 @@ from agent.config import Config
 from overlay import nodefile
 from overlay.desired import Me, gateway
 from overlay.errors import NotReady, OverlayError
+from overlay.marks import is_conflist
 from overlay.model import Network
 from overlay.nodefile import NodeFamily, NodePage
 
@@ -67,7 +68,7 @@ class Pages:
         it every ADD is refused with the reason, and STATUS says it.
         """
         if conflist:
-            nodefile.remove_conflist(self._config.cni_conf_dir)
+            nodefile.remove_conflist(self._config.cni_conf_dir, self._config.marks.conflist)
         nodefile.remove_pages(self._config.run_dir)
         self._published = None
 
@@ -82,7 +83,7 @@ class Pages:
             intact = False
         if not intact:
             nodefile.write_pages(page, self._config.run_dir)
-        path = self._config.cni_conf_dir / nodefile.CONFLIST_NAME
+        path = self._config.cni_conf_dir / self._config.marks.conflist
         before = _identity(path)
         nodefile.write_conflist(page, path.parent, plugins=self._present())
         lost = ([] if intact else ["node.json"]) + (
@@ -102,13 +103,17 @@ class Pages:
             bridge=me.bridge,
             node=self._config.node_name,
             ip_masq=me.masquerade,
+            network=self._config.marks.name,
             run_dir=str(self._config.run_dir),
             agent_wide=agent_wide(self._config),
+            instance=self._config.instance,
         )
 
 
-def rivals(conf_dir: Path) -> list[str]:
+def rivals(conf_dir: Path, ours: str = nodefile.CONFLIST_NAME) -> list[str]:
     """What keeps runtimes from using our conflist, in sentences; empty while it is theirs to find.
+
+    Other agents of this node are none: their networks and ours are asked for by name.
 
     Runtimes take the lexicographically first configuration; containerd fails altogether if that one cannot
     be read, CRI-O goes on to the next.
@@ -118,9 +123,9 @@ def rivals(conf_dir: Path) -> list[str]:
         names = sorted(path.name for path in conf_dir.iterdir() if path.suffix in suffixes)
     except OSError:
         return []
-    first = [name for name in names if name < nodefile.CONFLIST_NAME]
+    first = [name for name in names if name < ours and not is_conflist(name)]
     return [
-        f"{conf_dir / name} sorts before our {nodefile.CONFLIST_NAME}, runtimes use it instead"
+        f"{conf_dir / name} sorts before our {ours}, runtimes use it instead"
         + ("" if _is_json(conf_dir / name) else ", and it is no JSON: containerd takes none at all")
         + f"; look: cat {conf_dir / name}"
         for name in first

@@ -1,9 +1,9 @@
 """The pods' links, kept right within a second: the host ends in their bridge, up, marked; both ends with the MTU due.
 
-What the kernel says of a host end is judged by the event alone: an ADD ends with an event that is all right,
-a DEL with the link's deletion, so neither costs a look. Only a link that is not as it should be is
-looked at, by its name, once the events of its group are over. Where the bridge is gone the reconciler makes
-it anew; the pods wait for it and join it at once.
+What the kernel says of a host end is judged by the event alone: an ADD ends with an event that is all right, so it
+costs no look. Only a link that is not as it should be is looked at, by its name, once the events of its group are
+over; where one was deleted, whether its journal is still there: then it was no DEL, and somebody has to be told. Where
+the bridge is gone the reconciler makes it anew; the pods wait for it and join it at once.
 
 A new MTU. `agent.reconcile` has given it to the VXLAN device and the bridge before the pods get it here, for
 smaller as for larger ones. Smaller: from then on the node itself answers "fragmentation needed" to whatever is
@@ -16,6 +16,7 @@ The sweep looks at everything once a minute, in case an event was lost.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from ipaddress import ip_interface
 from pathlib import Path
@@ -37,9 +38,9 @@ SETTLE_S = 0.1
 """Changes come in groups; kernelwatch has gathered some already."""
 BUSY_S, BUSY_TRIES = 0.2, 10
 """A verb is at work on the pod: its own last event tells whether anything is left to do."""
-BRIDGE_S = 0.05
+BRIDGE_S, LIVES_S = 0.05, 1.0
 MOST_LINES = 5
-"""At a time, of single pods."""
+"""At a time, of single pods; how many more there were is one line."""
 FREE, FIGHT_FIRST_S, FIGHT_MOST_S, CALM_S = 4, 0.5, 30.0, 10.0
 """So often a link is mended at once; then after a pause that doubles until it was left alone for CALM_S."""
 
@@ -58,7 +59,9 @@ class PodLinks:
         self._pending: dict[str, int] = {}
         self._fights: dict[str, tuple[int, float]] = {}
         self._all = False
-        self._said: list[str] = []
+        self._lives: tuple[float, Lives] | None = None
+        self._said: deque[str] = deque()
+        self._moves: deque[str] = deque()
         self._guard = threading.Lock()
         self._news, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="podlinks", daemon=True)
@@ -94,7 +97,7 @@ class PodLinks:
                 if record.kind == "bridge" and record.name == self._bridge:
                     self._home = 0 if record.deleted else record.index
                 elif record.kind == "veth" and record.name.startswith(POD_LINK_PREFIX):
-                    if record.deleted or self._is_right(record):
+                    if not record.deleted and self._is_right(record):
                         self._pending.pop(record.name, None)
                     else:
                         self._pending.setdefault(record.name, 0)
@@ -109,7 +112,7 @@ class PodLinks:
             ipam = Ipam(self._run_dir)
             record = collect.record_of(ipam, place)
             faults: tuple[str, ...] = ()
-            if record is not None and not _is_gone(record):
+            if record is not None and not self._is_gone(record):
                 try:
                     faults = self._tended(ipam, record, gateways)
                 except (OverlayError, ValueError) as error:  # a corrupt record costs no other pod
@@ -124,7 +127,7 @@ class PodLinks:
 
     def tend_all(self, gateways: tuple[Address, ...] = ()) -> None:
         """Every pod that there is; one line says that their MTU was changed."""
-        begun, before = time.monotonic(), self._mtus()
+        begun = time.monotonic()
         places = Ipam(self._run_dir).places()
         for place in places:
             if self._stopping.is_set():
@@ -135,17 +138,7 @@ class PodLinks:
                 self._news.set()
         for place in {*list(self.faults)} - {*places}:
             self.faults.pop(place, None)
-        self._say()
-        after = self._mtus()
-        changed = [place for place, mtu in before.items() if after.get(place, mtu) != mtu]
-        if changed:
-            words = {f"{before[place]} -> {after[place]}" for place in changed}
-            log.warning(
-                "the pods follow, mtu %s pods=%d (%.2f s)",
-                ", ".join(sorted(words)),
-                len(changed),
-                time.monotonic() - begun,
-            )
+        self._say(time.monotonic() - begun)
 
     # --- inside ------------------------------------------------------------------------------------
 
@@ -157,25 +150,24 @@ class PodLinks:
             and link.mtu == (self.fits or link.mtu)
         )
 
-    def _mtus(self) -> dict[str, int]:
-        ipam = Ipam(self._run_dir)
-        records = ((place, collect.record_of(ipam, place)) for place in ipam.places())
-        return {place: record.mtu for place, record in records if record is not None}
-
     def _tended(
         self, ipam: Ipam, record: Attachment, gateways: tuple[Address, ...]
     ) -> tuple[str, ...]:
-        """The faults that stay. Whose interface another plugin made is not looked at, but for its MTU."""
+        """The faults that stay. Whose interface another plugin made is not looked at, but for its MTU.
+
+        Nor is one that just got another MTU: a hundred of them are to have it within a second.
+        """
         if not record.host_link and not record.adopted:
             return ()
-        if self.fits and record.due_mtu(self.fits) != record.mtu:
+        moved = self.fits and record.due_mtu(self.fits) != record.mtu
+        if moved:
             record = self._followed(ipam, record)
         short = (
             (f"it asks for MTU {record.asked_mtu}, {record.mtu} is the most that fits now",)
             if self.fits and record.mtu < record.asked_mtu
             else ()
         )
-        if not record.host_link:
+        if moved or not record.host_link:
             return short
         faults = health.look(record, _expected(record), gateways)
         if faults.host:
@@ -184,9 +176,20 @@ class PodLinks:
             faults = health.look(record, _expected(record), gateways)
         return (*faults.all, *short)
 
+    def _is_gone(self, record: Attachment) -> bool:
+        """Most live, and are told by their path alone; for proof of an end all processes are looked through, once for
+        all who end together."""
+        if not Lives(boot_id(), frozenset()).pod_is_gone(record):
+            return False
+        now = time.monotonic()
+        if self._lives is None or now - self._lives[0] > LIVES_S:
+            self._lives = now, Lives.look()
+        return self._lives[1].pod_is_gone(record)
+
     def _followed(self, ipam: Ipam, record: Attachment) -> Attachment:
         new = podmtu.follow(record, self.fits)
         ipam.write(new)
+        self._moves.append(f"{record.mtu} -> {new.mtu}")
         return new
 
     def _count(self, record: Attachment, what: tuple[str, ...]) -> None:
@@ -196,16 +199,21 @@ class PodLinks:
         over = min(times - FREE, 10)
         pause = min(FIGHT_MOST_S, FIGHT_FIRST_S * 2**over) if over >= 0 else 0.0
         self._fights[record.host_link] = (times, now + pause)
-        self.mended += 1
+        with self._guard:
+            self.mended += 1
         self._said.append(f"pod {record.owner.place}: mended: {'; '.join(what)}")
 
-    def _say(self) -> None:
+    def _say(self, took_s: float = 0.0) -> None:
         """A bridge that is deleted concerns a hundred pods: the log is to be read by people."""
-        said, self._said = self._said, []
-        for sentence in said if len(said) <= MOST_LINES else said[: MOST_LINES - 1]:
+        said = [self._said.popleft() for _ in range(len(self._said))]
+        for sentence in said[:MOST_LINES]:
             log.warning("%s", sentence)
         if len(said) > MOST_LINES:
-            log.warning("the same or the like of %d pods more", len(said) - MOST_LINES + 1)
+            log.warning("the same or the like of pods=%d more", len(said) - MOST_LINES)
+        moves = [self._moves.popleft() for _ in range(len(self._moves))]
+        if moves:
+            words = ", ".join(sorted(set(moves)))
+            log.warning("the pods follow, mtu %s pods=%d (%.2f s)", words, len(moves), took_s)
 
     # --- the thread --------------------------------------------------------------------------------
 
@@ -247,7 +255,7 @@ class PodLinks:
         return False
 
     def _look_at(self, names: dict[str, int]) -> None:
-        again = dict[str, int]()
+        again, self._places = dict[str, int](), {}
         for name, tries in names.items():
             if self._fights.get(name, (0, 0.0))[1] > time.monotonic():
                 again[name] = tries
@@ -262,9 +270,8 @@ class PodLinks:
 
     def _place_of(self, name: str) -> str:
         """By the journals; empty for a link without one, which is the sweep's."""
-        if name not in self._places:
+        if not self._places:  # of this round
             ipam = Ipam(self._run_dir)
-            self._places = {}
             for place in ipam.places():
                 owner = owner_at(place)
                 if owner is None and (record := collect.record_of(ipam, place)) is not None:
@@ -272,12 +279,6 @@ class PodLinks:
                 if owner is not None:
                     self._places[owner.host_link] = place
         return self._places.get(name, "")
-
-
-def _is_gone(record: Attachment) -> bool:
-    """Most live, and are told by their path alone; all processes are looked through only for proof of an end."""
-    by_path = Lives(boot_id(), frozenset())
-    return by_path.pod_is_gone(record) and Lives.look().pod_is_gone(record)
 
 
 def _expected(record: Attachment) -> Expected:

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
-REST = 3.0
-"""After a full read so many times its length passes before events ask for the next one: a quarter of a core at most."""
+REST = 1.0
+"""After a full read so many times its length passes before events ask for the next one: half a core at most."""
 AT_ONCE_AGAIN = 5
 """A device made anew loses its routes and neighbours, so the kernel is read again; so often in a row."""
 
@@ -153,6 +153,11 @@ class Reconciler:
         return self._settled and not self._backlog and not self.waiting_for
 
     @property
+    def serving(self) -> bool:
+        """True if all is done that can be: only peers in whose place others have put something may be missing."""
+        return self._settled and self._backlog.only_held_up and not self.waiting_for
+
+    @property
     def changes(self) -> int:
         """State-changing operations the kernel has accepted from this process."""
         return self._kernel.changes
@@ -263,10 +268,9 @@ class Reconciler:
         if error is None:
             self._backlog.done(who)
             return
-        pause = self._backlog.failed(who, str(error), now=now)
-        if not isinstance(
-            error, ForeignObject
-        ):  # the mirror may be wrong: look before the next try
+        held_up = isinstance(error, ForeignObject)
+        pause = self._backlog.failed(who, str(error), now=now, held_up=held_up)
+        if not held_up:  # the mirror may be wrong: look before the next try
             self.kernel_changed(after_s=pause / 2)
 
     def _report(self, failed: dict[str, OverlayError]) -> None:
@@ -283,7 +287,7 @@ class Reconciler:
             )
 
     def _note_sync(self) -> None:
-        if not self._backlog and not self._settled:
+        if self._backlog.only_held_up and not self._settled:
             if self._next_resync <= self._clock():
                 return  # a link was just made: only the read that follows can tell
             self._settled = self.synced_once = True

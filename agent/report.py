@@ -40,6 +40,7 @@ def status(
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
+        "instance": config.instance,
         "verdict": _verdict(life, reconciler, {**trouble, **ailing}),
         "version": __version__,
         "in_sync": reconciler.in_sync,

@@ -165,7 +165,7 @@ class SelfTest:
             self._tries += 1
 
     def _look(self) -> bool:
-        """All our devices; True if one of them is still to be tested."""
+        """All our devices; True if one of them is still to be tested, or there is none (yet)."""
         tunnels = self._loop.ask(_tunnels, timeout_s=ASK_TIMEOUT_S)
         for tunnel in tunnels:
             index = socket.if_nametoindex(tunnel.link)
@@ -182,7 +182,7 @@ class SelfTest:
             else:
                 self.looked[tunnel.link] = self._test(tunnel)
             self._tested[tunnel.link] = index
-        return not all(self._is_known(tunnel.link) for tunnel in tunnels)
+        return not tunnels or not all(self._is_known(tunnel.link) for tunnel in tunnels)
 
     def _is_known(self, link: str) -> bool:
         return link in self._off or self.looked.get(link, Verdict.UNKNOWN) is not Verdict.UNKNOWN
@@ -240,7 +240,7 @@ def _tunnels(reconciler: Reconciler) -> list[Tunnel]:
             for lease in random.sample(leases, min(len(leases), 4 * MOST_PEERS))
             if not unserved(network, me, lease) and (end := lease.endpoint(vtep.family)) is not None
         ]
-        if ends and vtep.link:  # with host-gw there is no tunnel
+        if vtep.link:  # with host-gw there is no tunnel
             local = vtep.subnet.network_address
             found.append(Tunnel(vtep.link, local, tuple(ends[:MOST_PEERS])))
     return found

@@ -46,6 +46,7 @@ class Sweep:
         self._prefix, self._host_local = config.etcd_prefix, config.host_local_dir
         self._run_dir: Path = config.run_dir
         self._conf_dir: Path = config.cni_conf_dir
+        self._conflist = config.marks.conflist
         self._interval_s = config.sweep_interval
         self._keep_pages = keep_pages
         self._before: set[Leftover | Stray | Unfinished] = set()
@@ -116,7 +117,7 @@ class Sweep:
         if lost := self._keep_pages():
             self._pages_mended += 1
             log.warning("somebody changed or took away %s, written again", lost)
-        now = rivals(self._conf_dir)
+        now = rivals(self._conf_dir, self._conflist)
         for sentence in now:
             if sentence not in self.rivals:
                 log.warning("%s", sentence)

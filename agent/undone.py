@@ -139,7 +139,7 @@ def _deed(step: Step, sign: Sign | None) -> Undone:
     elif was is not None:
         change = _difference(was, item)
     else:
-        change = (sign.seen if sign else "") or "was gone"
+        change = (sign.seen if sign and sign.fate == GONE else "") or "was gone"
     did = "put back" if was is None else _DONE[step.action]
     wanted = None if step.action is Action.DELETE else item
     return Undone(item, item.key, fate(was, wanted), label(item), change, did)

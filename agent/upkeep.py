@@ -1,14 +1,17 @@
 """What of this node is kept right without etcd, each in a thread of its own: the underlay's facts (`agent.footing`),
-the pods' links (`agent.podlinks`), checksum offload (`agent.selftest`). Joined here for the daemon."""
+the pods' links (`agent.podlinks`), checksum offload (`agent.selftest`), what others put in the way (`agent.inway`).
+Joined here for the daemon."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from agent.config import Config
-from agent.footing import Footing, Ground
+from agent.footing import ASK_TIMEOUT_S, Footing, Ground
+from agent.inway import InWay, stance
 from agent.loop import Loop
 from agent.podlinks import PodLinks
 from agent.reconcile import Reconciler
 from agent.selftest import SelfTest
+from overlay.netlink import Netlink
 from overlay.netlink.parse import Record
 from overlay.wanted import NODE
 
@@ -22,7 +25,13 @@ class Upkeep:
         self._footing = Footing(ground, loop, moved=moved, every_s=config.resync_interval)
         self.links = PodLinks(config.run_dir, config.bridge)
         self._selftest = SelfTest(config.run_dir, loop, enabled=config.checksum_test)
-        self._parts = (self._footing, self.links, self._selftest)
+        self._in_way = InWay(
+            Netlink(),
+            stance=lambda: loop.ask(stance, timeout_s=ASK_TIMEOUT_S),
+            freed=lambda: loop.post(lambda reconciler: reconciler.hurry()),
+            every_s=config.resync_interval,
+        )
+        self._parts = (self._footing, self.links, self._selftest, self._in_way)
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -34,14 +43,20 @@ class Upkeep:
         for part in self._parts:
             part.stop()
 
+    def held(self) -> None:
+        """This node holds a lease: its underlay may have changed before anybody listened."""
+        self._footing.look()
+        self._in_way.look()
+
     def underlay_changed(self, *, hurry: bool = True) -> None:
-        """By kernelwatch, or because it may have changed before anybody listened."""
+        """By kernelwatch."""
         self._footing.look(hurry=hurry)
 
     def heard(self, records: list[Record] | None) -> None:
         """What kernelwatch has read."""
         self.links.heard(records)
         self._selftest.heard(records)
+        self._in_way.heard(records)
 
     def turned(self, reconciler: Reconciler) -> None:
         """In the loop's thread after each round: pods get a larger MTU only once the node's devices have it."""
@@ -53,9 +68,10 @@ class Upkeep:
         self._selftest.turned(reconciler)
 
     def trouble(self) -> Mapping[str, str]:
-        """For ``overlayctl status``: what keeps this node from following its underlay."""
+        """For ``overlayctl status``: what keeps this node from following its underlay, and what is in its way."""
         why = self._footing.trouble
-        return {"mtu": f"{why}; what there is stays as it is"} if why else {}
+        found = {"mtu": f"{why}; what there is stays as it is"} if why else {}
+        return found | {f"in the way: {what}": it for what, it in self._in_way.report().items()}
 
     def notices(self) -> Sequence[str]:
         """Worth knowing, and in order."""

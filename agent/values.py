@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 from agent.machine import read_machine_id, read_node_name
+from overlay.marks import INSTANCE, LONGEST_INSTANCE
 from overlay.model import Address, Subnet
 
 
@@ -77,6 +78,15 @@ def link_name(text: str) -> str:
     """An interface name."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", text) or text in (".", ".."):
         raise ValueError("not a usable interface name (1 to 15 of A-Z a-z 0-9 _ . -)")
+    return text
+
+
+def instance(text: str) -> str:
+    """An agent's name among those of a node, or nothing."""
+    if text and not INSTANCE.fullmatch(text):
+        raise ValueError(
+            f"not 1 to {LONGEST_INSTANCE} of a-z, 0-9 and -, with a letter or digit at both ends"
+        )
     return text
 
 

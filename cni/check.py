@@ -12,7 +12,6 @@ from cni.previous import Previous
 from cni.protocol import Request
 from cni.record import Attachment
 from cni.steps import Steps
-from overlay import rules
 from overlay.errors import BadConfig, BadVersion, Differs
 from overlay.model import HostAddress
 from overlay.nft import Nft
@@ -73,7 +72,7 @@ def _faults(request: Request, answered: Previous, page: NodePage, ipam: Ipam) ->
         destinations=_promised_routes(answered, ours),
     )
     gateways = tuple(family.gateway.ip for family in page.families)
-    return [*faults, *health.look(record, expected, gateways).all, *_rules()]
+    return [*faults, *health.look(record, expected, gateways).all, *_rules(page.marks.table)]
 
 
 def _promised_routes(answered: Previous, ours: list[HostAddress]) -> frozenset[str]:
@@ -82,14 +81,14 @@ def _promised_routes(answered: Previous, ours: list[HostAddress]) -> frozenset[s
     return answered.destinations & defaults
 
 
-def _rules() -> list[str]:
+def _rules(table: str) -> list[str]:
     """Without our nft table a pod's packets to the outside keep an address that nobody answers to."""
     nft = Nft()
     try:
-        there = nft.has_table(rules.TABLE)
+        there = nft.has_table(table)
     finally:
         nft.close()
-    return [] if there else [f"nft table {rules.TABLE} is gone"]
+    return [] if there else [f"nft table {table} is gone"]
 
 
 def _allocation(record: Attachment, ipam: Ipam) -> list[str]:

@@ -4,6 +4,7 @@ CHECK asks by a runtime's prevResult, the agent by its journal. What plugins cha
 (routes, a smaller MTU, the MAC in prevResult) is no fault; more than one thing may be wrong, and all of it is said.
 """
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,10 +58,13 @@ def mend(record: Attachment) -> None:
     """
     with Netlink() as host:
         link, bridge = find(host, record.host_link), find(host, record.bridge)
-        if link is None or bridge is None:
+        if link is None:
             raise KernelRefused(
-                f"{record.host_link if link is None else record.bridge} is gone", errno=19
+                f"the host's end {record.host_link} is gone, and the pod's with it: start the pod anew",
+                errno=errno.ENODEV,
             )
+        if bridge is None:
+            raise KernelRefused(f"bridge {record.bridge} is gone", errno=errno.ENODEV)
         if not attach.is_ours(link, record.owner):
             raise KernelRefused(f"{link.name} bears another mark: {link.alias!r}", errno=17)
         host.request(

@@ -34,6 +34,7 @@ class Node:
         self.name, self.namespace, self.address, self.work = name, namespace, address, work
         self.run_dir, self.conf_dir = work / "run", work / "net.d"
         self.config_file, self.log = work / "agent.toml", work / "agent.log"
+        self.conflist = "10-overlay.conflist"
         self.runtime = Runtime(namespace, self.conf_dir, work / "bin")
         self._agent: Daemon | None = None
         for directory in (self.run_dir, self.conf_dir, work / "state", self.runtime.bin_dir):
@@ -104,7 +105,7 @@ class Node:
         def ready() -> bool:
             if self._agent is not None and not self._agent.alive:
                 raise CommandFailed(f"the agent of {self.name} ended: {self.log_tail()}")
-            pages = (self.conf_dir / "10-overlay.conflist", self.run_dir / "node.json")
+            pages = (self.conf_dir / self.conflist, self.run_dir / "node.json")
             if not all(page.exists() for page in pages):
                 return False
             status = self.status()

@@ -1,12 +1,14 @@
 """The underlay's MTU is followed by what runs, and the pods' links are kept, both without waiting for a sweep."""
 
 from collections.abc import Iterator
+from ipaddress import ip_interface
 
 import pytest
 
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
+from overlay.model import Family
 
 pytestmark = pytest.mark.e2e
 
@@ -23,15 +25,36 @@ SOON_S = 10
 """Patience for a machine that is busy; what it really takes is a fraction of a second."""
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Lab, Node, Node]]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Lab, Node, Node]]:
     """Two nodes that are ready."""
     with Lab() as lab:
-        lab.etcd.start()
-        lab.etcd.ctl("put", CONFIG_KEY, CONFIG)
-        one, two = lab.add_node("n1", **NEVER), lab.add_node("n2", **NEVER)
-        lab.start_nodes(one, two)
-        yield lab, one, two
+        yield _ready(lab, CONFIG)
+
+
+@pytest.fixture
+def pair(shared: tuple[Lab, Node, Node]) -> Iterator[tuple[Lab, Node, Node]]:
+    """The same, without pods and on an underlay of 1500 before and after."""
+    yield shared
+    lab, *nodes = shared
+    _underlay(lab, 1500)
+    for node in nodes:
+        lab.drain(node)
+
+
+@pytest.fixture
+def dual() -> Iterator[tuple[Lab, Node, Node]]:
+    """The same with both families."""
+    with Lab(families=(Family.V4, Family.V6)) as lab:
+        yield _ready(lab, DUAL)
+
+
+def _ready(lab: Lab, config: str) -> tuple[Lab, Node, Node]:
+    lab.etcd.start()
+    lab.etcd.ctl("put", CONFIG_KEY, config)
+    one, two = lab.add_node("n1", **NEVER), lab.add_node("n2", **NEVER)
+    lab.start_nodes(one, two)
+    return lab, one, two
 
 
 def _underlay(lab: Lab, mtu: int) -> None:
@@ -137,18 +160,12 @@ def test_pods_links_are_kept_by_events_alone(pair: tuple[Lab, Node, Node]) -> No
     assert one.tell("status")["pods"]["faults"] == {}
 
 
-def test_too_small_for_ipv6_costs_ipv4_nothing(pair: tuple[Lab, Node, Node]) -> None:
-    """One error with both numbers; IPv4 follows, pods keep their IPv6 addresses, a restart changes nothing."""
-    lab, one, two = pair
+def test_too_small_for_ipv6_costs_ipv4_nothing(dual: tuple[Lab, Node, Node]) -> None:
+    """One error with both numbers; IPv4 follows, IPv6 has what still passes, a restart changes nothing."""
+    lab, one, two = dual
     nodes = (one, two)
-    for number, node in enumerate(nodes, start=1):
-        node.stop_agent()
-        address = f"fd00:50::{number}/64"
-        node.namespace.ip(f"addr add {address} dev eth0 nodad", "route add ::/0 dev eth0")
-    lab.etcd.ctl("del", "--prefix", f"{CONFIG_KEY.rpartition('/')[0]}/subnets")
-    lab.etcd.ctl("put", CONFIG_KEY, DUAL)
-    lab.start_nodes(*nodes)
     here, there = lab.add_pod(one), lab.add_pod(two)
+    six = next(ip_interface(it["address"]).ip for it in there.result["ips"] if ":" in it["address"])
     assert _mtu(here) == 1430
     for node in nodes:
         node.namespace.ip("link set eth0 mtu 1280")
@@ -160,12 +177,24 @@ def test_too_small_for_ipv6_costs_ipv4_nothing(pair: tuple[Lab, Node, Node]) -> 
     assert (found["verdict"], found["in_sync"]) == ("degraded", True)
     assert here.ping(there.address, payload=1230 - 28, whole=True).ok
     assert "mtu = 1230" in here.ping(there.address, payload=1231 - 28, whole=True).text
+    assert here.ping(six).ok
     one.kill_agent()
     one.start_agent()
     one.wait_ready(peers=1)
     assert one.tell("status")["changes"] == 0
     for node in nodes:
         node.namespace.ip("link set eth0 mtu 1500")
-    wait_for(lambda: _mtu(here) == 1430, "back", timeout_s=SOON_S)
+    wait_for(lambda: (_mtu(here), _mtu(there)) == (1430, 1430), "back", timeout_s=SOON_S)
     wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=SOON_S)
-    assert "fd00:5:" in here.namespace.must("ip", "address", "show", "eth0")
+    assert here.ping(six, payload=1430 - 48, whole=True).ok
+
+
+def test_a_pod_that_lost_its_link_is_named_at_once(pair: tuple[Lab, Node, Node]) -> None:
+    """Nobody can give it back from outside; a DEL is no such thing."""
+    lab, one, _two = pair
+    pod, other = lab.add_pod(one), lab.add_pod(one)
+    lab.remove_pod(other)
+    one.namespace.ip(f"link del {pod.result['interfaces'][1]['name']}")
+    wait_for(lambda: one.tell("status")["pods"]["faults"] != {}, "named", timeout_s=SOON_S)
+    assert list(one.tell("status")["pods"]["faults"]) == [f"overlay/{pod.container}@eth0"]
+    assert one.log_text().count("start the pod anew") == 1

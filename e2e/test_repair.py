@@ -187,6 +187,19 @@ def test_damage_is_mended_and_said_in_one_line(stage: Stage, name: str) -> None:
     assert expected in line
 
 
+def test_events_that_were_lost_are_made_up_for_by_reading_all(stage: Stage) -> None:
+    """More events than the socket holds while the agent stands still, and the one that matters among them."""
+    stage.one.send(signal.SIGSTOP)
+    stage.one.namespace.ip(*(f"link set lo alias burst{number}" for number in range(8_000)))
+    stage.damage("ip route del {subnet}")
+    stage.one.send(signal.SIGCONT)
+
+    begun = time.monotonic()
+    wait_for(stage.whole, "repair without an event", timeout_s=PATIENCE_S)
+    print(f"repaired in {time.monotonic() - begun:.2f} s: lost events")
+    assert "kernel events were lost" in stage.one.log_text()
+
+
 def test_a_mac_that_is_changed_as_soon_as_the_device_is_made_is_ours_again(stage: Stage) -> None:
     """As systemd-udevd does it by MACAddressPolicy=persistent: the agent wins, and keeps its peers."""
     rival = "until ip link set overlay.1 address 02:00:00:00:00:57 2>/dev/null; do :; done"
@@ -217,19 +230,6 @@ def test_an_underlay_that_goes_and_comes_back_takes_nothing_with_it(
     wait_for(stage.whole, "traffic after the underlay", timeout_s=PATIENCE_S)
     print(f"repaired in {time.monotonic() - begun:.2f} s: underlay")
     assert stage.one.subnet == subnet
-
-
-def test_events_that_were_lost_are_made_up_for_by_reading_all(stage: Stage) -> None:
-    """More events than the socket holds while the agent stands still, and the one that matters among them."""
-    stage.one.send(signal.SIGSTOP)
-    stage.one.namespace.ip(*(f"link set lo alias burst{number}" for number in range(8_000)))
-    stage.damage("ip route del {subnet}")
-    stage.one.send(signal.SIGCONT)
-
-    begun = time.monotonic()
-    wait_for(stage.whole, "repair without an event", timeout_s=PATIENCE_S)
-    print(f"repaired in {time.monotonic() - begun:.2f} s: lost events")
-    assert "kernel events were lost" in stage.one.log_text()
 
 
 def test_drift_tells_what_was_undone_and_remembers_it_over_a_restart(stage: Stage) -> None:

@@ -9,10 +9,11 @@ With DirectRouting the route to a peer on the same link leads to its underlay ad
 stay: the way changes by replacing one route, so that no packet is lost. With host-gw there is nothing else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
 from overlay import ipv6, rules
+from overlay.marks import Marks
 from overlay.model import (
     LEAST_V6_MTU,
     Address,
@@ -69,8 +70,9 @@ class Me:
     ``bridge_mac`` is that of a bridge which another program made, empty where it is ours to choose.
     ``narrow`` are the families whose underlay has too small an MTU for a tunnel, each with that MTU.
     ``draining`` are lease keys of ours that the network config no longer gives: their pods live on, no new
-    ones are attached there. ``connected`` is what is on link, empty unless the backend is direct; ``strict`` are
-    the underlays whose rp_filter drops what comes by another way than the answer goes.
+    ones are attached there. ``instance`` tells this agent's objects from those of others (overlay.marks).
+    ``connected`` is what is on link, empty unless the backend is direct; ``strict`` are the underlays whose
+    rp_filter drops what comes by another way than the answer goes.
     """
 
     lease_key: str
@@ -81,6 +83,7 @@ class Me:
     ipv6_host: bool = True
     draining: tuple[str, ...] = ()
     bridge_mac: str = ""
+    instance: str = ""
     narrow: tuple[tuple[Family, int], ...] = ()
     connected: OnLink = NOTHING
     strict: tuple[str, ...] = ()
@@ -145,7 +148,7 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
     bridge = Bridge(me.bridge, me.bridge_mac or bridge_mac(me.vteps[0].subnet), mtu=me.pod_mtu)
     objects: list[KernelObject] = [
         bridge,
-        Ruleset(table="inet overlay", text=_ruleset(network, me)),
+        Ruleset(table=Marks(me.instance).table, text=_ruleset(network, me)),
     ]
     if (six := me.vtep(Family.V6)) is not None:
         objects += ipv6.carrying(bridge, six.link, six.underlay)
@@ -203,7 +206,17 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
             objects.append(Route(end.subnet, end.underlay, device, onlink=False))
         else:
             objects.append(Route(end.subnet, via, vtep.link))
-    return tuple(objects)
+    return _as_ours(objects, me)
+
+
+def _as_ours(objects: list[KernelObject], me: Me) -> tuple[KernelObject, ...]:
+    """The routes of a named instance tell by their protocol whose they are."""
+    if not me.instance:
+        return tuple(objects)
+    protocol = Marks(me.instance).route_protocol
+    return tuple(
+        replace(item, protocol=protocol) if isinstance(item, Route) else item for item in objects
+    )
 
 
 def reserved(me: Me) -> tuple[KernelObject, ...]:
@@ -229,7 +242,11 @@ def _ruleset(network: Network, me: Me) -> str:
     ]
     draining = [(vtep.link, subnet) for vtep, subnet in me.old_subnets]
     return rules.render_inet(
-        pairs, masquerade=me.masquerade, fully_random=me.fully_random, draining=draining
+        pairs,
+        masquerade=me.masquerade,
+        fully_random=me.fully_random,
+        draining=draining,
+        table=Marks(me.instance).table,
     )
 
 

@@ -12,6 +12,8 @@ Whose is what (delete only what bears our mark):
 | address allocation  | a link under ``/run/overlay/ipam/<network>/``                         |
 | etcd lease record   | our machine id                                                        |
 
+Several agents of one node have marks of their own: overlay.marks has how theirs differ.
+
 Family is data: an IPv4 and an IPv6 object differ in the addresses they hold, never in their type.
 Links are named, not numbered, here; only ``dataplane`` knows interface indexes.
 """

@@ -24,14 +24,15 @@ from typing import Any
 import msgspec
 
 from overlay.errors import BadInput, NotReady
+from overlay.marks import INSTANCE, ONLY, Marks
 from overlay.model import Family, HostAddress, Subnet
 
 PAGE_VERSION = 1
 PAGE_NAME = "node.json"
 SUBNET_ENV_NAME = "subnet.env"
-CONFLIST_NAME = "10-overlay.conflist"
-DEFAULT_RUN_DIR = "/run/overlay"
-DEFAULT_NETWORK = "overlay"
+CONFLIST_NAME = ONLY.conflist
+DEFAULT_RUN_DIR = ONLY.run_dir
+DEFAULT_NETWORK = ONLY.name
 SMALLEST_MTU, LARGEST_MTU = 68, 65535
 """RFC 791's least datagram; the largest that an IP header can state."""
 MOST_PAGE_BYTES = 1 << 16
@@ -66,7 +67,7 @@ class NodePage:
     """What a pod needs to know of its node. ``mtu`` is the pods'; ``families`` has IPv4 first.
 
     ``agent_wide`` holds the agent's settings that a Calico-style conflist may state as well, under
-    its names for them; no secrets.
+    its names for them; no secrets. ``instance`` is the agent's (overlay.marks).
     """
 
     families: tuple[NodeFamily, ...]
@@ -78,6 +79,12 @@ class NodePage:
     run_dir: str = DEFAULT_RUN_DIR
     agent_wide: Mapping[str, str] = field(default_factory=dict)
     version: int = PAGE_VERSION
+    instance: str = ""
+
+    @property
+    def marks(self) -> Marks:
+        """Those of the agent that wrote the page."""
+        return Marks(self.instance)
 
 
 class _WireFamily(msgspec.Struct):
@@ -95,6 +102,7 @@ class _WirePage(msgspec.Struct):
     network: str = DEFAULT_NETWORK
     run_dir: str = DEFAULT_RUN_DIR
     agent_wide: dict[str, str] = {}
+    instance: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def format_page(page: NodePage) -> bytes:
@@ -109,6 +117,7 @@ def format_page(page: NodePage) -> bytes:
         network=page.network,
         run_dir=page.run_dir,
         agent_wide=dict(page.agent_wide),
+        instance=page.instance or msgspec.UNSET,
     )
     return msgspec.json.encode(wire) + b"\n"
 
@@ -135,6 +144,7 @@ def parse_page(data: bytes) -> NodePage:
         network=wire.network,
         run_dir=wire.run_dir,
         agent_wide=wire.agent_wide,
+        instance=wire.instance or "",
     )
 
 
@@ -155,6 +165,8 @@ def _fault(wire: _WirePage, families: tuple[NodeFamily, ...]) -> str:
         return f"mtu is {wire.mtu}, wanted is {SMALLEST_MTU} to {LARGEST_MTU}"
     if not _LINK.fullmatch(wire.bridge):
         return f"bridge {wire.bridge!r} is no interface name"
+    if wire.instance and not INSTANCE.fullmatch(wire.instance):
+        return f"instance {wire.instance!r} is no name of one"
     if not _NAME.fullmatch(wire.network):
         return f"network {wire.network!r} is no CNI network name"
     return ""
@@ -250,7 +262,7 @@ def write_conflist(
     page: NodePage, conf_dir: Path, *, plugins: Collection[str] = ("portmap",)
 ) -> Path:
     """The conflist into the runtime's directory, if it differs: a write makes runtimes reload."""
-    path, data = conf_dir / CONFLIST_NAME, conflist(page, plugins=plugins)
+    path, data = conf_dir / page.marks.conflist, conflist(page, plugins=plugins)
     with contextlib.suppress(OSError):
         if path.read_bytes() == data:
             return path
@@ -264,6 +276,6 @@ def remove_pages(run_dir: Path) -> None:
         (run_dir / name).unlink(missing_ok=True)
 
 
-def remove_conflist(conf_dir: Path) -> None:
+def remove_conflist(conf_dir: Path, name: str = CONFLIST_NAME) -> None:
     """Take the conflist away, after which the runtime starts no new pod here; absent is fine."""
-    (conf_dir / CONFLIST_NAME).unlink(missing_ok=True)
+    (conf_dir / name).unlink(missing_ok=True)

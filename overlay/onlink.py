@@ -74,13 +74,20 @@ NOTHING = OnLink()
 
 
 def on_link(
-    routes: Iterable[RouteInfo], links: Mapping[int, LinkInfo], *, ours: Collection[str]
+    routes: Iterable[RouteInfo],
+    links: Mapping[int, LinkInfo],
+    *,
+    ours: Collection[str],
+    protocol: int = ROUTE_PROTOCOL,
 ) -> OnLink:
-    """From a host's routes in the order of its dump, and its links by index; ``ours`` are the names of our devices."""
+    """From a host's routes in the order of its dump, and its links by index.
+
+    ``ours`` are the names of our devices, ``protocol`` is that of our routes.
+    """
     best: dict[Subnet, tuple[int, str]] = {}
     for route in routes:
         name = links[route.link].name if route.link in links else ""
-        odd = route.table != RT_TABLE_MAIN or route.protocol == ROUTE_PROTOCOL or name in ours
+        odd = route.table != RT_TABLE_MAIN or route.protocol == protocol or name in ours
         if odd or not route.dst.prefixlen or route.dst.is_link_local:
             continue
         if route.dst not in best or route.metric < best[route.dst][0]:

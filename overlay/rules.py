@@ -6,9 +6,10 @@ this node's subnet. A mark bit 0x4000 is kube-proxy's "masquerade this", which i
 
 from collections.abc import Sequence
 
+from overlay.marks import ONLY
 from overlay.model import Family, Subnet
 
-TABLE = "inet overlay"
+TABLE = ONLY.table
 _WORD = {Family.V4: "ip", Family.V6: "ip6"}
 _MULTICAST = {Family.V4: "224.0.0.0/4", Family.V6: "ff00::/8"}
 
@@ -19,6 +20,7 @@ def render_inet(
     masquerade: bool,
     fully_random: bool,
     draining: Sequence[tuple[str, Subnet]] = (),
+    table: str = TABLE,
 ) -> str:
     """One transaction that replaces the table; ``networks`` are (cluster, own subnet) per family.
 
@@ -33,9 +35,9 @@ def render_inet(
     ]
     # nft 1.0.6 wants a newline before each closing brace.
     lines = [
-        f"add table {TABLE}",
-        f"delete table {TABLE}",
-        f"table {TABLE} {{",
+        f"add table {table}",
+        f"delete table {table}",
+        f"table {table} {{",
         "\tchain postrouting {",
         "\t\ttype nat hook postrouting priority srcnat; policy accept;",
         *(f"\t\t{rule}" for rule in nat),

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("overlay", "agent", "cni")
 STARTS_PROGRAMS = "cni/delegate.py"
@@ -94,18 +96,17 @@ def _programs(path: Path) -> Iterator[str]:
                 yield f"{_name(path)}: {called}"
 
 
-def test_the_unit_file_is_valid(tmp_path: Path) -> None:
-    """systemd reads every key of overlay-agent.service; a stub stands in for the agent."""
+@pytest.mark.parametrize("shipped", ["overlay-agent.service", "overlay-agent@.service"])
+def test_a_unit_file_is_valid(tmp_path: Path, shipped: str) -> None:
+    """systemd reads every key of it; a stub stands in for the agent."""
     analyze = shutil.which("systemd-analyze")
     assert analyze, "systemd-analyze is missing (make setup)"
     stub = tmp_path / "overlay-agent"
     stub.write_text("#!/bin/sh\n")
     stub.chmod(0o755)
-    unit = tmp_path / "overlay-agent.service"
-    shipped = (ROOT / "systemd" / unit.name).read_text()
-    unit.write_text(
-        shipped.replace("ExecStart=/opt/overlay/bin/overlay-agent", f"ExecStart={stub}")
-    )
+    unit = tmp_path / shipped.replace("@", "@blue")
+    text = (ROOT / "systemd" / shipped).read_text()
+    unit.write_text(text.replace("ExecStart=/opt/overlay/bin/overlay-agent", f"ExecStart={stub}"))
     done = subprocess.run(
         [analyze, "verify", "--recursive-errors=no", str(unit)],
         capture_output=True,

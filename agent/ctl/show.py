@@ -55,6 +55,8 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
         "pods": _pods(answer["attachments"], answer["pods"]),
         "kernel": _kernel(answer),
     }
+    if answer.get("instance"):
+        facts = {"instance": answer["instance"], **facts}
     if answer.get("draining"):  # an agent of before an upgrade does not say it
         facts["draining"] = f"{', '.join(answer['draining'])}, until the pods there are gone"
     if answer["waiting_for"]:

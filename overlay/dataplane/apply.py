@@ -5,21 +5,20 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.obstacles import describe
 from overlay.dataplane.read import UNSPECIFIED, concerned, convert, same
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
 from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
+from overlay.marks import ONLY, Marks
 from overlay.model import (
-    ROUTE_PROTOCOL,
     Action,
     Address,
     Bridge,
@@ -31,11 +30,10 @@ from overlay.model import (
     Route,
     Ruleset,
     Step,
-    Subnet,
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, RouteInfo, messages, parse, sift
+from overlay.netlink import Netlink, messages, parse, sift
 from overlay.netlink.parse import Record
 
 Info = TypeVar("Info", bound=Record)
@@ -49,12 +47,14 @@ _USUAL_METRICS = (0, 1024)
 class Dataplane:
     """The kernel of the network namespace it was made in. Not thread-safe."""
 
-    def __init__(self, run_dir: Path, *, sysctls: Path = Path("/proc/sys")) -> None:
+    def __init__(
+        self, run_dir: Path, *, sysctls: Path = Path("/proc/sys"), marks: Marks = ONLY
+    ) -> None:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
         self._switches = Switches(sysctls)
         self.turned = self._switches.turned
-        self._links = LinkDoor(self._netlink)
+        self._links = LinkDoor(self._netlink, marks)
         self._underlays: frozenset[Address] = frozenset()
         self._link_locals: frozenset[KernelObject] = frozenset()
 
@@ -119,13 +119,6 @@ class Dataplane:
         link = self._links.seen.by_index.get(index)
         return link.name if link else ""
 
-    def obstacles(self, networks: Sequence[Subnet]) -> list[str]:
-        """What of others stands in the way of ``networks``, a sentence each; by the links as last read."""
-        routes: list[RouteInfo] = []
-        for family in {Family.of(network) for network in networks}:
-            routes += self._dump(messages.route_dump(family), parse.parse_route)
-        return describe(networks, routes, self._links.seen)
-
     def apply(self, steps: list[Step]) -> list[OverlayError | None]:
         """Carry out steps in order; one result per step, failures stop nothing."""
         results: list[OverlayError | None] = []
@@ -142,7 +135,7 @@ class Dataplane:
         tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
         for family in Family:
             yield from self._dump(messages.address_dump(family), parse.parse_address)
-            by_protocol = messages.route_dump(family, protocol=ROUTE_PROTOCOL)
+            by_protocol = messages.route_dump(family, protocol=seen.marks.route_protocol)
             yield from self._dump(by_protocol, parse.parse_route)
             for link in tunnels:
                 yield from self._dump(messages.route_dump(family, link=link), sift.others)

@@ -10,25 +10,26 @@ from collections.abc import Mapping
 
 from overlay.dataplane.read import Links, convert
 from overlay.errors import ForeignObject, KernelBusy, KernelRefused
+from overlay.marks import ONLY, Marks, owner_of
 from overlay.model import LEAST_V6_MTU, Action, Bridge, KernelObject, Step, Vxlan
 from overlay.netlink import LinkInfo, Netlink, messages, parse
 
 GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
 """What the kernel says when something to be deleted is not there; ENXIO of a link that has no IPv6 any more."""
-_ALIASES = {Vxlan: "overlay:vtep", Bridge: "overlay:bridge"}
 
 
 class LinkDoor:
     """The host's links as last read, and the changes to ours."""
 
-    def __init__(self, netlink: Netlink) -> None:
+    def __init__(self, netlink: Netlink, marks: Marks = ONLY) -> None:
         self._netlink = netlink
-        self.seen = Links.of((), {})
+        self.seen = Links.of((), {}, marks)
 
     def read(self, wanted: Mapping[str, Vxlan | Bridge]) -> None:
         """Look at all links; ``wanted`` are those that ought to be there, by name."""
         answers = self._netlink.dump(messages.link_dump())
-        self.seen = Links.of((parse.parse_link(body) for _, body in answers), wanted)
+        links = (parse.parse_link(body) for _, body in answers)
+        self.seen = Links.of(links, wanted, self.seen.marks)
 
     def index(self, name: str) -> int:
         """The index of a link; KernelBusy if it is not there."""
@@ -63,8 +64,10 @@ class LinkDoor:
     def _may_stay(self, present: LinkInfo, item: Vxlan | Bridge) -> bool:
         """True: change it in place. False: ours, to be made anew. ForeignObject: hands off."""
         if self.seen.ours(present.index, _kind(item)) is None:
+            other = owner_of(present.alias)
+            whose = f"belongs to {other}" if other else "we did not make"
             raise ForeignObject(
-                f"a {present.kind or 'link'} named {item.name} is there that we did not make, and it is "
+                f"a {present.kind or 'link'} named {item.name} is there that {whose}, and it is "
                 f"not what is needed: {item}",
                 errno=errno.EEXIST,
                 hint=f"look: ip -d link show {item.name}; then rename or delete it",
@@ -76,7 +79,8 @@ class LinkDoor:
 
     def _set(self, item: Vxlan | Bridge) -> None:
         """Mark first, then UP: no fe80 address is made, and a crash between leaves it marked."""
-        alias = _ALIASES[type(item)]
+        marks = self.seen.marks
+        alias = marks.bridge_alias if isinstance(item, Bridge) else marks.vtep_alias
         present = self.seen.by_name.get(item.name)
         if present is not None and present.mtu < LEAST_V6_MTU <= item.mtu:
             # Until now it had no IPv6 that an address generation mode could be set of.

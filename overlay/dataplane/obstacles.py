@@ -1,60 +1,213 @@
-"""What of other programs stands in our way, in sentences an operator can act on. Pure."""
+"""What of other programs stands in our way, in sentences an operator can act on.
 
-from collections.abc import Iterable, Sequence
+Nothing of it is ours to remove. A wider route than the pod network is no obstacle, because ours are narrower.
+Looking costs a pass over the main table, where almost all is sorted out by its bytes before it is parsed.
+"""
 
-from overlay.dataplane.read import Links
-from overlay.model import ROUTE_PROTOCOL, Bridge, Family, Subnet, Vxlan
-from overlay.netlink import LinkInfo, RouteInfo
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-RT_TABLE_MAIN = 254
+from overlay.desired import Me
+from overlay.errors import KernelRefused
+from overlay.marks import Marks, owner_of
+from overlay.model import Family, Network, Pool, Subnet
+from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
+from overlay.netlink.parse import Record
 
-
-def describe(networks: Sequence[Subnet], routes: Iterable[RouteInfo], links: Links) -> list[str]:
-    """Foreign routes into ``networks``, and VXLAN devices that hold the VNI and port we want."""
-    found = [_route(route, links) for route in routes if _in_the_way(route, networks, links)]
-    for wanted in links.wanted.values():
-        if isinstance(wanted, Vxlan):
-            found += [
-                _twin(link, wanted) for link in links.by_index.values() if _is_twin(link, wanted)
-            ]
-    return found
-
-
-def _in_the_way(route: RouteInfo, networks: Sequence[Subnet], links: Links) -> bool:
-    if route.table != RT_TABLE_MAIN or route.protocol == ROUTE_PROTOCOL or not route.dst.prefixlen:
-        return False
-    if links.ours(route.link, "vxlan") or links.ours(route.link, "bridge"):
-        return False
-    link = links.by_index.get(route.link)
-    if link is not None and isinstance(links.wanted.get(link.name), Bridge):
-        return False
-    return any(_overlap(route.dst, network) for network in networks)
+RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL = 254, 1, 2
+"""linux/rtnetlink.h."""
+MOST_ROUTES = 8
+"""Named one by one; what follows is counted."""
+_PROTOCOL_AT = 5
+"""Where struct rtmsg has rtm_protocol."""
+_NAMES = {2: "kernel", 3: "boot", 4: "static", 12: "bird", 16: "dhcp", 186: "bgp", 188: "ospf"}
+"""iproute2's rt_protos, those that are met with."""
 
 
-def _overlap(one: Subnet, other: Subnet) -> bool:
-    return one.version == other.version and one.overlaps(other)
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """``what`` names it for good, ``why`` is a sentence with the command that shows it."""
+
+    what: str
+    why: str
 
 
-def _route(route: RouteInfo, links: Links) -> str:
-    link = links.by_index.get(route.link)
-    flag = "-6 " if Family.of(route.dst) is Family.V6 else ""
-    return (
-        f"a route that is not ours leads into the pod network: {route.dst} dev "
-        f"{link.name if link else '?'}; look: ip {flag}route show {route.dst}"
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The host's links, addresses and routes at one moment."""
+
+    links: Sequence[LinkInfo]
+    addresses: Iterable[AddressInfo]
+    routes: Iterable[RouteInfo]
+
+
+class Needs:
+    """What this node needs to be free, and whether something is in it."""
+
+    def __init__(self, network: Network, me: Me) -> None:
+        self.pools = network.pools
+        self.backend = network.backend
+        self.vteps = {vtep.link: vtep for vtep in me.vteps if vtep.link}
+        self.underlays = {vtep.underlay for vtep in me.vteps}
+        self.bridge = me.bridge
+        self.marks = Marks(me.instance)
+
+    def concerns(self, record: Record) -> bool:
+        """True if a change of this may make or end an obstacle. Cheap: called for each kernel event."""
+        match record:
+            case LinkInfo():
+                return record.vxlan is not None or record.deleted
+            case AddressInfo():
+                return self.overlapped(record.address.network) is not None
+            case RouteInfo():
+                ours = record.protocol == self.marks.route_protocol
+                return not ours and self.pool_of(record.dst) is not None
+            case _:
+                return False
+
+    def overlapped(self, subnet: Subnet) -> Pool | None:
+        """The pool that shares addresses with a subnet."""
+        same = (pool for pool in self.pools if pool.network.version == subnet.version)
+        return next((pool for pool in same if subnet.overlaps(pool.network)), None)
+
+    def pool_of(self, subnet: Subnet) -> Pool | None:
+        """The pool that a subnet lies in."""
+        pool = self.overlapped(subnet)
+        inside = pool is not None and subnet.prefixlen >= pool.network.prefixlen
+        return pool if inside else None
+
+    def is_ours(self, link: LinkInfo | None) -> bool:
+        """Our devices, adopted ones included."""
+        return link is not None and (
+            link.name == self.bridge or link.name in self.vteps or self.marks.are_on(link.alias)
+        )
+
+
+def look(netlink: Netlink, needs: Needs) -> list[Obstacle]:
+    """What stands in the way now.
+
+    Raises:
+        KernelBusy: the kernel's lists changed while they were read.
+    """
+    links = [parse.parse_link(body) for _, body in netlink.dump(messages.link_dump())]
+    families = [pool.family for pool in needs.pools]
+    addresses = [
+        parse.parse_address(body)
+        for family in families
+        for _, body in netlink.dump(messages.address_dump(family))
+    ]
+    routes = (
+        parse.parse_route(body)
+        for pool in needs.pools
+        for body in _candidates(netlink, pool, needs.marks.route_protocol)
     )
+    return describe(needs, Seen(links, addresses, routes))
 
 
-def _is_twin(link: LinkInfo, wanted: Vxlan) -> bool:
-    """The kernel allows one device per VNI, port and address family (of those without a lower link)."""
+def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
+    """Devices, addresses, then routes. Pure."""
+    by_index = {link.index: link for link in seen.links}
+    found = [it for link in seen.links if (it := _device(needs, link))]
+    connected: set[tuple[int, Subnet]] = set()
+    for info in seen.addresses:
+        link = by_index.get(info.link)
+        if link is not None and (obstacle := _address(needs, link, info)):
+            connected.add((info.link, info.address.network))
+            found.append(obstacle)
+    routes = (
+        route
+        for route in seen.routes
+        if _leads_in(needs, route, by_index.get(route.link))
+        and not (route.protocol == RTPROT_KERNEL and (route.link, route.dst) in connected)
+    )
+    found += [_route(route, by_index.get(route.link)) for route in islice(routes, MOST_ROUTES)]
+    if more := sum(1 for _ in routes):
+        cluster = " ".join(str(pool.network) for pool in needs.pools)
+        why = (
+            f"{more} more routes that are not ours lead into it; look: ip route show root {cluster}"
+        )
+        found.append(Obstacle(f"routes into {cluster}", why))
+    return list(dict.fromkeys(found))
+
+
+def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
+    """The routes of the main table that may lead into a pool; of a router's full table hardly any is left."""
+    head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
+    try:
+        answers = netlink.dump(messages.route_dump(pool.family))
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return  # before the first route the kernel has no main table
+    for _, body in answers:
+        if len(body) > _PROTOCOL_AT and body[_PROTOCOL_AT] != own and head in body:
+            yield body
+
+
+def _device(needs: Needs, link: LinkInfo) -> Obstacle | None:
+    """The kernel allows one device per VNI, port and family; one for every VNI, or for GBP, has the port alone."""
     other = link.vxlan
-    if other is None or link.name == wanted.name or other.local is None:
-        return False
-    same_family = other.local.version == wanted.local.version
-    return same_family and (other.vni, other.port) == (wanted.vni, wanted.port)
-
-
-def _twin(link: LinkInfo, wanted: Vxlan) -> str:
-    return (
-        f"device {link.name} already serves VNI {wanted.vni} on UDP port {wanted.port}, "
-        f"which {wanted.name} needs; look: ip -d link show {link.name}"
+    if other is None or link.name in needs.vteps or other.port != needs.backend.port:
+        return None
+    family = Family.V4 if other.local is None else Family.of(other.local)
+    vtep = next((it for it in needs.vteps.values() if it.family is family), None)
+    if not other.vni:  # "external": of both families
+        vtep, has = next(iter(needs.vteps.values()), None), "every VNI"
+    elif other.vni == needs.backend.vni:
+        has = f"VNI {other.vni}"
+    elif other.gbp != needs.backend.gbp:
+        has = "packets with GBP" if other.gbp else "packets without GBP"
+    else:
+        return None
+    if vtep is None:
+        return None
+    return Obstacle(
+        f"device {link.name}",
+        f"it already serves {has} on UDP port {other.port}{_whose(link)}, which {vtep.link} needs; "
+        f"look: ip -d link show {link.name}",
     )
+
+
+def _address(needs: Needs, link: LinkInfo, info: AddressInfo) -> Obstacle | None:
+    pool = None if needs.is_ours(link) else needs.overlapped(info.address.network)
+    if pool is None:
+        return None
+    if link.name in needs.underlays:
+        why = (
+            f"the underlay's own network and the pod network {pool.network} overlap: nodes and pods with the same "
+            "addresses cannot reach each other; choose another Network for the pods"
+        )
+    else:
+        inside = info.address.network.prefixlen >= pool.network.prefixlen
+        where = "lies in" if inside else "holds"
+        why = f"it{_whose(link)} {where} the pod network {pool.network}: pods there cannot be reached from this node"
+    flag = "-6 " if info.address.version == 6 else ""
+    look = f"look: ip {flag}address show dev {link.name}"
+    return Obstacle(f"address {info.address} on {link.name}", f"{why}; {look}")
+
+
+def _leads_in(needs: Needs, route: RouteInfo, link: LinkInfo | None) -> bool:
+    if route.table != RT_TABLE_MAIN or route.protocol == needs.marks.route_protocol:
+        return False
+    pool = needs.pool_of(route.dst)
+    if pool is None or needs.is_ours(link):
+        return False
+    # a blackhole for the rest of the range keeps strays from leaking out, and is wider than what we route
+    return route.kind == RTN_UNICAST or route.dst.prefixlen >= pool.subnet_len
+
+
+def _route(route: RouteInfo, link: LinkInfo | None) -> Obstacle:
+    flag = "-6 " if Family.of(route.dst) is Family.V6 else ""
+    name = link.name if link else "none"
+    protocol = _NAMES.get(route.protocol, str(route.protocol))
+    return Obstacle(
+        f"route {route.dst} dev {name}",
+        f"it is not ours (proto {protocol}) and leads into the pod network; look: ip {flag}route show {route.dst}",
+    )
+
+
+def _whose(link: LinkInfo) -> str:
+    other = owner_of(link.alias)
+    return f" (that of the overlay-agent that is {other})" if other else ""

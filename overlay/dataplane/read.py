@@ -4,9 +4,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from overlay.marks import ONLY, Marks, owner_of
 from overlay.model import (
-    ALIAS_PREFIX,
-    ROUTE_PROTOCOL,
     Bridge,
     Family,
     FdbEntry,
@@ -33,33 +32,40 @@ UNSPECIFIED = IPv4Address(0)
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The host's links at one moment. ``wanted`` are those that ought to be there, by name."""
+    """The host's links at one moment. ``wanted`` are those that ought to be there, by name; ``marks`` are ours."""
 
     by_index: dict[int, LinkInfo]
     by_name: dict[str, LinkInfo]
     wanted: dict[str, Vxlan | Bridge]
+    marks: Marks = ONLY
 
     @staticmethod
-    def of(links: Iterable[LinkInfo], wanted: Mapping[str, Vxlan | Bridge]) -> "Links":
+    def of(
+        links: Iterable[LinkInfo], wanted: Mapping[str, Vxlan | Bridge], marks: Marks = ONLY
+    ) -> "Links":
         """Index them."""
         found = tuple(links)
-        return Links(
-            {link.index: link for link in found}, {link.name: link for link in found}, dict(wanted)
+        by_index, by_name = (
+            {link.index: link for link in found},
+            {link.name: link for link in found},
         )
+        return Links(by_index, by_name, dict(wanted), marks)
 
     def ours(self, index: int, kind: str) -> str | None:
         """The name of our link of a kind at this index, or None if it is not ours.
 
         One without our mark counts if it is what we want under that name: it is about to be adopted,
-        and what is on it (flannel's routes) is to be taken over, not fought.
+        and what is on it (flannel's routes) is to be taken over, not fought. With another agent's mark never.
         """
         link = self.by_index.get(index)
         if link is None or link.kind != kind:
             return None
-        return link.name if marked(link) or self._fits(link) else None
+        return link.name if self.marks.are_on(link.alias) or self._fits(link) else None
 
     def _fits(self, link: LinkInfo) -> bool:
         wanted = self.wanted.get(link.name)
+        if self.marks.are_of_another(link.alias):
+            return False
         if isinstance(wanted, Vxlan):
             present = _vxlan(link, self)
             return present is not None and present.fixed == wanted.fixed
@@ -67,8 +73,8 @@ class Links:
 
 
 def marked(link: LinkInfo) -> bool:
-    """True if the alias says that this is our VTEP or bridge (a pod's link has a path behind)."""
-    return link.alias.startswith(ALIAS_PREFIX) and "/" not in link.alias
+    """True if the alias says that this is the VTEP or bridge of an agent, ours or another."""
+    return owner_of(link.alias) is not None
 
 
 def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelObject | None:
@@ -79,7 +85,8 @@ def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelOb
     """
     match record:
         case LinkInfo():
-            return _link(record, links) if unmarked or marked(record) else None
+            known = unmarked or links.marks.are_on(record.alias)
+            return _link(record, links) if known else None
         case AddressInfo():
             return _address(record, links)
         case RouteInfo():
@@ -148,7 +155,7 @@ def _route(info: RouteInfo, links: Links) -> KernelObject | None:
     if info.kind != RTN_UNICAST or info.table != RT_TABLE_MAIN or info.protocol == RTPROT_KERNEL:
         return None
     ours = links.ours(info.link, "vxlan")
-    if ours is None and info.protocol != ROUTE_PROTOCOL:
+    if ours is None and info.protocol != links.marks.route_protocol:
         return None
     link = links.by_index.get(info.link)
     name = ours or (link.name if link else "")

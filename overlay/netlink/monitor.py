@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from overlay.netlink.nftmonitor import NftEvents, TableChange
 from overlay.netlink.parse import Record, frames, parse
-from overlay.netlink.socket import RECEIVE_BUFFER, open_socket
+from overlay.netlink.socket import RECEIVE_BUFFER, drain, open_socket
 
 RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 1, 3, 5, 7
 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 9, 11
@@ -87,6 +87,7 @@ class Monitor:
                 data = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
+                    drain(self._socket)
                     return None
                 if error.errno == errno.EAGAIN:
                     break

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from overlay.errors import BadInput
 from overlay.netlink.attributes import unpack_attributes, unpack_text
 from overlay.netlink.parse import frames
-from overlay.netlink.socket import RECEIVE_BUFFER, open_socket
+from overlay.netlink.socket import RECEIVE_BUFFER, drain, open_socket
 
 NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
 """linux/netlink.h, linux/netfilter/nfnetlink.h."""
@@ -57,6 +57,8 @@ class NftEvents:
                 data = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
+                    drain(self.socket)
+                    self._touched.clear()
                     return None
                 if error.errno == errno.EAGAIN:
                     break

@@ -27,6 +27,7 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 ANSWER_WITHIN_S = 20
 """The kernel answers while we wait; this only ends a wait for an answer that was lost."""
 DUMP_TRIES = 5
+MOST_DRAINED = 1 << 17
 _RECEIVE = 64 * 1024
 """The kernel fills dump datagrams up to 32 KiB."""
 _BUSY = {errno.ENOBUFS, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOMEM}
@@ -231,6 +232,20 @@ def open_socket(
         sock.close()
         raise
     return sock
+
+
+def drain(sock: socket.socket) -> None:
+    """Throw away what a subscription holds, after it has lost some (ENOBUFS).
+
+    Until its queue has been empty once the kernel goes on dropping and says so no more (netlink_overrun and
+    NETLINK_S_CONGESTED in net/netlink/af_netlink.c): whoever reads all anew before that may miss what comes next.
+    """
+    for _ in range(MOST_DRAINED):
+        try:
+            sock.recv(1, socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                return
 
 
 def _index_of(name: str) -> int:

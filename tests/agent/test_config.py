@@ -81,6 +81,42 @@ def test_an_unknown_variable_is_refused() -> None:
         load([], {"OVERLAY_BRIGDE": "x"})
 
 
+def test_from_the_instance_follows_what_two_agents_must_not_share(tmp_path: Path) -> None:
+    """Each default, and only the defaults; without a name all is as it was."""
+    file = tmp_path / "blue.toml"
+    file.write_text('instance = "blue"\nrun_dir = "/run/mine"\n')
+
+    blue, only = load([], file=file), load([])
+
+    assert (blue.bridge, str(blue.run_dir), str(blue.state_dir)) == (
+        "ovl-blue",
+        "/run/mine",
+        "/var/lib/overlay-blue",
+    )
+    assert (only.bridge, str(only.run_dir), str(only.state_dir)) == (
+        "overlay0",
+        "/run/overlay",
+        "/var/lib/overlay",
+    )
+    assert (only.instance, blue.marks.table) == ("", "inet overlay-blue")
+
+
+@pytest.mark.parametrize("name", ["Blue", "a_b", "-a", "a-", "a b", "twelve-chars", "a/b"])
+def test_a_bad_instance_name_is_refused(tmp_path: Path, name: str) -> None:
+    """It becomes part of the names of links, files and tables."""
+    file = tmp_path / "agent.toml"
+    file.write_text(f'instance = "{name}"\n')
+    with pytest.raises(BadConfig, match=r"instance = .*not 1 to 11 of a-z, 0-9 and -"):
+        load([], file=file)
+
+
+def test_an_instance_that_is_named_on_the_command_line_has_a_file_of_its_own() -> None:
+    """It is never taken for the first one's."""
+    for flags, environ in ((["--instance", "no-such"], {}), ([], {"OVERLAY_INSTANCE": "no-such"})):
+        with pytest.raises(BadConfig, match=r"/etc/overlay/no-such\.toml does not exist"):
+            load(flags, environ)
+
+
 def test_a_named_file_that_is_absent_is_an_error(tmp_path: Path) -> None:
     """Only the default file may be missing."""
     with pytest.raises(BadConfig, match="does not exist"):

@@ -13,6 +13,7 @@ import pytest
 
 from agent import config
 from agent.pages import Pages, rivals
+from overlay.marks import Marks
 from overlay.nodefile import CONFLIST_NAME
 from tests.examples import ME, NETWORK
 
@@ -180,3 +181,26 @@ def test_what_sorts_before_ours_is_named(tmp_path: Path) -> None:
     assert ["takes none at all" in sentence for sentence in said] == [True, True, False]
     assert all("look: cat" in sentence for sentence in said)
     assert rivals(tmp_path / "absent") == []
+
+
+def test_two_agents_have_a_conflist_each_and_neither_is_the_others_rival(home: Path) -> None:
+    """The first one's stays what runtimes take by default; a foreign one is said to both."""
+    settings = _settings(home)
+    first, blue = (
+        Pages(settings),
+        Pages(replace(settings, instance="blue", run_dir=home / "blue")),
+    )
+    first.publish(NETWORK, ME)
+    blue.publish(NETWORK, replace(ME, instance="blue", bridge="ovl-blue"))
+    directory, theirs = home / "net.d", Marks("blue").conflist
+    assert [path.name for path in sorted(directory.iterdir())] == [CONFLIST_NAME, theirs]
+    body = json.loads((directory / theirs).read_text())
+    assert body["name"] == "overlay-blue"
+    assert body["plugins"][0] == {"type": "overlay", "runDir": str(home / "blue")}
+    assert rivals(directory) == rivals(directory, theirs) == []
+    (directory / "10-flannel.conflist").write_text("{}")
+    assert len(rivals(directory)) == len(rivals(directory, theirs)) == 1
+
+    blue.withdraw(conflist=True)
+    assert first.keep() == ""
+    assert not (directory / theirs).exists()

@@ -33,11 +33,13 @@ def _is_looked_at(links: PodLinks, *events: LinkInfo) -> bool:
 
 
 def test_an_add_and_a_del_end_well(links: PodLinks) -> None:
-    """Whatever was in between."""
+    """Whatever was in between; of a DEL's link it is looked whether its journal is gone as well."""
     made = dataclasses.replace(END, up=False, alias="", running=False)
     assert not _is_looked_at(links, made, dataclasses.replace(made, alias=END.alias), END)
     gone = dataclasses.replace(END, up=False, master=0)
-    assert not _is_looked_at(links, gone, dataclasses.replace(gone, deleted=True))
+    assert _is_looked_at(links, gone, dataclasses.replace(gone, deleted=True))
+    links._look_at({END.name: 0})
+    assert (links.faults, links.mended) == ({}, 0)
 
 
 @pytest.mark.parametrize(

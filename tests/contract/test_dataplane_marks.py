@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -169,39 +170,13 @@ def test_our_own_device_is_remade_when_it_cannot_be_changed(space: Path, node: D
     assert "vxlan id 5 " in ip(space, "-d", "link", "show", "overlay.1")
 
 
-def test_what_stands_in_the_way_is_said_with_the_command_to_look(
-    space: Path, node: Dataplane
-) -> None:
-    """Foreign routes into the pod network and a second device with our VNI and port; ours are no obstacle."""
-    settle(space, node, dict(WANT))
-    networks = [ip_network("10.5.0.0/16"), ip_network("fd00:5::/48")]
-    assert node.obstacles(networks) == []
-
-    ip(space, "link", "del", "overlay.1")
-    ip(
-        space,
-        "link",
-        "add",
-        "calico",
-        "type",
-        "vxlan",
-        "id",
-        "1",
-        "dstport",
-        "8472",
-        "dev",
-        "eth0",
-        "local",
-        "192.0.2.1",
-    )
-    ip(space, "route", "add", "10.5.7.0/24", "via", "192.0.2.9")
-    ip(space, "route", "add", "default", "via", "192.0.2.9")
-    read(space, node)
-
-    route, device = node.obstacles(networks)
-    assert "10.5.7.0/24 dev eth0" in route
-    assert "ip route show 10.5.7.0/24" in route
-    assert "ip -d link show calico" in device
+def test_a_network_with_group_policies_has_a_device_with_them(space: Path, node: Dataplane) -> None:
+    """The flag is a number away from the one for devices that serve every VNI."""
+    item = replace(VXLAN, gbp=True)
+    settle(space, node, {VXLAN.key: item})
+    shown = ip(space, "-d", "link", "show", "overlay.1")
+    assert " gbp " in shown
+    assert "external" not in shown
 
 
 def test_a_direct_route_of_flannel_is_replaced_in_place(space: Path, node: Dataplane) -> None:
@@ -222,7 +197,6 @@ def test_an_empty_namespace_reads_as_nothing(space: Path, tmp_path: Path) -> Non
     """No route table, no link of ours: an empty answer, no error, no change."""
     with closing(run_inside(space, lambda: Dataplane(tmp_path))) as dataplane:
         assert run_inside(space, lambda: dataplane.read({})) == {}
-        assert dataplane.obstacles([ip_network("10.5.0.0/16")]) == []
         assert dataplane.changes == 0
 
 

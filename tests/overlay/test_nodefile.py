@@ -1,6 +1,7 @@
 """The pages for others: byte for byte what they expect, and never half of one."""
 
 import json
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def test_a_moved_run_directory_is_told_to_the_plugin() -> None:
     ]
 
 
+def test_a_page_says_whose_it_is_only_if_there_are_several() -> None:
+    """The page of a node with one agent has not changed."""
+    assert b"instance" not in nodefile.format_page(PAGE)
+    blue = replace(PAGE, instance="blue")
+    assert nodefile.parse_page(nodefile.format_page(blue)) == blue
+    assert blue.marks.table == "inet overlay-blue"
+
+
 def test_an_unchanged_conflist_is_not_written_again(tmp_path: Path) -> None:
     """Each write makes a runtime reload."""
     path = nodefile.write_conflist(PAGE, tmp_path)
@@ -134,6 +143,7 @@ def test_removal_is_idempotent(tmp_path: Path) -> None:
         {"bridge": "a/b"},
         {"bridge": "."},
         {"network": "../x"},
+        {"instance": "../x"},
         {"families": []},
         {"families": [{"gateway": "10.5.1.1/24", "cluster": "10.6.0.0/16"}]},
         {"families": [{"gateway": "10.5.1.1/8", "cluster": "10.5.0.0/16"}]},
