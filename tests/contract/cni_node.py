@@ -14,6 +14,7 @@ from cni.steps import Steps
 from overlay.netlink.namespace import run_inside
 from overlay.nodefile import NodeFamily, NodePage, write_pages
 from tests.contract.spaces import inside, ip
+from tests.contract.waiting import until
 
 V4 = NodeFamily(ip_interface("10.5.1.1/24"), ip_network("10.5.0.0/16"))
 V6 = NodeFamily(ip_interface("fd00:5:0:1::1/64"), ip_network("fd00:5::/48"))
@@ -48,6 +49,7 @@ class Node:
         ip(space, "link", "add", "w0", "type", "veth", "peer", "name", "w1")
         ip(space, "link", "set", "w1", "up")
         ip(space, "link", "set", "w0", "master", "overlay0", "up")
+        until(lambda: "ff00::/8 dev overlay0" in ip(space, "-6", "route", "show", "table", "local"))
         ip(space, "link", "del", "w0")
         self.publish(mtu=1450)
 

@@ -1,6 +1,7 @@
 """CNI on a real kernel: failing, overtaken and contradicting calls leave nothing behind."""
 
 import threading
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,10 @@ def test_an_add_whose_kernel_step_fails_leaves_nothing(node: Node, pod: Path, sp
 def test_a_step_inside_the_pod_that_fails_takes_the_link_back(
     space: Path, pod: Path, tmp_path: Path
 ) -> None:
-    """The last step fails: the pod has IPv6 switched off, the node gives an IPv6 address."""
+    """The last step fails: no interface may have a multicast address, which a corrupt page made the pod's."""
     node = Node(space, tmp_path, (V4, V6))
-    inside(pod, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+    node.families = (V4, NodeFamily(ip_interface("ff05::1/64"), ip_network("ff05::/56")))
+    node.publish(mtu=1450)
     before = shown(pod, "link show")
 
     error = node.call("ADD", pod)
