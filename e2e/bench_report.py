@@ -134,7 +134,8 @@ def _load(found: Found) -> list[str]:
     if found.resync:
         it = found.resync
         lines.append(
-            f"full comparison: {it.nothing_s:.3f} s with nothing to do, {it.damaged_s:.3f} s with some to mend"
+            f"full comparison: {it.nothing_s:.3f} s with nothing to do ({it.cpu_s:.3f} s of CPU), "
+            f"{it.damaged_s:.3f} s with some to mend"
         )
     if found.idle:
         lines.append(

@@ -35,10 +35,11 @@ Want = dict[Hashable, KernelObject]
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """Seconds, medians."""
+    """Seconds, medians; ``cpu_s`` of CPU, with nothing to do."""
 
     nothing_s: float
     damaged_s: float
+    cpu_s: float
 
 
 def resync(name: str, peers: Sequence[SimPeer], *, damaged: int, rounds: int = 5) -> Resync:
@@ -68,16 +69,19 @@ def _measured(work: Path, peers: Sequence[SimPeer], damaged: int, rounds: int) -
     gone = [item for item in want.values() if isinstance(item, Route)][:damaged]
     nothing: list[float] = []
     mended: list[float] = []
+    used: list[float] = []
     with closing(Dataplane(work)) as dataplane:
         _mend(dataplane, node)
         _mend(dataplane, want)
         for _ in range(rounds):
+            before = time.thread_time()
             nothing.append(_mend(dataplane, want)[0])
+            used.append(time.thread_time() - before)
             _apply(dataplane, plan({}, {item.key: item for item in gone}))
             taken, steps = _mend(dataplane, want)
             assert steps == len(gone), f"{steps} steps for {len(gone)} missing routes"
             mended.append(taken)
-    return Resync(statistics.median(nothing), statistics.median(mended))
+    return Resync(*map(statistics.median, (nothing, mended, used)))
 
 
 def _mend(dataplane: Dataplane, want: Want) -> tuple[float, int]:
