@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent import adoption, claim, sole
 from agent.config import Config
-from agent.draining import addresses_in_use, is_done
+from agent.draining import addresses_in_use, has_pods, is_done
 from agent.ground import Ground
 from agent.memory import Memory
 from agent.pages import attachments
@@ -100,7 +100,7 @@ class Join:
                 )
                 for family, it in ends.underlay.items()
             },
-            prefer=self._memory.subnets,
+            prefer=(*self._memory.subnets, *self._memory.former(network)),
             want=self._config.subnet,
             insist=self._pods_bind(network),
             pods=self._pods(network),
@@ -135,7 +135,10 @@ class Join:
                     f"this node's address is {address} now, and peers know it as {known[family].underlay} until "
                     "etcd answers"
                 )
-        return Standby(network, self._me(own, network, ends), doubt)
+        pods = addresses_in_use(self._config.run_dir)
+        others = recalled.others_of(self._config.machine_id)
+        draining = tuple(lease.key for lease in others if has_pods(lease, pods))
+        return Standby(network, replace(self._me(own, network, ends), draining=draining), doubt)
 
     def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
         adoption.refuse_beside_flanneld(self._config.etcd_prefix)
