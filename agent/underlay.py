@@ -7,7 +7,7 @@ interface that owns it is taken; if none does, it is a NAT address and only adve
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -70,8 +70,11 @@ def choose(
     iface: Sequence[str] = (),
     reached_by: int = 0,
     public: Address | None = None,
+    held: Collection[Address] = (),
 ) -> Underlay:
     """The underlay of one family. ``reached_by`` is the link index that routes to `iface_can_reach`, or 0.
+
+    Of several addresses one that is ``held``, which peers know, stays: who adds another one moves no tunnel.
 
     Raises:
         BadConfig: the settings name no interface of this host; the text lists what there is.
@@ -79,13 +82,13 @@ def choose(
     """
     if iface:
         for wanted in iface:
-            if found := _named(hosts, family, wanted):
+            if found := _named(hosts, family, wanted, held):
                 return found
         raise BadConfig(
             f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}"
         )
     if reached_by:
-        return _with_address(hosts, family, reached_by)
+        return _with_address(hosts, family, reached_by, held)
     if public is not None and (owner := _owner(hosts, public)):
         return owner
     default = [
@@ -101,7 +104,7 @@ def choose(
             f"no default route for {family.name}, so no underlay interface can be chosen",
             hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
         )
-    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link)
+    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link, held)
 
 
 def reaches(netlink: Netlink, destination: Address) -> int:
@@ -117,31 +120,33 @@ def reaches(netlink: Netlink, destination: Address) -> int:
     return next((parse.parse_route(body).link for _, body in answer), 0)
 
 
-def _named(hosts: Hosts, family: Family, wanted: str) -> Underlay | None:
+def _named(hosts: Hosts, family: Family, wanted: str, held: Collection[Address]) -> Underlay | None:
     for link in hosts.links:
         if link.name == wanted:
-            return _with_address(hosts, family, link.index)
+            return _with_address(hosts, family, link.index, held)
     try:
         return _owner(hosts, ip_address(wanted))
     except ValueError:
-        return _matching(hosts, family, wanted)
+        return _matching(hosts, family, wanted, held)
 
 
-def _matching(hosts: Hosts, family: Family, pattern: str) -> Underlay | None:
+def _matching(
+    hosts: Hosts, family: Family, pattern: str, held: Collection[Address]
+) -> Underlay | None:
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise BadConfig(
             f"iface = {pattern!r}: neither an interface nor a regular expression: {error}"
         ) from error
-    for info in _usable(hosts, family):
-        if expression.search(str(info.address.ip)):
-            return _underlay(hosts, info)
+    fitting = [info for info in _usable(hosts, family) if expression.search(str(info.address.ip))]
+    if fitting:
+        return _underlay(hosts, _best(fitting, held))
     for link in hosts.links:
         if expression.search(link.name) and any(
             info.link == link.index for info in _usable(hosts, family)
         ):
-            return _with_address(hosts, family, link.index)
+            return _with_address(hosts, family, link.index, held)
     return None
 
 
@@ -150,7 +155,7 @@ def _owner(hosts: Hosts, address: Address) -> Underlay | None:
     return next((_underlay(hosts, info) for info in infos), None)
 
 
-def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
+def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Address]) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
         name = next((link.name for link in hosts.links if link.index == index), str(index))
@@ -163,7 +168,7 @@ def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
         raise NotReady(
             f"interface {name} has no {family.name} address yet{why}: ip address show dev {name}"
         )
-    return _underlay(hosts, min(infos, key=_preference))
+    return _underlay(hosts, _best(infos, held))
 
 
 def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
@@ -173,13 +178,24 @@ def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
         if Family.of(info.address) is family
         and not info.address.ip.is_loopback
         and not (family is Family.V6 and info.address.ip.is_link_local)  # means nothing to peers
-        and not info.flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)
+        and not info.flags & IFA_F_TENTATIVE
     ]
 
 
-def _preference(info: AddressInfo) -> tuple[int, bool, int]:
-    """Global before link-local, permanent before one with a lifetime, primary before secondary."""
-    return info.scope, not info.flags & IFA_F_PERMANENT, info.flags & IFA_F_SECONDARY
+def _best(infos: Sequence[AddressInfo], held: Collection[Address]) -> AddressInfo:
+    """One that is running out only if there is no other; the one held; global before link-local; permanent before
+    one with a lifetime; primary before secondary.
+    """
+    return min(
+        infos,
+        key=lambda info: (
+            info.flags & IFA_F_DEPRECATED,
+            info.address.ip not in held,
+            info.scope,
+            not info.flags & IFA_F_PERMANENT,
+            info.flags & IFA_F_SECONDARY,
+        ),
+    )
 
 
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:

@@ -104,3 +104,22 @@ def test_an_ipv6_underlay_is_never_link_local_and_lasts_where_it_can() -> None:
     fixed = ("2001:db8::7/64", 0, permanent)
     found = choose(hosts(fe80, *advertised, fixed), Family.V6, iface=("eth0",))
     assert str(found.address) == "2001:db8::7"
+
+
+def test_an_address_that_is_added_moves_no_tunnel() -> None:
+    """A virtual address that fails over, say, is added like any other, and IPv6 lists the newest first."""
+    permanent, deprecated = 0x80, 0x20
+
+    def chosen(*addresses: tuple[str, int], iface: str = "eth0") -> str:
+        found = [AddressInfo(2, ip_interface(text), 0, bits) for text, bits in addresses]
+        hosts = Hosts(HOSTS.links, tuple(found), ())
+        held = {ip_address("2001:db8::7")}
+        return str(choose(hosts, Family.V6, iface=(iface,), held=held).address)
+
+    ours, other = ("2001:db8::7/64", 0), ("2001:db8::99/128", permanent)
+    for iface in ("eth0", "^2001:", "eth[0-9]"):
+        assert chosen(other, ours, iface=iface) == "2001:db8::7"
+    assert chosen(other) == "2001:db8::99"
+    running_out = ("2001:db8::7/64", deprecated)
+    assert chosen(running_out) == "2001:db8::7"  # better than no underlay at all
+    assert chosen(running_out, ("2001:db8:2::7/64", 0)) == "2001:db8:2::7"  # renumbered
