@@ -100,6 +100,8 @@ def choose(
         and route.link
     ]
     if not default:
+        if stays := _owner_of_any(hosts, family, held):
+            return stays  # a router that is away cuts nobody off from those on link
         raise NotReady(
             f"no default route for {family.name}, so no underlay interface can be chosen",
             hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
@@ -152,6 +154,11 @@ def _matching(
 
 def _owner(hosts: Hosts, address: Address) -> Underlay | None:
     infos = (info for info in hosts.addresses if info.address.ip == address)
+    return next((_underlay(hosts, info) for info in infos), None)
+
+
+def _owner_of_any(hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay | None:
+    infos = (info for info in _usable(hosts, family) if info.address.ip in held)
     return next((_underlay(hosts, info) for info in infos), None)
 
 

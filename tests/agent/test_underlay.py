@@ -81,6 +81,17 @@ def test_no_default_route_is_waited_for_not_fatal() -> None:
         choose(HOSTS, Family.V6)
 
 
+def test_a_tunnel_that_stands_does_not_need_the_default_route() -> None:
+    """A router that advertises itself no more; a restart meanwhile comes up as it was."""
+    hosts = Hosts(HOSTS.links, HOSTS.addresses, ())
+    held = [ip_address("198.51.100.7"), ip_address("203.0.113.5")]
+
+    assert choose(hosts, Family.V4, held=held).link == "eth1"
+    assert choose(HOSTS, Family.V4, held=held).link == "eth0"
+    with pytest.raises(NotReady, match="no default route for V4"):
+        choose(hosts, Family.V4, held=held[1:])
+
+
 def test_an_ipv6_underlay_is_never_link_local_and_lasts_where_it_can() -> None:
     """fe80 means nothing to peers; a temporary address is gone tomorrow, one that is being checked may be another's."""
     permanent, tentative, temporary = 0x80, 0x40, 0x01
