@@ -15,7 +15,7 @@ from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
-RT_TABLE_MAIN = 254
+RT_TABLE_MAIN, RTN_UNICAST = 254, 1
 IFA_F_SECONDARY, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x08, 0x20
 IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x40, 0x80
 """linux/rtnetlink.h, linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
@@ -96,7 +96,7 @@ def choose(
         for route in hosts.routes
         if route.dst.prefixlen == 0
         and Family.of(route.dst) is family
-        and route.table == RT_TABLE_MAIN
+        and (route.table, route.kind) == (RT_TABLE_MAIN, RTN_UNICAST)
         and route.link
     ]
     if not default:
