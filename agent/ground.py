@@ -34,6 +34,7 @@ class Ground:
     def __init__(self, config: Config, netlink: Netlink) -> None:
         self.chosen = self.tight = ""
         self._said = ""
+        self._last: dict[Family, Address] = {}
         self._config = config
         self._netlink = netlink
 
@@ -41,13 +42,17 @@ class Ground:
         """One look at the kernel."""
         return underlay.read(self._netlink)
 
-    def underlays(self, hosts: Hosts, families: Iterable[Family]) -> dict[Family, Underlay]:
-        """The underlay of each family.
+    def underlays(
+        self, hosts: Hosts, families: Iterable[Family], me: Me | None = None
+    ) -> dict[Family, Underlay]:
+        """The underlay of each family; of several addresses the one that ``me`` has, or that was found last.
 
         Raises:
             OverlayError: there is none that the settings allow.
         """
-        found = {family: self._underlay(hosts, family) for family in families}
+        held = self._last | ({vtep.family: vtep.local for vtep in me.vteps} if me else {})
+        found = {family: self._underlay(hosts, family, held.get(family)) for family in families}
+        self._last |= {family: it.address for family, it in found.items()}
         self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in found.values())
         return found
 
@@ -56,13 +61,14 @@ class Ground:
         return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
 
     def moved(self, me: Me) -> str:
-        """What is another underlay than the one ``me`` stands on, in words; empty if none is.
+        """What peers know of ``me`` and is so no more, in words; empty if there is nothing. Which interface carries the
+        address is no business of theirs.
 
         Raises:
             OverlayError: there is no usable underlay at all.
         """
         changes = []
-        found = self.underlays(self.hosts(), me.families)
+        found = self.underlays(self.hosts(), me.families, me)
         for family, mtu in me.narrow:
             if found[family].mtu > mtu:
                 changes.append(
@@ -70,7 +76,7 @@ class Ground:
                 )
         for vtep in me.vteps:
             it = found[vtep.family]
-            if (it.address, it.link) != (vtep.local, vtep.underlay):
+            if it.address != vtep.local:
                 changes.append(f"{vtep.local} on {vtep.underlay} -> {it.address} on {it.link}")
         return ", ".join(changes)
 
@@ -81,9 +87,37 @@ class Ground:
             OverlayError: there is no usable underlay, or its MTU leaves no room.
         """
         hosts = self.hosts()
-        found = self.underlays(hosts, me.families)
+        found = self.underlays(hosts, me.families, me)
+        return self._standing(network, me, found, hosts)
+
+    def stayed(self, network: Network, me: Me) -> Me:
+        """The same where another underlay would be chosen now, or none at all: by those that still carry the addresses
+        of ``me``; of the others all stays as it was.
+
+        Raises:
+            OverlayError: the kernel cannot be read.
+        """
+        hosts = self.hosts()
+        found = {
+            vtep.family: it
+            for vtep in me.vteps
+            if (it := underlay.carrier(hosts, vtep.family, vtep.local)) is not None
+        }
+        try:
+            return self._standing(network, me, found, hosts)
+        except BadConfig:  # no room; or nothing has stayed
+            return self.routed(network, me, hosts)
+
+    def _standing(
+        self, network: Network, me: Me, found: Mapping[Family, Underlay], hosts: Hosts
+    ) -> Me:
         mtus = self.tunnel_mtus(found, network, {vtep.family: vtep.mtu for vtep in me.vteps})
-        vteps = tuple(replace(vtep, mtu=mtus[vtep.family]) for vtep in me.vteps)
+        vteps = tuple(
+            replace(vtep, mtu=mtus[vtep.family], underlay=found[vtep.family].link)
+            if vtep.family in found
+            else vtep
+            for vtep in me.vteps
+        )
         return self.routed(network, replace(me, vteps=vteps), hosts)
 
     def tunnel_mtus(
@@ -162,7 +196,7 @@ class Ground:
                     hint="leave public_ip out, name the interface that has it (iface), or use Backend vxlan",
                 )
 
-    def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
+    def _underlay(self, hosts: Hosts, family: Family, held: Address | None) -> Underlay:
         target = self._config.iface_can_reach
         reached_by = (
             underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
@@ -173,6 +207,7 @@ class Ground:
             iface=self._config.iface,
             reached_by=reached_by,
             public=self.public(family),
+            held=held,
         )
 
 

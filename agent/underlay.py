@@ -70,8 +70,12 @@ def choose(
     iface: Sequence[str] = (),
     reached_by: int = 0,
     public: Address | None = None,
+    held: Address | None = None,
 ) -> Underlay:
     """The underlay of one family. ``reached_by`` is the link index that routes to `iface_can_reach`, or 0.
+
+    ``held`` is the address of before: of an interface's addresses it is kept, while it is as good by its scope. A
+    floating address that comes to this host for a while must not become the one that peers know.
 
     Raises:
         BadConfig: the settings name no interface of this host; the text lists what there is.
@@ -79,13 +83,13 @@ def choose(
     """
     if iface:
         for wanted in iface:
-            if found := _named(hosts, family, wanted):
+            if found := _named(hosts, family, wanted, held):
                 return found
         raise BadConfig(
             f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}"
         )
     if reached_by:
-        return _with_address(hosts, family, reached_by)
+        return _with_address(hosts, family, reached_by, held)
     if public is not None and (owner := _owner(hosts, public)):
         return owner
     default = [
@@ -101,7 +105,13 @@ def choose(
             f"no default route for {family.name}, so no underlay interface can be chosen",
             hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
         )
-    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link)
+    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link, held)
+
+
+def carrier(hosts: Hosts, family: Family, address: Address) -> Underlay | None:
+    """The interface that has a usable address now, whichever would be chosen."""
+    infos = (info for info in _usable(hosts, family) if info.address.ip == address)
+    return next((_underlay(hosts, info) for info in infos), None)
 
 
 def reaches(netlink: Netlink, destination: Address) -> int:
@@ -117,31 +127,31 @@ def reaches(netlink: Netlink, destination: Address) -> int:
     return next((parse.parse_route(body).link for _, body in answer), 0)
 
 
-def _named(hosts: Hosts, family: Family, wanted: str) -> Underlay | None:
+def _named(hosts: Hosts, family: Family, wanted: str, held: Address | None) -> Underlay | None:
     for link in hosts.links:
         if link.name == wanted:
-            return _with_address(hosts, family, link.index)
+            return _with_address(hosts, family, link.index, held)
     try:
         return _owner(hosts, ip_address(wanted))
     except ValueError:
-        return _matching(hosts, family, wanted)
+        return _matching(hosts, family, wanted, held)
 
 
-def _matching(hosts: Hosts, family: Family, pattern: str) -> Underlay | None:
+def _matching(hosts: Hosts, family: Family, pattern: str, held: Address | None) -> Underlay | None:
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise BadConfig(
             f"iface = {pattern!r}: neither an interface nor a regular expression: {error}"
         ) from error
-    for info in _usable(hosts, family):
+    for info in sorted(_usable(hosts, family), key=lambda info: info.address.ip != held):
         if expression.search(str(info.address.ip)):
             return _underlay(hosts, info)
     for link in hosts.links:
         if expression.search(link.name) and any(
             info.link == link.index for info in _usable(hosts, family)
         ):
-            return _with_address(hosts, family, link.index)
+            return _with_address(hosts, family, link.index, held)
     return None
 
 
@@ -150,7 +160,9 @@ def _owner(hosts: Hosts, address: Address) -> Underlay | None:
     return next((_underlay(hosts, info) for info in infos), None)
 
 
-def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
+def _with_address(
+    hosts: Hosts, family: Family, index: int, held: Address | None = None
+) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
         name = next((link.name for link in hosts.links if link.index == index), str(index))
@@ -163,7 +175,9 @@ def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
         raise NotReady(
             f"interface {name} has no {family.name} address yet{why}: ip address show dev {name}"
         )
-    return _underlay(hosts, min(infos, key=_preference))
+    return _underlay(
+        hosts, min(infos, key=lambda info: (info.scope, info.address.ip != held, _preference(info)))
+    )
 
 
 def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
@@ -177,13 +191,15 @@ def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
     ]
 
 
-def _preference(info: AddressInfo) -> tuple[int, bool, int]:
-    """Global before link-local, permanent before one with a lifetime, primary before secondary."""
-    return info.scope, not info.flags & IFA_F_PERMANENT, info.flags & IFA_F_SECONDARY
+def _preference(info: AddressInfo) -> tuple[bool, int]:
+    """After the scope: permanent before one with a lifetime, primary before secondary."""
+    return not info.flags & IFA_F_PERMANENT, info.flags & IFA_F_SECONDARY
 
 
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:
-    link = next(link for link in hosts.links if link.index == info.link)
+    link = next((link for link in hosts.links if link.index == info.link), None)
+    if link is None:  # links are read before addresses
+        raise NotReady(f"the interface of {info.address.ip} was made just now, looking again")
     return Underlay(link.name, link.index, info.address.ip, link.mtu)
 
 

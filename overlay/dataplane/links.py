@@ -55,9 +55,10 @@ class LinkDoor:
         if present is not None and self._may_stay(present, item):
             self._set(item)
         else:
+            creation = self._creation(item)  # may fail, and then what there is has to stay
             if present is not None:
                 self._delete(item.name)
-            self._netlink.request(self._creation(item))
+            self._netlink.request(creation)
             self._set(item)
         self.read(self.seen.wanted)
 
