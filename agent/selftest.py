@@ -114,11 +114,11 @@ class SelfTest:
 
     def turned(self, reconciler: Reconciler) -> None:
         """After a round of the loop: the first peer may be there."""
-        has_peers = reconciler.in_sync and reconciler.demand.count > 0
+        has_peers = reconciler.serving and reconciler.demand.count > 0
         if has_peers and not self._had_peers:
             self._tries = 0
             self._news.set()
-        self._had_peers = has_peers or (self._had_peers and not reconciler.in_sync)
+        self._had_peers = has_peers or (self._had_peers and not reconciler.serving)
 
     def heard(self, records: Iterable[Record] | None) -> None:
         """A device of ours may have been made anew."""
@@ -166,8 +166,8 @@ class SelfTest:
 
     def _look(self) -> bool:
         """All our devices; True if one of them is still to be tested, or there is none (yet)."""
-        tunnels = self._loop.ask(_tunnels, timeout_s=ASK_TIMEOUT_S)
-        for tunnel in tunnels:
+        there = self._loop.ask(tunnels, timeout_s=ASK_TIMEOUT_S)
+        for tunnel in there:
             index = socket.if_nametoindex(tunnel.link)
             if tunnel.link in self._off:
                 if offload.tx_checksum(tunnel.link):
@@ -182,7 +182,7 @@ class SelfTest:
             else:
                 self.looked[tunnel.link] = self._test(tunnel)
             self._tested[tunnel.link] = index
-        return not tunnels or not all(self._is_known(tunnel.link) for tunnel in tunnels)
+        return not there or not all(self._is_known(tunnel.link) for tunnel in there)
 
     def _is_known(self, link: str) -> bool:
         return link in self._off or self.looked.get(link, Verdict.UNKNOWN) is not Verdict.UNKNOWN
@@ -226,10 +226,10 @@ class SelfTest:
         return offload.arrives(tunnel.link, tunnel.local, peer, checksum)
 
 
-def _tunnels(reconciler: Reconciler) -> list[Tunnel]:
+def tunnels(reconciler: Reconciler) -> list[Tunnel]:
     """In the loop's thread; peers in any order, so that not all nodes ask the same one."""
     me, network = reconciler.me, reconciler.network
-    if me is None or network is None or not reconciler.in_sync:
+    if me is None or network is None or not reconciler.serving:
         return []
     failing = reconciler.trouble()
     leases = [lease for lease in reconciler.demand.peers() if lease.key not in failing]

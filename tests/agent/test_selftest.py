@@ -1,15 +1,18 @@
 """selftest: only a device that fails while everything else works, at every peer, is called broken."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.selftest import MOST_PEERS, ROUNDS, Tunnel, Verdict, verdict
+from agent.selftest import MOST_PEERS, ROUNDS, Tunnel, Verdict, tunnels, verdict
+from overlay.errors import ForeignObject
 from overlay.model import Address
 from overlay.netlink.offload import Checksum
+from tests.agent.one_node import Node, snapshot
+from tests.examples import ME, NETWORK
 
 PEERS = tuple(ip_address(f"10.5.{number}.0") for number in range(2, 12))
 TUNNEL = Tunnel("overlay.1", ip_address("10.5.1.0"), PEERS)
@@ -80,3 +83,15 @@ def test_whatever_is_lost_no_answer_to_the_device_means_broken_only_with_answers
     assert (found is Verdict.GOOD) == any(by_device)
     if found is Verdict.BROKEN:
         assert sum(by_kernel) >= ROUNDS
+
+
+def test_a_peer_that_is_held_up_keeps_nobody_from_testing() -> None:
+    """Somebody's route in the place of one peer may stand there for months."""
+    node = Node()
+    node.kernel.fail_next[("route", ip_network("10.5.4.0/24"))] = ForeignObject("a route", errno=17)
+    node.reconciler.set_node(NETWORK, ME)
+    node.reconciler.on_event(snapshot(1, 2, 4))
+    node.settle()
+    assert not node.reconciler.in_sync
+    own = ip_address("10.5.1.0")
+    assert tunnels(node.reconciler) == [Tunnel("overlay.1", own, (ip_address("10.5.2.0"),))]
