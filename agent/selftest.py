@@ -249,5 +249,5 @@ def tunnels(reconciler: Reconciler) -> list[Tunnel]:
 def _read(page: Path) -> frozenset[str]:
     try:
         return frozenset(msgspec.json.decode(page.read_bytes(), type=list[str]))
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):  # no such file, no JSON, no UTF-8
         return frozenset()

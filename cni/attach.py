@@ -102,6 +102,12 @@ def find(netlink: Netlink, name: str) -> LinkInfo | None:
     return next((parse.parse_link(body) for _, body in answers), None)
 
 
+def renamed(netlink: Netlink, owner: Owner) -> LinkInfo | None:
+    """The host's end under another name, by its mark; looks through all links."""
+    links = (parse.parse_link(body) for _, body in netlink.dump(link_messages.link_dump()))
+    return next((it for it in links if it.kind == "veth" and it.alias == owner.alias), None)
+
+
 def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
     """Make everything; on any failure nothing is left. Returns the bridge.
 

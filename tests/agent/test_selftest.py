@@ -2,12 +2,23 @@
 
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.selftest import MOST_PEERS, ROUNDS, Tunnel, Verdict, tunnels, verdict
+from agent.loop import Loop
+from agent.selftest import (
+    MOST_PEERS,
+    PAGE_NAME,
+    ROUNDS,
+    SelfTest,
+    Tunnel,
+    Verdict,
+    tunnels,
+    verdict,
+)
 from overlay.errors import ForeignObject
 from overlay.model import Address
 from overlay.netlink.offload import Checksum
@@ -95,3 +106,11 @@ def test_a_peer_that_is_held_up_keeps_nobody_from_testing() -> None:
     assert not node.reconciler.in_sync
     own = ip_address("10.5.1.0")
     assert tunnels(node.reconciler) == [Tunnel("overlay.1", own, (ip_address("10.5.2.0"),))]
+
+
+def test_a_page_that_is_garbage_says_nothing(tmp_path: Path) -> None:
+    """It must not keep the agent from starting."""
+    for garbage in (b'["\xff"]', b"[1]", b"", b"["):
+        (tmp_path / PAGE_NAME).write_bytes(garbage)
+        loop = Loop(Node().reconciler, round_s=1, after_round=lambda _: None)
+        assert SelfTest(tmp_path, loop, enabled=True).facts() == {}

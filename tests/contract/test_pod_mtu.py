@@ -182,3 +182,15 @@ def test_the_hosts_end_gets_its_mtu_back(node: Node, pod: Path, links: PodLinks)
     run_inside(node.space, lambda: links.tend(OWNER.place))
     assert (_mtus(node, pod), links.mended) == ((1450, 1450), 1)
     inside(pod, "ping", "-c1", "-W2", "-Mdo", "-s1422", "10.5.1.1")
+
+
+def test_a_hosts_end_with_another_name_follows_and_gets_its_own_back(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """A veth whose one end holds less than the other sends loses packets without a word."""
+    node.add(pod)
+    ip(node.space, "link", "set", OWNER.host_link, "name", "foo0")
+    _give(node, links, 8950)
+    assert _mtus(node, pod, "foo0") == (8950, 8950)
+    run_inside(node.space, lambda: links.tend(OWNER.place))
+    assert (_mtus(node, pod), links.mended, links.faults) == ((8950, 8950), 1, {})
