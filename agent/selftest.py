@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -33,7 +34,7 @@ from overlay.netlink import LinkInfo, offload
 from overlay.netlink.offload import Checksum
 from overlay.netlink.parse import Record
 from overlay.nodefile import write_atomic
-from overlay.served import unserved
+from overlay.served import direct_by, unserved
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Verdict(Enum):
 
     GOOD = "works"
     BROKEN = "is broken"
-    UNKNOWN = "not tested: no peer has answered yet"
+    UNKNOWN = "not tested: no peer has answered through it yet"
     NOT_OURS = "is off, and not by this agent"
 
 
@@ -227,22 +228,27 @@ class SelfTest:
 
 
 def tunnels(reconciler: Reconciler) -> list[Tunnel]:
-    """In the loop's thread; peers in any order, so that not all nodes ask the same one."""
+    """In the loop's thread; peers in any order, so that not all nodes ask the same one.
+
+    One that is reached directly answers directly, which a socket that is bound to the tunnel's device does not hear.
+    """
     me, network = reconciler.me, reconciler.network
     if me is None or network is None or not reconciler.serving:
         return []
     failing = reconciler.trouble()
     leases = [lease for lease in reconciler.demand.peers() if lease.key not in failing]
+    random.shuffle(leases)
     found = []
     for vtep in me.vteps:
-        ends = [
+        ends = (
             end.subnet.network_address
-            for lease in random.sample(leases, min(len(leases), 4 * MOST_PEERS))
+            for lease in leases
             if not unserved(network, me, lease) and (end := lease.endpoint(vtep.family)) is not None
-        ]
+            if not direct_by(network, me, end)
+        )
         if vtep.link:  # with host-gw there is no tunnel
             local = vtep.subnet.network_address
-            found.append(Tunnel(vtep.link, local, tuple(ends[:MOST_PEERS])))
+            found.append(Tunnel(vtep.link, local, tuple(islice(ends, MOST_PEERS))))
     return found
 
 

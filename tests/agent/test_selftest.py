@@ -1,6 +1,7 @@
 """selftest: only a device that fails while everything else works, at every peer, is called broken."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from agent.selftest import (
     verdict,
 )
 from overlay.errors import ForeignObject
-from overlay.model import Address
+from overlay.model import Address, Backend, Network
 from overlay.netlink.offload import Checksum
+from overlay.onlink import OnLink, Way
 from tests.agent.one_node import Node, snapshot
 from tests.examples import ME, NETWORK
 
@@ -114,3 +116,14 @@ def test_a_page_that_is_garbage_says_nothing(tmp_path: Path) -> None:
         (tmp_path / PAGE_NAME).write_bytes(garbage)
         loop = Loop(Node().reconciler, round_s=1, after_round=lambda _: None)
         assert SelfTest(tmp_path, loop, enabled=True).facts() == {}
+
+
+def test_a_peer_that_is_reached_directly_is_not_asked() -> None:
+    """Among thousands of those the few behind the tunnel have to be found."""
+    node = Node()
+    near = OnLink((Way(ip_network("192.0.2.0/24"), "eth0"), Way(ip_network("192.0.2.9/32"), "")))
+    direct = Network(NETWORK.pools, Backend(direct_routing=True))
+    node.reconciler.set_node(direct, replace(ME, connected=near))
+    node.reconciler.on_event(snapshot(*range(1, 100)))
+    node.settle()
+    assert [tunnel.peers for tunnel in tunnels(node.reconciler)] == [(ip_address("10.5.9.0"),)]
