@@ -89,7 +89,11 @@ class LinkDoor:
         has_v6 = item.mtu >= LEAST_V6_MTU
         mark = messages.link_set(item.name, alias=alias, no_link_local=has_v6)
         values = messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
-        for error in self._netlink.batch([mark, values]):
+        marking, setting = self._netlink.batch([mark, values])
+        if isinstance(marking, KernelRefused) and marking.errno == errno.EAFNOSUPPORT:
+            # Booted with ipv6.disable=1: there is no such mode, and nothing to be kept from.
+            (marking,) = self._netlink.batch([messages.link_set(item.name, alias=alias)])
+        for error in (marking, setting):
             if error is not None:
                 raise error
 
