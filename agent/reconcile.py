@@ -31,7 +31,7 @@ from agent.roll import Past, Roll
 from overlay.desired import Me
 from overlay.errors import ForeignObject, OverlayError
 from overlay.model import Action, Bridge, KernelObject, Network, Step, Vxlan
-from overlay.plan import plan, record
+from overlay.plan import differing, plan, record
 
 log = logging.getLogger(__name__)
 
@@ -219,18 +219,16 @@ class Reconciler:
         have = self._kernel.read(want)
         read_at = self._clock()
         self._not_before = read_at + REST * (read_at - now)
-        differing = [key for key, item in want.items() if have.get(key) != item]
-        if not self._additive:
-            differing += [key for key in have if key not in want]
+        wrong = differing(want, have, additive=self._additive)
         self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
         waiting = self._backlog.keys()  # at a start that is all there is
         if self._settled:
-            differing, pause_ends = self._mending.due(
-                differing, want, have, had=self._have, now=now, waiting=waiting
+            wrong, pause_ends = self._mending.due(
+                wrong, want, have, had=self._have, now=now, waiting=waiting
             )
             self._next_resync = min(self._next_resync, pause_ends)
         self._have = have
-        for key in [key for key in differing if key not in waiting]:
+        for key in [key for key in wrong if key not in waiting]:
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
 
     def _apply(self, due: dict[str, Entry], now: float) -> None:

@@ -83,11 +83,21 @@ class Pod:
         return self.addresses[0]
 
     def ping(
-        self, target: object, *, payload: int = 56, whole: bool = False, count: int = 1
+        self,
+        target: object,
+        *,
+        payload: int = 56,
+        whole: bool = False,
+        count: int = 1,
+        wait_s: int = 1,
     ) -> Ping:
-        """``payload`` is without the headers of IP and ICMP; ``whole`` sets DF, or sends no fragments."""
+        """``payload`` is without the headers of IP and ICMP; ``whole`` sets DF, or sends no fragments.
+
+        ``wait_s`` is how long an answer is waited for: more where none may be lost, on a busy machine.
+        """
         df = ["-M", "do"] if whole else []
-        words = ["ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", "-s", str(payload), *df]
+        words = ["ping", "-n", "-c", str(count), "-i", "0.05", "-W", str(wait_s)]
+        words += ["-s", str(payload), *df]
         return parse_ping(self.namespace.run([*words, str(target)]))
 
     @property

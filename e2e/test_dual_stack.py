@@ -98,7 +98,7 @@ def test_an_idle_tunnel_is_silent_and_a_new_pods_first_packet_arrives(pair: Pair
     here, there = lab.add_pod(one), lab.add_pod(two)
     assert [sent_over(node, "overlay-v6.1") for node in (one, two)] == [0, 0]
 
-    assert here.ping(there.addresses[1]).received == 1
+    assert here.ping(there.addresses[1], wait_s=10).received == 1
 
     assert [sent_over(node, "overlay-v6.1") for node in (one, two)] == [1, 1]
     for space in (here.namespace, one.namespace):

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from overlay.family import Address, Family, HostAddress, Subnet
+from overlay.keys import neighbour_key, route_key
 
 __all__ = [
     "ALIAS_PREFIX",
@@ -319,7 +320,7 @@ class Neighbour:
     @property
     def key(self) -> Hashable:
         """Identity."""
-        return ("neighbour", self.link, self.ip)
+        return neighbour_key(self.link, self.ip)
 
     def __str__(self) -> str:
         return f"neighbour {self.ip} lladdr {self.mac} dev {self.link}"
@@ -343,7 +344,7 @@ class Route:
     @property
     def key(self) -> Hashable:
         """Identity."""
-        return ("route", self.dst)
+        return route_key(self.dst)
 
     def __str__(self) -> str:
         return f"route {self.dst} via {self.via} dev {self.link}"

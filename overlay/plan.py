@@ -42,3 +42,20 @@ def record(have: dict[Hashable, KernelObject], step: Step) -> None:
         have.pop(step.object.key, None)
     else:
         have[step.object.key] = step.object
+
+
+def differing(want: State, have: State, *, additive: bool) -> list[Hashable]:
+    """The keys of which another value is there, and unless ``additive`` those that nobody wants.
+
+    Of thousands that are right each costs one look-up: to hash a key is what takes time here.
+    """
+    missing = 0
+    found = []
+    for key, item in want.items():
+        present = have.get(key)
+        if present is not item and present != item:
+            found.append(key)
+            missing += present is None
+    if not additive and len(have) != len(want) - missing:
+        found += [key for key in have if key not in want]
+    return found

@@ -30,7 +30,7 @@ class _Home:
 
     @property
     def key(self) -> Hashable:
-        return ("home", self.link, self.underlay)
+        return ("home", self.link, int(self.underlay), self.underlay.version)
 
 
 _Fact = KernelObject | _Home

@@ -5,14 +5,14 @@ by one, because each changes what the next may lean on. A step that is already t
 """
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from ipaddress import ip_network
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
+from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.read import UNSPECIFIED, concerned, convert, same
+from overlay.dataplane.read import UNSPECIFIED, concerned, convert
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
 from overlay.dataplane.verdict import judged
@@ -33,10 +33,9 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, messages, parse, sift
+from overlay.netlink import Netlink, messages, parse
 from overlay.netlink.parse import Record
 
-Info = TypeVar("Info", bound=Record)
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
@@ -57,6 +56,7 @@ class Dataplane:
         self._links = LinkDoor(self._netlink, marks)
         self._underlays: frozenset[Address] = frozenset()
         self._link_locals: frozenset[KernelObject] = frozenset()
+        self._entries = Entries(self._netlink)
 
     def close(self) -> None:
         """Close the doors; the kernel keeps everything."""
@@ -84,15 +84,13 @@ class Dataplane:
         self._underlays = frozenset(_underlays(want.values()))
         self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
-        for record in chain(self._links.seen.by_index.values(), self._records()):
-            item = self.observe(record)
-            if item is not None:  # of routes to one subnet the kernel lists the best first
-                found.setdefault(*same(item, want))
+        for key, item in self._entries.read(self._links.seen, want, self.observe):
+            found.setdefault(key, item)  # of routes to one subnet the kernel lists the best first
         self._switches.watch(item for item in want.values() if isinstance(item, Sysctl))
         for wanted in want.values():
-            item = self.look(wanted)
-            if item is not None:
-                found[item.key] = item
+            seen = self.look(wanted)
+            if seen is not None:
+                found[seen.key] = seen
         return found
 
     def observe(self, record: Record) -> KernelObject | None:
@@ -126,32 +124,6 @@ class Dataplane:
             part = list(run)
             results += self._batch(part) if batched else [self._one(step) for step in part]
         return results
-
-    # --- reading -----------------------------------------------------------------------------------------
-
-    def _records(self) -> Iterable[Record]:
-        """All that may be ours; the kernel filters, so a router's full table costs us nothing."""
-        seen = self._links.seen
-        tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
-        for family in Family:
-            yield from self._dump(messages.address_dump(family), parse.parse_address)
-            by_protocol = messages.route_dump(family, protocol=seen.marks.route_protocol)
-            yield from self._dump(by_protocol, parse.parse_route)
-            for link in tunnels:
-                yield from self._dump(messages.route_dump(family, link=link), sift.others)
-                by_link = messages.neighbour_dump(family, link=link)
-                yield from self._dump(by_link, parse.parse_neighbour)
-        for link in tunnels:
-            yield from self._dump(messages.fdb_dump(link=link), parse.parse_neighbour)
-
-    def _dump(self, request: bytes, parser: Callable[[bytes], Info | None]) -> Iterable[Info]:
-        try:
-            answers = self._netlink.dump(request)
-        except KernelRefused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return  # before the first route the kernel has no main table
-        yield from (record for _, body in answers if (record := parser(body)) is not None)
 
     # --- applying ----------------------------------------------------------------------------------------
 
@@ -204,7 +176,7 @@ class Dataplane:
         routes = [
             route
             for family in {Family.of(_route(steps[place]).dst) for place in held_up}
-            for route in self._dump(
+            for route in self._entries.dump(
                 messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
             )
             if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS

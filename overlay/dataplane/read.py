@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from overlay.keys import neighbour_key, route_key
 from overlay.marks import ONLY, Marks, owner_of
 from overlay.model import (
     Bridge,
@@ -113,12 +114,12 @@ def concerned(record: Record, links: Links) -> Hashable | None:
         case LinkInfo():
             return ("link", record.name)
         case RouteInfo() if record.table == RT_TABLE_MAIN and record.kind == RTN_UNICAST:
-            return ("route", record.dst)
+            return route_key(record.dst)
         case NeighbourInfo():
             name = links.ours(record.link, "vxlan")
             if name and record.family == AF_BRIDGE:
                 return ("fdb", name, record.mac)
-            return ("neighbour", name, record.address) if name else None
+            return neighbour_key(name, record.address) if name and record.address else None
     return None
 
 

@@ -112,6 +112,7 @@ IFA_F_PERMANENT: Final = 0x80
 # linux/neighbour.h
 NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
+NDA_CACHEINFO: Final = 3
 NDA_PORT: Final = 6
 NDA_VNI: Final = 7
 NDA_IFINDEX: Final = 8

@@ -1,6 +1,7 @@
 """drift: what others undid is told by its root, a fight is recognised, paced by object, named, and over when calm."""
 
 import logging
+from collections.abc import Hashable
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -10,12 +11,13 @@ from agent.culprits import Sign
 from agent.drift import CALM_S, FIGHT, GAP_MOST_S, Drift
 from agent.processes import Process
 from overlay.errors import KernelBusy
+from overlay.keys import route_key
 from overlay.model import FdbEntry, Neighbour, Route, Vxlan
 from tests.agent.one_node import Node, objects, snapshot
 from tests.examples import ME, NETWORK
 
-ROUTE_2 = ("route", ip_network("10.5.2.0/24"))
-ROUTE_3 = ("route", ip_network("10.5.3.0/24"))
+ROUTE_2 = route_key(ip_network("10.5.2.0/24"))
+ROUTE_3 = route_key(ip_network("10.5.3.0/24"))
 GONE = Sign()
 
 
@@ -33,7 +35,7 @@ def node(caplog: pytest.LogCaptureFixture) -> Node:
     return made
 
 
-def undo(node: Node, key: tuple[str, object], sign: Sign = GONE) -> None:
+def undo(node: Node, key: Hashable, sign: Sign = GONE) -> None:
     """Somebody takes a thing away, and the kernel tells of it."""
     node.kernel.lose(key)
     node.reconciler.kernel_changed(after_s=0.1, signs={key: sign})

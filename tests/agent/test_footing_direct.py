@@ -14,6 +14,7 @@ from agent.offlink import OffLink
 from agent.reconcile import Reconciler
 from overlay.desired import Me
 from overlay.errors import NotReady
+from overlay.keys import route_key
 from overlay.model import ROUTE_PROTOCOL, Network, Route
 from overlay.netlink import RouteInfo
 from overlay.onlink import NOTHING, OnLink, Way
@@ -78,7 +79,7 @@ class Stand:
     def way(self) -> str:
         """Of the peer's route in the kernel."""
         self.node.settle()
-        found = self.node.kernel.state.get(("route", SUBNET))
+        found = self.node.kernel.state.get(route_key(SUBNET))
         return found.link if isinstance(found, Route) else ""
 
 
@@ -117,7 +118,7 @@ def test_an_underlay_that_does_not_serve_is_followed_as_far_as_routes_go(
 
 def test_a_route_that_a_flap_took_is_found_missing_at_once(stand: Stand) -> None:
     """The kernel says nothing of it: an event about the link is reason enough to read everything."""
-    stand.node.kernel.lose(("route", SUBNET))
+    stand.node.kernel.lose(route_key(SUBNET))
     stand.footing.once(told=False)
     assert stand.way() == ""
 

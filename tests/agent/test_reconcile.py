@@ -9,6 +9,7 @@ from agent.backlog import REFUSED_TIMES, RETRY_MOST_S
 from agent.events import Gone, NetworkChanged, Put, Snapshot, Unreadable
 from overlay.desired import Me, Vtep
 from overlay.errors import KernelBusy, KernelRefused
+from overlay.keys import neighbour_key, route_key
 from overlay.model import FdbEntry, Neighbour, Route
 from tests.agent.one_node import Node, lease, objects, snapshot
 from tests.examples import ME, NETWORK
@@ -123,7 +124,7 @@ def test_a_snapshot_is_compared_by_whole_values(node: Node) -> None:
 
 def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
     """Its sibling in the same batch is done at once; the failure is named; time heals it."""
-    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.4.0"))] = KernelBusy(
+    node.kernel.fail_next[neighbour_key("overlay.1", ip_address("10.5.4.0"))] = KernelBusy(
         "no buffer space"
     )
 
@@ -144,7 +145,7 @@ def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
 def test_a_record_that_the_kernel_refuses_keeps_no_node_from_taking_pods() -> None:
     """One bad record in etcd must not cost every node that starts its readiness; nor is it tried less often."""
     node = Node()
-    key = ("route", ip_network("10.5.4.0/24"))
+    key = route_key(ip_network("10.5.4.0/24"))
     node.reconciler.set_node(NETWORK, ME)
     node.reconciler.on_event(snapshot(1, 2, 4))
     for attempt in range(REFUSED_TIMES):
@@ -162,7 +163,7 @@ def test_a_record_that_the_kernel_refuses_keeps_no_node_from_taking_pods() -> No
 
 def test_old_objects_of_a_peer_stay_until_the_new_ones_are_in(node: Node) -> None:
     """A half-done MAC change must not take the working entry away."""
-    node.kernel.fail_next[("neighbour", "overlay.1", ip_address("10.5.2.0"))] = KernelBusy(
+    node.kernel.fail_next[neighbour_key("overlay.1", ip_address("10.5.2.0"))] = KernelBusy(
         "no buffer space"
     )
 

@@ -21,6 +21,7 @@ from agent.selftest import (
     verdict,
 )
 from overlay.errors import ForeignObject
+from overlay.keys import route_key
 from overlay.model import Address, Backend, Network
 from overlay.netlink.offload import Checksum
 from overlay.onlink import OnLink, Way
@@ -101,7 +102,7 @@ def test_whatever_is_lost_no_answer_to_the_device_means_broken_only_with_answers
 def test_a_peer_that_is_held_up_keeps_nobody_from_testing() -> None:
     """Somebody's route in the place of one peer may stand there for months."""
     node = Node()
-    node.kernel.fail_next[("route", ip_network("10.5.4.0/24"))] = ForeignObject("a route", errno=17)
+    node.kernel.fail_next[route_key(ip_network("10.5.4.0/24"))] = ForeignObject("a route", errno=17)
     node.reconciler.set_node(NETWORK, ME)
     node.reconciler.on_event(snapshot(1, 2, 4))
     node.settle()

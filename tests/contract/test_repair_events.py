@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from overlay.dataplane import Dataplane
+from overlay.keys import neighbour_key, route_key
 from overlay.model import Sysctl
 from overlay.netlink.monitor import Monitor
 from overlay.netlink.namespace import run_inside
@@ -126,9 +127,9 @@ def test_what_takes_the_place_of_ours_is_known_by_its_key(space: Path, tmp_path:
             elsewhere = NeighbourInfo(2, 1, via, "", 0x20, 0, True)
 
             assert dataplane.observe(theirs) is None
-            assert dataplane.concerned(theirs) == ("route", subnet)
+            assert dataplane.concerned(theirs) == route_key(subnet)
             assert dataplane.observe(failed) is None
-            assert dataplane.concerned(failed) == ("neighbour", "overlay.1", via)
+            assert dataplane.concerned(failed) == neighbour_key("overlay.1", via)
             assert dataplane.concerned(elsewhere) is None
 
     run_inside(space, body)

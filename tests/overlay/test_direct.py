@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from overlay.conflicts import contradicting
 from overlay.desired import Me, Vtep, desired_node, desired_peer, reserved
+from overlay.keys import neighbour_key, route_key
 from overlay.model import (
     Action,
     Backend,
@@ -185,12 +186,12 @@ def state(network: Network, present: list[int], near: set[int]) -> dict[object, 
 
 def reached(have: State, number: int) -> bool:
     """True if a packet for the peer's IPv4 subnet would arrive at it: directly, or by a tunnel that is whole."""
-    route = have.get(("route", ip_network(f"10.5.{number}.0/24")))
+    route = have.get(route_key(ip_network(f"10.5.{number}.0/24")))
     if not isinstance(route, Route):
         return False
     if not route.onlink:
         return route.via == ip_address(f"198.51.100.{number}")
-    hop = have.get(("neighbour", route.link, route.via))
+    hop = have.get(neighbour_key(route.link, route.via)) if route.via else None
     entry = have.get(("fdb", route.link, hop.mac)) if isinstance(hop, Neighbour) else None
     device = have.get(("link", route.link))
     right = isinstance(entry, FdbEntry) and entry.underlay == ip_address(f"198.51.100.{number}")

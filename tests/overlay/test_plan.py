@@ -6,7 +6,15 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlay.model import Action, FdbEntry, KernelObject, Neighbour, Route, Step
+from overlay.keys import neighbour_key, route_key
+from overlay.model import (
+    Action,
+    FdbEntry,
+    KernelObject,
+    Neighbour,
+    Route,
+    Step,
+)
 from overlay.plan import plan, record
 
 LINK = "overlay.1"
@@ -45,7 +53,7 @@ def reachable(state: dict[Hashable, KernelObject]) -> dict[str, str]:
     for item in state.values():
         if not isinstance(item, Route):
             continue
-        hop = state.get(("neighbour", item.link, item.via))
+        hop = state.get(neighbour_key(item.link, item.via)) if item.via else None
         entry = state.get(("fdb", LINK, hop.mac)) if isinstance(hop, Neighbour) else None
         if isinstance(entry, FdbEntry):
             found[str(item.dst)] = str(entry.underlay)
@@ -100,9 +108,10 @@ def test_no_prefix_of_a_plan_breaks_a_healthy_peer(
 
 
 def _keys(state: dict[Hashable, KernelObject], subnet: str) -> list[Hashable]:
-    route = state[("route", ip_network(subnet))]
+    route = state[route_key(ip_network(subnet))]
     assert isinstance(route, Route)
-    hop = state[("neighbour", route.link, route.via)]
+    assert route.via is not None
+    hop = state[neighbour_key(route.link, route.via)]
     assert isinstance(hop, Neighbour)
     return [route.key, hop.key, ("fdb", LINK, hop.mac)]
 
