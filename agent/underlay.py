@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
+from overlay.marks import owner_of
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
@@ -181,10 +182,13 @@ def _with_address(
 
 
 def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
+    """Without those of our own devices: a pattern like ^10\\. fits them as well, while the true one has no address."""
+    ours = {link.index for link in hosts.links if owner_of(link.alias) is not None}
     return [
         info
         for info in hosts.addresses
         if Family.of(info.address) is family
+        and info.link not in ours
         and not info.address.ip.is_loopback
         and not (family is Family.V6 and info.address.ip.is_link_local)  # means nothing to peers
         and not info.flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)
