@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.moment import utc
 from overlay.nodefile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -91,8 +92,9 @@ class History:
             return Page(self._since, tuple(reversed(self._entries.values())), dict(self._hours))
 
     def _forget_hours(self, now: float) -> None:
-        oldest = int(now // HOUR_S) - DAY_HOURS
-        self._hours = {hour: count for hour, count in self._hours.items() if hour > oldest}
+        """Hours to come, too: the clock was set back, or the file is not to be believed."""
+        hours = range(int(now // HOUR_S) - DAY_HOURS + 1, int(now // HOUR_S) + 1)
+        self._hours = {hour: count for hour, count in self._hours.items() if hour in hours}
 
 
 class Keeper:
@@ -156,9 +158,11 @@ def read(state_dir: Path) -> Page | None:
         if len(data) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         page = msgspec.json.decode(data, type=Page)
+        for moment in (page.since, *(at for it in page.entries for at in (it.first, it.last))):
+            utc(moment)  # or nobody could be shown it
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
         aside = path.with_suffix(".unreadable")
         log.warning(
             "drift history unreadable, a new one begins file=%s kept_as=%s why=%s",

@@ -48,6 +48,7 @@ class Following:
         """Of the last sign of life, by time.monotonic()."""
         self._store, self._keys, self._closing = store, keys, closing
         self._wake = threading.Event()
+        self._streaming = self._hurried = False
         self._pauses = pauses or Pauses()
         self._config_key = f"{keys.prefix}/config"
         self._next: dict[int, int] | None = None
@@ -57,8 +58,17 @@ class Following:
         self._lost = False
 
     def hurry(self) -> None:
-        """Etcd may answer by now: do not wait out the pause."""
+        """Etcd may answer by now: do not wait out the pause, nor the one that begins now."""
+        self._hurried = True
         self._wake.set()
+
+    def answered(self) -> None:
+        """Etcd has answered somebody: do not wait out the pause, if there is one.
+
+        What is not waiting must not remember it: thousands of nodes would come back at once when etcd goes.
+        """
+        if not self._streaming:
+            self._wake.set()
 
     def events(
         self,
@@ -84,7 +94,9 @@ class Following:
                 if self._next is None:
                     yield from self._list()
                 with closing(self._store.watch(self._spans())) as stream:
-                    streaming = True
+                    streaming = self._streaming = True
+                    if not self._hurried:  # else it is this very stream that was ended
+                        self._wake.clear()
                     if away:
                         away = False
                         on_back()
@@ -104,8 +116,11 @@ class Following:
                 else:
                     away = True
                     on_lost(f"{error}; next: {error.hint}" if error.hint else str(error))
-            self._wake.wait(self._pauses.failed())
-            self._wake.clear()
+            self._streaming = False
+            if not self._closing.is_set():
+                self._wake.wait(self._pauses.failed())
+                self._hurried = False
+                self._wake.clear()
 
     # --- lists -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ netlink socket is for one thread.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,6 @@ class Ground:
     def __init__(self, config: Config, netlink: Netlink) -> None:
         self.chosen = self.tight = ""
         self._said = ""
-        self._last: dict[Family, Address] = {}
         self._config = config
         self._netlink = netlink
 
@@ -43,16 +42,16 @@ class Ground:
         return underlay.read(self._netlink)
 
     def underlays(
-        self, hosts: Hosts, families: Iterable[Family], me: Me | None = None
+        self, hosts: Hosts, families: Iterable[Family], *, held: Iterable[Address] = ()
     ) -> dict[Family, Underlay]:
-        """The underlay of each family; of several addresses the one that ``me`` has, or that was found last.
+        """The underlay of each family; an address that is ``held``, or that our tunnel has, stays while it can.
 
         Raises:
             OverlayError: there is none that the settings allow.
         """
-        held = self._last | ({vtep.family: vtep.local for vtep in me.vteps} if me else {})
-        found = {family: self._underlay(hosts, family, held.get(family)) for family in families}
-        self._last |= {family: it.address for family, it in found.items()}
+        tunnels = (it.vxlan for it in hosts.links if self._config.marks.are_on(it.alias))
+        present = {*held, *(it.local for it in tunnels if it is not None and it.local)}
+        found = {family: self._underlay(hosts, family, present) for family in families}
         self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in found.values())
         return found
 
@@ -68,7 +67,7 @@ class Ground:
             OverlayError: there is no usable underlay at all.
         """
         changes = []
-        found = self.underlays(self.hosts(), me.families, me)
+        found = self.underlays(self.hosts(), me.families, held=_locals(me))
         for family, mtu in me.narrow:
             if found[family].mtu > mtu:
                 changes.append(
@@ -87,7 +86,7 @@ class Ground:
             OverlayError: there is no usable underlay, or its MTU leaves no room.
         """
         hosts = self.hosts()
-        found = self.underlays(hosts, me.families, me)
+        found = self.underlays(hosts, me.families, held=_locals(me))
         return self._standing(network, me, found, hosts)
 
     def stayed(self, network: Network, me: Me) -> Me:
@@ -101,7 +100,7 @@ class Ground:
         found = {
             vtep.family: it
             for vtep in me.vteps
-            if (it := underlay.carrier(hosts, vtep.family, vtep.local)) is not None
+            if (it := underlay.carrier(hosts, vtep.family, {vtep.local})) is not None
         }
         try:
             return self._standing(network, me, found, hosts)
@@ -196,7 +195,7 @@ class Ground:
                     hint="leave public_ip out, name the interface that has it (iface), or use Backend vxlan",
                 )
 
-    def _underlay(self, hosts: Hosts, family: Family, held: Address | None) -> Underlay:
+    def _underlay(self, hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay:
         target = self._config.iface_can_reach
         reached_by = (
             underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
@@ -209,6 +208,10 @@ class Ground:
             public=self.public(family),
             held=held,
         )
+
+
+def _locals(me: Me) -> list[Address]:
+    return [vtep.local for vtep in me.vteps]
 
 
 def _is_strict(vtep: Vtep) -> bool:

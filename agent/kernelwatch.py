@@ -74,9 +74,9 @@ class KernelWatch:
                 events = self._monitor.read(SWITCHES_S)
             except EOFError:
                 return
-            except BadInput as error:
+            except BadInput as error:  # what was read with it is lost
                 log.warning("a kernel event cannot be read: %s", error)
-                continue
+                events = None
             self._told.heard(None if events is None else _records(events))
             if events is None:
                 log.info("kernel events were lost, reading everything")
@@ -153,8 +153,10 @@ class KernelWatch:
 
     def _of_underlay(self, reconciler: Reconciler, records: list[Record]) -> Signs:
         own = [record for record in records if self._is_underlays(reconciler, record)]
-        if own:
-            self._told.underlay_changed()
+        if (
+            own
+        ):  # where a claim waits, other programs' addresses must not have it tried all the time
+            self._told.underlay_changed(hurry=reconciler.me is not None)
         elif any(may_put_on_link(reconciler, record) for record in records):
             self._told.underlay_changed(hurry=False)
         links = [record for record in own if isinstance(record, LinkInfo)]
@@ -168,7 +170,9 @@ class KernelWatch:
         if not isinstance(record, LinkInfo | AddressInfo):
             return False
         if me is None:  # any may be the one that is waited for
-            return isinstance(record, AddressInfo) and not record.deleted
+            if isinstance(record, LinkInfo) or record.deleted:
+                return False
+            return not record.address.is_link_local
         names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
         if isinstance(record, LinkInfo):
             return record.name in names

@@ -39,6 +39,11 @@ from overlay.model import Network
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+RECONNECTS, WITHIN_S = 5, 75.0
+"""A boot brings a few addresses. Where they change all the time: it fails calls, of which a silent member takes 5 s."""
+CLAIM_S = 2.0
+"""So long the watch waits for a claim: less than a machine that asks whether we live (agent.twins)."""
+
 
 class Life:
     """``recalled`` is what an earlier life left, if anything; ``ttl_s`` the TTL that is asked for."""
@@ -63,13 +68,14 @@ class Life:
         self._recalled = self._before = recalled
         self._standby: Standby | None = None
         self._raw = b""
+        self._unusable = ""
         self._asked_at = 0.0
         self._stopping, self._wake = threading.Event(), threading.Event()
-        self._deciding = (
-            threading.Lock()
-        )  # held while the subnet is being given back, which may fail
+        self._deciding = threading.Lock()
+        """Held while the subnet is being given back, which may fail."""
         self._claiming = threading.Lock()
         """The watch may show what a claim wrote before the claim's own answer is there."""
+        self._reconnects = retry.Allowance(RECONNECTS, within_s=WITHIN_S)
         self._vigil = Vigil(registry)
         self.keeper = Keeper(
             registry, self.health, self.tenure, last_good, stopping=self._stopping, ttl_s=ttl_s
@@ -87,7 +93,7 @@ class Life:
     def look(self) -> None:
         """The underlay changed, or there is one now: whatever is waited for is tried at once."""
         self.keeper.look_at_underlay()
-        if not self.health.fine:
+        if not self.health.fine and self._reconnects.take():
             self._registry.reconnect()  # a connection that could not be made waits before it tries again
         self._wake.set()
 
@@ -208,6 +214,7 @@ class Life:
 
     def _until(self, attempt: Callable[[], T]) -> T | None:
         """Try until it succeeds; None once we are stopping. Says each new reason once."""
+        self._wake.clear()  # of before; where it was to stop, the first failure ends this
         try:
             return retry.retrying(self._stopping, wake=self._wake, before_sleep=self._say)(attempt)
         except tenacity.RetryError:
@@ -237,7 +244,9 @@ class Life:
         try:
             standby = self._joining.recall(recalled)
         except OverlayError as error:
-            log.warning("the last-good copy cannot be used yet: %s", error)
+            if str(error) != self._unusable:
+                log.warning("the last-good copy cannot be used yet: %s", error)
+            self._unusable = str(error)
             return
         self._recalled, self._standby, self._raw = None, standby, recalled.network
         self.keeper.ttl_s = recalled.ttl_s
@@ -279,9 +288,9 @@ class Life:
 
     def _watch_over(self, event: Event) -> None:
         """What is held may be another record by now: written anew by us, by flanneld, by a twin."""
-        if change_in(event, self.claimed)[0]:
-            with self._claiming:  # it may be our own doing: then it is what is held by now
-                pass
+        # Perhaps our own doing: then it is what is held in a moment.
+        if change_in(event, self.claimed)[0] and self._claiming.acquire(timeout=CLAIM_S):
+            self._claiming.release()
         held = self.claimed
         claimed = None if held is None or held.how == "remembered" else held
         try:

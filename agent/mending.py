@@ -3,12 +3,12 @@
 Between agent.reconcile (which reads and applies) and agent.drift (which names, counts and paces).
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
 
 from agent.drift import Drift
 from agent.undone import fate
-from overlay.model import Action, KernelObject, Route, Step
+from overlay.model import Action, Route, Step
 from overlay.plan import State, plan
 
 
@@ -18,10 +18,13 @@ class Mending:
     def __init__(self, drift: Drift) -> None:
         self._drift = drift
         self._found: dict[Hashable, Step] = {}
+        self._paused: set[Hashable] = set()
+        """What we had and was undone, and waits out its pause: reads go on meanwhile, and show it gone."""
 
     def forget(self) -> None:
         """This node is somebody else now: what differs is our own doing."""
         self._found.clear()
+        self._paused.clear()
 
     def due(
         self,
@@ -38,6 +41,7 @@ class Mending:
         ``had`` is what the kernel held when it was last known, ``waiting`` are keys that have yet to be applied.
         """
         ready: list[Hashable] = []
+        paused: set[Hashable] = set()
         next_at = float("inf")
         for key in differing:
             wanted, present = want.get(key), have.get(key)
@@ -46,8 +50,13 @@ class Mending:
                 ready.append(key)
             else:
                 next_at = min(next_at, pause)
+                if wanted is not None and (key in self._paused or had.get(key) == wanted):
+                    paused.add(key)
         for step in plan(want, have, [key for key in ready if key not in waiting]):
-            self._found.setdefault(step.object.key, _again(step, had))
+            key = step.object.key
+            ours = key in self._paused or had.get(key) == step.object
+            self._found.setdefault(key, _again(step) if ours else step)
+        self._paused = paused
         return ready, next_at
 
     def step(self, planned: Step) -> Step:
@@ -66,7 +75,7 @@ class Mending:
             self._drift.looked(now)
 
 
-def _again(step: Step, had: Mapping[Hashable, KernelObject]) -> Step:
+def _again(step: Step) -> Step:
     """A route that we had and have no more: whatever stands there now took its place, so ours takes it back."""
-    taken = isinstance(step.object, Route) and had.get(step.object.key) == step.object
-    return replace(step, action=Action.REPLACE) if taken and step.action is Action.ADD else step
+    taken = isinstance(step.object, Route) and step.action is Action.ADD
+    return replace(step, action=Action.REPLACE) if taken else step

@@ -123,7 +123,7 @@ class Registry:
         claimed = claimant.claim(ask)
         self._wrote = claimed.lease
         self._own.claimed_anew()
-        self._following.hurry()  # where one of two was answered, the other will be
+        self._following.answered()  # where one of two was answered, the other will be
         return claimed
 
     def own_record_changed(self, claimed: Claimed, lease: Lease | None) -> Claimed:

@@ -9,6 +9,7 @@ first minute on. A node notices an etcd that is back within 30 s, half of them w
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -49,6 +50,25 @@ def retrying(
 def _sleep(wake: threading.Event, seconds: float) -> None:
     wake.wait(seconds)
     wake.clear()
+
+
+class Allowance:
+    """So many times within so many seconds, whenever they come: for what news may ask for all the time."""
+
+    def __init__(
+        self, times: int, *, within_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock, self._within_s = clock, within_s
+        self._taken: deque[float] = deque(maxlen=times)
+
+    def take(self) -> bool:
+        """True if this is one of them."""
+        now = self._clock()
+        full = len(self._taken) == self._taken.maxlen
+        if full and now - self._taken[0] < self._within_s:
+            return False
+        self._taken.append(now)
+        return True
 
 
 class Pauses:

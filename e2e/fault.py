@@ -9,13 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.node import wait_for
+from e2e.process import CommandFailed
+
+
+class TooEarly(Exception):
+    """The daemon ended by the fault before the block began: another of its threads had the N-th call."""
 
 
 @contextmanager
 def tampered(pid: int, fault: str) -> Iterator[None]:
     """Within the block a fault such as ``rename:signal=KILL:when=2`` or ``sendto:delay_enter=500000``.
 
-    The counts are each thread's own: a request that is served by a thread of its own starts at nothing.
+    The counts are each thread's own: a request that is served by a thread of its own starts at nothing. But a thread
+    that looks after something by itself may have the N-th call as well.
+
+    Raises:
+        TooEarly: one had, before the block.
     """
     call = fault.partition(":")[0]
     with tempfile.NamedTemporaryFile(prefix="overlay-strace-") as log:
@@ -25,7 +34,7 @@ def tampered(pid: int, fault: str) -> Iterator[None]:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            wait_for(lambda: _traced(pid), f"strace holds {pid}", timeout_s=10)
+            wait_for(lambda: _held(pid, strace), f"strace holds {pid}", timeout_s=10)
             yield
         finally:
             strace.send_signal(signal.SIGINT)
@@ -36,9 +45,25 @@ def tampered(pid: int, fault: str) -> Iterator[None]:
                 strace.wait(10)
 
 
-def _traced(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """False for a zombie as well."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _held(pid: int, strace: subprocess.Popen[bytes]) -> bool:
     """Whether every thread of a process has a tracer."""
+    if not lives(pid):
+        raise TooEarly(f"process {pid}")
+    if strace.poll() is not None:
+        raise CommandFailed(f"strace of {pid} ended with {strace.returncode}")
     tasks = Path(f"/proc/{pid}/task")
-    return all(
-        "TracerPid:\t0\n" not in (tasks / name / "status").read_text() for name in os.listdir(tasks)
-    )
+    try:
+        return all(
+            "TracerPid:\t0\n" not in (tasks / name / "status").read_text()
+            for name in os.listdir(tasks)
+        )
+    except OSError:  # a thread that has just ended
+        return False

@@ -141,7 +141,8 @@ def test_etcd_lost_and_back_changes_nothing(pair: tuple[Lab, Node, Node]) -> Non
     lab.remove_pod(late)
 
     lab.etcd.start()
-    wait_for(lambda: one.status()["verdict"] == "healthy", "healthy again", timeout_s=20)
+    # A pause of the retry policy is 30 s at most (agent/retry.py), and a slow machine's outage is long enough for it.
+    wait_for(lambda: one.status()["verdict"] == "healthy", "healthy again", timeout_s=45)
     assert one.status()["changes"] == changes
 
 

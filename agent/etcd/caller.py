@@ -129,7 +129,12 @@ class Caller:
         line = self._channels.hold(endpoint)
         try:
             token = self._token(line, deadline)
-        except (grpc.RpcError, _Failure, TimeoutError):
+        except (
+            grpc.RpcError,
+            _Failure,
+            TimeoutError,
+            ValueError,
+        ):  # the last: closed by `reconnect`
             token = ""
         finally:
             line.release()

@@ -32,15 +32,23 @@ class LinkDoor:
         self.seen = Links.of(links, wanted, self.seen.marks)
 
     def index(self, name: str) -> int:
-        """The index of a link; KernelBusy if it is not there."""
+        """The index of a link; KernelBusy if it is not there, or is somebody else's under the name of ours."""
         link = self.seen.by_name.get(name)
         if link is None:
             raise KernelBusy(f"device {name} is not there (yet)")
+        if self._is_foreign(link):
+            raise KernelBusy(f"the {link.kind or 'link'} {name} that is there is not ours")
         return link.index
 
     def exists(self, item: KernelObject) -> bool:
         """True if the device that an object hangs on is there."""
-        return getattr(item, "link", "") in self.seen.by_name
+        link = self.seen.by_name.get(getattr(item, "link", ""))
+        return link is not None and not self._is_foreign(link)
+
+    def _is_foreign(self, link: LinkInfo) -> bool:
+        """What we would write on it would be changes of somebody else's device."""
+        wanted = self.seen.wanted.get(link.name)
+        return wanted is not None and self.seen.ours(link.index, _kind(wanted)) is None
 
     def carry_out(self, step: Step) -> None:
         """Add, change in place or make anew, or delete; then look again."""

@@ -18,7 +18,7 @@ from overlay.netlink.parse import Record
 
 RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL = 254, 1, 2
 """linux/rtnetlink.h."""
-MOST_ROUTES = 8
+MOST_ADDRESSES = MOST_ROUTES = 8
 """Named one by one; what follows is counted."""
 _PROTOCOL_AT = 5
 """Where struct rtmsg has rtm_protocol."""
@@ -110,12 +110,19 @@ def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
     """Devices, addresses, then routes. Pure."""
     by_index = {link.index: link for link in seen.links}
     found = [it for link in seen.links if (it := _device(needs, link))]
+    overlaps: list[Obstacle] = []
     connected: set[tuple[int, Subnet]] = set()
     for info in seen.addresses:
         link = by_index.get(info.link)
         if link is not None and (obstacle := _address(needs, link, info)):
             connected.add((info.link, info.address.network))
-            found.append(obstacle)
+            overlaps.append(obstacle)
+    overlaps = list(dict.fromkeys(overlaps))
+    found += overlaps[:MOST_ADDRESSES]
+    cluster = " ".join(str(pool.network) for pool in needs.pools)
+    if (more := len(overlaps) - MOST_ADDRESSES) > 0:
+        why = f"{more} more addresses that are not ours overlap it; look: ip address show to {cluster}"
+        found.append(Obstacle(f"addresses in {cluster}", why))
     routes = (
         route
         for route in seen.routes
@@ -124,7 +131,6 @@ def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
     )
     found += [_route(route, by_index.get(route.link)) for route in islice(routes, MOST_ROUTES)]
     if more := sum(1 for _ in routes):
-        cluster = " ".join(str(pool.network) for pool in needs.pools)
         why = (
             f"{more} more routes that are not ours lead into it; look: ip route show root {cluster}"
         )

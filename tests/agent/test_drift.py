@@ -12,7 +12,7 @@ from agent.drift import CALM_S, FIGHT, GAP_MOST_S, Drift
 from agent.processes import Process
 from overlay.errors import KernelBusy
 from overlay.keys import route_key
-from overlay.model import FdbEntry, Neighbour, Route, Vxlan
+from overlay.model import Action, FdbEntry, Neighbour, Route, Vxlan
 from tests.agent.one_node import Node, objects, snapshot
 from tests.examples import ME, NETWORK
 
@@ -74,7 +74,7 @@ def test_a_lost_device_is_one_deed_however_much_hung_on_it(
     node.settle()
 
     (line,) = told(caplog)
-    assert "device overlay.1 was gone, 8 entries with it: put back" in line
+    assert "device overlay.1 was gone, 9 entries with it: put back" in line
     (entry,) = node.reconciler.drift.history.page().entries
     assert (entry.object, entry.change, entry.count) == ("device overlay.1", "was gone", 1)
 
@@ -169,6 +169,25 @@ def test_a_route_that_took_the_place_of_ours_yields(node: Node) -> None:
     step = node.kernel.log[-1]
     assert (step.action.value, step.object.key) == ("replace", ROUTE_2)
     assert "a DHCP client" in node.reconciler.drift.history.page().entries[0].culprit
+
+
+def test_a_route_that_was_fought_over_yields_after_its_pause_whatever_was_read_meanwhile(
+    node: Node,
+) -> None:
+    """Other damages have the kernel read during the pause, where ours is known to be gone already."""
+    for _ in range(FIGHT + 2):
+        undo(node, ROUTE_2, Sign(protocol=4))
+        turn(node, 10)
+    undo(node, ROUTE_2, Sign(protocol=4))
+    undo(node, ROUTE_3)
+    turn(node, 0.2)
+    undo(node, ROUTE_3)
+    turn(node, 0.2)
+    assert ROUTE_2 not in node.kernel.state
+    turn(node, GAP_MOST_S)
+
+    last = [step for step in node.kernel.log if step.object.key == ROUTE_2][-1]
+    assert last.action is Action.REPLACE
 
 
 def test_a_damage_that_waits_is_not_held_up_by_what_fails(node: Node) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from agent.drifthistory import FILE_NAME, HOUR_S, MOST_KEPT, History, Keeper, read
 
 DEED = ("route 10.5.2.0/24", "gone", "was gone", "put back", "flanneld")
@@ -59,9 +61,32 @@ def test_a_restart_knows_it_and_goes_on_counting(tmp_path: Path) -> None:
     assert (page.since, page.entries[0].count, second.history.day()) == (since, 2, 2)
 
 
-def test_a_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"since": 1, "x": ' + "[" * 100_000,
+        '{"since": 1e308}',
+        '{"since": 1, "hours": {"1": ' + "9" * 5000 + "}}",
+    ],
+    ids=["torn", "deep", "no such year", "no such number"],
+)
+def test_a_file_that_cannot_be_read_is_set_aside(tmp_path: Path, text: str) -> None:
     """It is a convenience, never a reason not to start."""
-    (tmp_path / FILE_NAME).write_text("{")
+    (tmp_path / FILE_NAME).write_text(text)
 
     assert read(tmp_path) is None
     assert (tmp_path / "drift.unreadable").exists()
+
+
+def test_a_clock_that_was_set_back_leaves_no_day_that_does_not_end() -> None:
+    """What was counted in hours that are yet to come is no part of the last day."""
+    wall = Wall()
+    history = History(wall=wall)
+    history.note([DEED])
+    wall.now -= 365 * 24 * HOUR_S
+    assert history.day() == 0
+    history.note([DEED])
+
+    assert history.day() == 1
+    assert len(history.page().hours) == 1

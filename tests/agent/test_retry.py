@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import tenacity
 
-from agent.retry import FIRST_S, MOST_S, STEADY_S, Pauses, retrying
+from agent.retry import FIRST_S, MOST_S, STEADY_S, Allowance, Pauses, retrying
 from overlay.errors import BadConfig, StoreUnavailable
 
 NODES = 5000
@@ -108,3 +108,17 @@ def test_waiting_ends_at_once_when_stopping() -> None:
     with pytest.raises(tenacity.RetryError):
         retrying(stopping)(attempt)
     assert Pauses().wait(stopping)
+
+
+def test_an_allowance_is_for_the_first_of_a_flood_and_again_later() -> None:
+    """A boot's few changes are all served; what changes all the time is not."""
+    clock = Clock()
+    allowance = Allowance(5, within_s=75.0, clock=clock)
+    served = 0
+    for _ in range(1000):  # 100 s, ten times a second
+        served += allowance.take()
+        clock.now += 0.1
+
+    assert served == 10
+    clock.now += 75.0
+    assert allowance.take()

@@ -174,9 +174,12 @@ def test_a_foreign_route_in_the_way_is_named_and_its_siblings_are_made(
 def test_a_foreign_device_under_our_name_is_left_alone(
     host: Callable[[Callable[[Dataplane], object]], None], space: Path
 ) -> None:
-    """The operator is told how to look at it."""
+    """The operator is told how to look at it, and nothing of ours is put on it."""
     ip(space, "link", "add", "overlay0", "type", "veth", "peer", "name", "x0")
-    want = {item.key: item for item in desired_node(NETWORK, ME)}
+    vxlan = ("vxlan", "id", "77", "dstport", "9999", "local", "192.0.2.1")
+    ip(space, "link", "add", "overlay.1", "type", *vxlan)
+    ip(space, "link", "set", "overlay.1", "up")
+    want = wanted(lease(2))
 
     def apply(dataplane: Dataplane) -> None:
         errors = dataplane.apply(plan(want, dataplane.read(want)))
@@ -186,6 +189,11 @@ def test_a_foreign_device_under_our_name_is_left_alone(
 
     host(apply)
     assert "veth" in ip(space, "-d", "link", "show", "overlay0")
+    assert "vxlan id 77 " in ip(space, "-d", "link", "show", "overlay.1")
+    for device in ("overlay0", "overlay.1"):
+        assert "inet " not in ip(space, "addr", "show", "dev", device)
+        assert ip(space, "route", "show", "dev", device) == ""
+    assert ip(space, "neigh", "show", "dev", "overlay.1") == ""
 
 
 def test_flannels_device_and_entries_are_adopted(

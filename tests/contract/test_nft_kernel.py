@@ -1,5 +1,8 @@
 """libnftables against a real kernel: our table loads whole or not at all, and nobody else's is touched."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
@@ -52,6 +55,35 @@ def test_an_absent_table_is_none(space: Path) -> None:
     inside(space, "nft", "add", "table", "inet", "overlay2")
     with closing(run_inside(space, Nft)) as nft:
         assert nft.list_table(TABLE) is None
+
+
+def test_other_programs_thousands_of_sets_and_changes_hold_up_no_look_at_ours(space: Path) -> None:
+    """A look that fetches theirs begins again at each of their changes: it would not end before they do."""
+    sets = "".join(
+        f"set s{n} {{ type ipv4_addr; elements = {{ 10.0.0.1 }}\n}}\n" for n in range(1500)
+    )
+    with closing(run_inside(space, Nft)) as nft, closing(run_inside(space, Nft)) as other:
+        other.run(f"table ip foreign {{\n{sets}}}\n")
+        nft.run(render_inet([V4], masquerade=True, fully_random=True))
+        begun, looked = threading.Event(), threading.Event()
+
+        def change() -> bool:
+            """True if the looks ended while it was at it."""
+            end = time.monotonic() + 10
+            while not looked.wait(0.02) and time.monotonic() < end:
+                other.run("add element ip foreign s1 { 10.0.0.2 }\n")
+                other.run("delete element ip foreign s1 { 10.0.0.2 }\n")
+                begun.set()
+            return looked.is_set()
+
+        with ThreadPoolExecutor() as pool:
+            changing = pool.submit(change)
+            assert begun.wait(10)
+            for _ in range(5):
+                assert nft.list_table(TABLE)
+                assert nft.list_table("inet absent") is None
+            looked.set()
+            assert changing.result(), "the look ended only after the last change"
 
 
 def test_a_freshly_started_agent_knows_its_table(space: Path, tmp_path: Path) -> None:

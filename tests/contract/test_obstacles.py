@@ -9,7 +9,7 @@ import pytest
 
 from agent.inway import InWay
 from overlay.dataplane import obstacles
-from overlay.dataplane.obstacles import MOST_ROUTES, Needs
+from overlay.dataplane.obstacles import MOST_ADDRESSES, MOST_ROUTES, Needs
 from overlay.desired import Me, Vtep
 from overlay.model import Backend, Network, Pool
 from overlay.netlink import Netlink, RouteInfo
@@ -211,6 +211,16 @@ def test_a_flood_of_routes_is_counted_not_listed(host: Path, watcher: InWay) -> 
     report = watcher.report()
     assert len(report) == MOST_ROUTES + 1
     assert f"{40 - MOST_ROUTES} more routes" in report["routes into 10.5.0.0/16 fd00:5::/48"]
+
+
+def test_a_flood_of_addresses_is_counted_not_listed(host: Path, watcher: InWay) -> None:
+    """Such as a load balancer's device, which has each service's; a line each would bury all else."""
+    for number in range(1, 41):
+        ip(host, "addr", "add", f"10.5.7.{number}/32", "dev", "eth0")
+    watcher.once()
+    report = watcher.report()
+    assert len(report) == MOST_ADDRESSES + 1
+    assert f"{40 - MOST_ADDRESSES} more addr" in report["addresses in 10.5.0.0/16 fd00:5::/48"]
 
 
 def test_an_empty_namespace_has_nothing_in_the_way(space: Path) -> None:
