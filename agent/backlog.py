@@ -7,11 +7,14 @@ import random
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import Bridge, Vxlan
 from overlay.plan import State
 from overlay.wanted import NODE
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
+REFUSED_TIMES = 3
+"""So often in a row, and what the kernel refuses is the record's fault, not the moment's."""
 
 
 @dataclass(slots=True)
@@ -23,7 +26,8 @@ class Entry:
     attempts: int = 0
     error: str = ""
     held_up: bool = False
-    """Somebody else's object stands in the place; nothing that we do changes it."""
+    """Somebody else's object stands in the place, or the kernel refuses what the record asks for; nothing that we do
+    changes it. Any node can write a record, so none may keep the others' from taking pods."""
 
 
 class Backlog:
@@ -64,13 +68,15 @@ class Backlog:
         """All of the owner's keys are right."""
         self._entries.pop(owner, None)
 
-    def failed(self, owner: str, error: str, *, now: float, held_up: bool = False) -> float:
+    def failed(self, owner: str, error: OverlayError, *, now: float) -> float:
         """Something was refused; returns the pause before the next try, in seconds."""
         entry = self._entries[owner]
         entry.attempts += 1
         most: float = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** min(entry.attempts, 10))
         pause = most * random.uniform(0.5, 1.0)
-        entry.due, entry.error, entry.held_up = now + pause, error, held_up
+        entry.due, entry.error = now + pause, str(error)
+        refused = isinstance(error, KernelRefused) and entry.attempts >= REFUSED_TIMES
+        entry.held_up = refused or isinstance(error, ForeignObject)
         return pause
 
     def first_failures(self) -> list[str]:
@@ -83,7 +89,7 @@ class Backlog:
 
     @property
     def only_held_up(self) -> bool:
-        """True if nothing waits but peers in whose place others have put something."""
+        """True if nothing waits but peers for whom nothing more can be done."""
         return all(who != NODE and entry.held_up for who, entry in self._entries.items())
 
     def keys(self) -> set[Hashable]:

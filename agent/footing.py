@@ -1,8 +1,8 @@
-"""What this node stands on, followed while it runs: the underlay's MTU, and later what else is local.
+"""What this node stands on, followed while it runs: the underlay's MTU, its name, who is on link.
 
 These facts concern nobody but this node, so they are followed without etcd, in any state of the lease. Another
-address or another interface is another matter: peers know it by our record, and the life's keeper has to write
-that anew; it is only told to look.
+address is another matter: peers know it by our record, and the life's keeper has to write that anew; it is only
+told to look.
 
 One thread with a netlink socket of its own. It looks when the kernel says that something of the underlay changed,
 and every ``every_s`` seconds in case an event was lost.
@@ -39,10 +39,10 @@ class Ground(Protocol):
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
 
     def refreshed(self, network: Network, me: Me) -> Me:
-        """``me`` with the local facts of now, its address and interface being the same."""
+        """``me`` with the local facts of now, its address being the same."""
 
-    def routed(self, network: Network, me: Me) -> Me:
-        """``me`` with what is on link now, whatever became of its underlay."""
+    def stayed(self, network: Network, me: Me) -> Me:
+        """The same, as far as it can be said while there is no underlay, or another."""
 
 
 class Footing:
@@ -113,7 +113,7 @@ class Footing:
         try:
             if self._ground.moved(me):
                 self._moved()
-                now = self._ground.routed(network, me)
+                now = self._ground.stayed(network, me)
             else:
                 now = self._ground.refreshed(network, me)
             self.trouble = self._ground.tight
@@ -122,7 +122,7 @@ class Footing:
                 log.warning("the underlay does not serve, all stays as it was: %s", error)
             self.trouble = str(error)
             self._moved()  # who looks again until there is one
-            now = self._ground.routed(network, me)
+            now = self._ground.stayed(network, me)
         if now != me:
             if difference := _difference(me, now):
                 log.warning("the underlay changed, following: %s", difference)
@@ -146,11 +146,16 @@ def _stand(reconciler: Reconciler, network: Network, before: Me, now: Me) -> Non
 
 def _difference(before: Me, now: Me) -> str:
     """Empty if only other networks are on link: agent.demand says whom that concerns, if anybody."""
-    pairs = zip(before.vteps, now.vteps, strict=True)
+    pairs = list(zip(before.vteps, now.vteps, strict=True))
     words = [
         f"{new.link or new.underlay} mtu {old.mtu} -> {new.mtu}"
         for old, new in pairs
         if old.mtu != new.mtu
+    ]
+    words += [
+        f"{new.local} is on {new.underlay}, was on {old.underlay}"
+        for old, new in pairs
+        if old.underlay != new.underlay
     ]
     if before.strict != now.strict:
         words.append(f"rp_filter is strict on {', '.join(now.strict) or 'no underlay'}")

@@ -60,7 +60,8 @@ class Ground:
         return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
 
     def moved(self, me: Me) -> str:
-        """What is another underlay than the one ``me`` stands on, in words; empty if none is.
+        """What peers know of ``me`` and is so no more, in words; empty if there is nothing. Which interface carries the
+        address is no business of theirs.
 
         Raises:
             OverlayError: there is no usable underlay at all.
@@ -74,7 +75,7 @@ class Ground:
                 )
         for vtep in me.vteps:
             it = found[vtep.family]
-            if (it.address, it.link) != (vtep.local, vtep.underlay):
+            if it.address != vtep.local:
                 changes.append(f"{vtep.local} on {vtep.underlay} -> {it.address} on {it.link}")
         return ", ".join(changes)
 
@@ -86,8 +87,36 @@ class Ground:
         """
         hosts = self.hosts()
         found = self.underlays(hosts, me.families, held=_locals(me))
+        return self._standing(network, me, found, hosts)
+
+    def stayed(self, network: Network, me: Me) -> Me:
+        """The same where another underlay would be chosen now, or none at all: by those that still carry the addresses
+        of ``me``; of the others all stays as it was.
+
+        Raises:
+            OverlayError: the kernel cannot be read.
+        """
+        hosts = self.hosts()
+        found = {
+            vtep.family: it
+            for vtep in me.vteps
+            if (it := underlay.carrier(hosts, vtep.family, {vtep.local})) is not None
+        }
+        try:
+            return self._standing(network, me, found, hosts)
+        except BadConfig:  # no room; or nothing has stayed
+            return self.routed(network, me, hosts)
+
+    def _standing(
+        self, network: Network, me: Me, found: Mapping[Family, Underlay], hosts: Hosts
+    ) -> Me:
         mtus = self.tunnel_mtus(found, network, {vtep.family: vtep.mtu for vtep in me.vteps})
-        vteps = tuple(replace(vtep, mtu=mtus[vtep.family]) for vtep in me.vteps)
+        vteps = tuple(
+            replace(vtep, mtu=mtus[vtep.family], underlay=found[vtep.family].link)
+            if vtep.family in found
+            else vtep
+            for vtep in me.vteps
+        )
         return self.routed(network, replace(me, vteps=vteps), hosts)
 
     def tunnel_mtus(

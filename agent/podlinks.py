@@ -24,7 +24,7 @@ from pathlib import Path
 from cni import attach, collect, health, lock, podmtu
 from cni.health import Expected
 from cni.ipam import Ipam
-from cni.owner import owner_at
+from cni.owner import Owner, owner_at
 from cni.pods import Lives, boot_id
 from cni.record import Attachment
 from overlay.errors import OverlayError
@@ -101,6 +101,8 @@ class PodLinks:
                         self._pending.pop(record.name, None)
                     else:
                         self._pending.setdefault(record.name, 0)
+                elif record.kind == "veth" and (name := _true_name(record)):
+                    self._pending.setdefault(name, 0)
             if self._pending:
                 self._news.set()
 
@@ -233,8 +235,8 @@ class PodLinks:
     def _look(self) -> None:
         if not self._wait_for_bridge():
             return
-        everything, self._all = self._all, False
-        if everything:
+        if self._all:
+            self._all = False  # before the look: who asks meanwhile gets another
             self.tend_all()
         with self._guard:
             names, self._pending = self._pending, {}
@@ -279,6 +281,13 @@ class PodLinks:
                 if owner is not None:
                     self._places[owner.host_link] = place
         return self._places.get(name, "")
+
+
+def _true_name(link: LinkInfo) -> str:
+    """What a host end was named before somebody renamed it; empty for any other link."""
+    parts = link.alias.removeprefix(ALIAS_PREFIX).split("/")
+    is_end = not link.deleted and link.alias.startswith(ALIAS_PREFIX) and len(parts) == 3
+    return Owner(*parts).host_link if is_end else ""
 
 
 def _expected(record: Attachment) -> Expected:

@@ -154,7 +154,7 @@ class Reconciler:
 
     @property
     def serving(self) -> bool:
-        """True if all is done that can be: only peers in whose place others have put something may be missing."""
+        """True if all is done that can be: only peers that others, or the kernel, refuse may be missing."""
         return self._settled and self._backlog.only_held_up and not self.waiting_for
 
     @property
@@ -266,9 +266,10 @@ class Reconciler:
         if error is None:
             self._backlog.done(who)
             return
-        held_up = isinstance(error, ForeignObject)
-        pause = self._backlog.failed(who, str(error), now=now, held_up=held_up)
-        if not held_up:  # the mirror may be wrong: look before the next try
+        pause = self._backlog.failed(who, error, now=now)
+        if not isinstance(
+            error, ForeignObject
+        ):  # the mirror may be wrong: look before the next try
             self.kernel_changed(after_s=pause / 2)
 
     def _report(self, failed: dict[str, OverlayError]) -> None:

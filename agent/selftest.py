@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -33,7 +34,7 @@ from overlay.netlink import LinkInfo, offload
 from overlay.netlink.offload import Checksum
 from overlay.netlink.parse import Record
 from overlay.nodefile import write_atomic
-from overlay.served import unserved
+from overlay.served import direct_by, unserved
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Verdict(Enum):
 
     GOOD = "works"
     BROKEN = "is broken"
-    UNKNOWN = "not tested: no peer has answered yet"
+    UNKNOWN = "not tested: no peer has answered through it yet"
     NOT_OURS = "is off, and not by this agent"
 
 
@@ -114,11 +115,11 @@ class SelfTest:
 
     def turned(self, reconciler: Reconciler) -> None:
         """After a round of the loop: the first peer may be there."""
-        has_peers = reconciler.in_sync and reconciler.demand.count > 0
+        has_peers = reconciler.serving and reconciler.demand.count > 0
         if has_peers and not self._had_peers:
             self._tries = 0
             self._news.set()
-        self._had_peers = has_peers or (self._had_peers and not reconciler.in_sync)
+        self._had_peers = has_peers or (self._had_peers and not reconciler.serving)
 
     def heard(self, records: Iterable[Record] | None) -> None:
         """A device of ours may have been made anew."""
@@ -166,8 +167,8 @@ class SelfTest:
 
     def _look(self) -> bool:
         """All our devices; True if one of them is still to be tested, or there is none (yet)."""
-        tunnels = self._loop.ask(_tunnels, timeout_s=ASK_TIMEOUT_S)
-        for tunnel in tunnels:
+        there = self._loop.ask(tunnels, timeout_s=ASK_TIMEOUT_S)
+        for tunnel in there:
             index = socket.if_nametoindex(tunnel.link)
             if tunnel.link in self._off:
                 if offload.tx_checksum(tunnel.link):
@@ -182,7 +183,7 @@ class SelfTest:
             else:
                 self.looked[tunnel.link] = self._test(tunnel)
             self._tested[tunnel.link] = index
-        return not tunnels or not all(self._is_known(tunnel.link) for tunnel in tunnels)
+        return not there or not all(self._is_known(tunnel.link) for tunnel in there)
 
     def _is_known(self, link: str) -> bool:
         return link in self._off or self.looked.get(link, Verdict.UNKNOWN) is not Verdict.UNKNOWN
@@ -226,28 +227,33 @@ class SelfTest:
         return offload.arrives(tunnel.link, tunnel.local, peer, checksum)
 
 
-def _tunnels(reconciler: Reconciler) -> list[Tunnel]:
-    """In the loop's thread; peers in any order, so that not all nodes ask the same one."""
+def tunnels(reconciler: Reconciler) -> list[Tunnel]:
+    """In the loop's thread; peers in any order, so that not all nodes ask the same one.
+
+    One that is reached directly answers directly, which a socket that is bound to the tunnel's device does not hear.
+    """
     me, network = reconciler.me, reconciler.network
-    if me is None or network is None or not reconciler.in_sync:
+    if me is None or network is None or not reconciler.serving:
         return []
     failing = reconciler.trouble()
     leases = [lease for lease in reconciler.demand.peers() if lease.key not in failing]
+    random.shuffle(leases)
     found = []
     for vtep in me.vteps:
-        ends = [
+        ends = (
             end.subnet.network_address
-            for lease in random.sample(leases, min(len(leases), 4 * MOST_PEERS))
+            for lease in leases
             if not unserved(network, me, lease) and (end := lease.endpoint(vtep.family)) is not None
-        ]
+            if not direct_by(network, me, end)
+        )
         if vtep.link:  # with host-gw there is no tunnel
             local = vtep.subnet.network_address
-            found.append(Tunnel(vtep.link, local, tuple(ends[:MOST_PEERS])))
+            found.append(Tunnel(vtep.link, local, tuple(islice(ends, MOST_PEERS))))
     return found
 
 
 def _read(page: Path) -> frozenset[str]:
     try:
         return frozenset(msgspec.json.decode(page.read_bytes(), type=list[str]))
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):  # no such file, no JSON, no UTF-8
         return frozenset()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
+from overlay.marks import owner_of
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
@@ -100,13 +101,19 @@ def choose(
         and route.link
     ]
     if not default:
-        if stays := _owner_of_any(hosts, family, held):
+        if stays := carrier(hosts, family, held):
             return stays  # a router that is away cuts nobody off from those on link
         raise NotReady(
             f"no default route for {family.name}, so no underlay interface can be chosen",
             hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
         )
     return _with_address(hosts, family, min(default, key=lambda route: route.metric).link, held)
+
+
+def carrier(hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay | None:
+    """The interface that has one of these addresses now, whichever would be chosen."""
+    infos = (info for info in _usable(hosts, family) if info.address.ip in held)
+    return next((_underlay(hosts, info) for info in infos), None)
 
 
 def reaches(netlink: Netlink, destination: Address) -> int:
@@ -157,11 +164,6 @@ def _owner(hosts: Hosts, address: Address) -> Underlay | None:
     return next((_underlay(hosts, info) for info in infos), None)
 
 
-def _owner_of_any(hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay | None:
-    infos = (info for info in _usable(hosts, family) if info.address.ip in held)
-    return next((_underlay(hosts, info) for info in infos), None)
-
-
 def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Address]) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
@@ -179,10 +181,13 @@ def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Add
 
 
 def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
+    """Without those of our own devices: a pattern like ^10\\. fits them as well, while the true one has no address."""
+    ours = {link.index for link in hosts.links if owner_of(link.alias) is not None}
     return [
         info
         for info in hosts.addresses
         if Family.of(info.address) is family
+        and info.link not in ours
         and not info.address.ip.is_loopback
         and not (family is Family.V6 and info.address.ip.is_link_local)  # means nothing to peers
         and not info.flags & IFA_F_TENTATIVE
@@ -190,15 +195,15 @@ def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
 
 
 def _best(infos: Sequence[AddressInfo], held: Collection[Address]) -> AddressInfo:
-    """One that is running out only if there is no other; the one held; global before link-local; permanent before
+    """One that is running out only if there is no other; global before link-local; the one held; permanent before
     one with a lifetime; primary before secondary.
     """
     return min(
         infos,
         key=lambda info: (
             info.flags & IFA_F_DEPRECATED,
-            info.address.ip not in held,
             info.scope,
+            info.address.ip not in held,
             not info.flags & IFA_F_PERMANENT,
             info.flags & IFA_F_SECONDARY,
         ),
@@ -206,7 +211,9 @@ def _best(infos: Sequence[AddressInfo], held: Collection[Address]) -> AddressInf
 
 
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:
-    link = next(link for link in hosts.links if link.index == info.link)
+    link = next((link for link in hosts.links if link.index == info.link), None)
+    if link is None:  # links are read before addresses
+        raise NotReady(f"the interface of {info.address.ip} was made just now, looking again")
     return Underlay(link.name, link.index, info.address.ip, link.mtu)
 
 

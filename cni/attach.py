@@ -24,7 +24,7 @@ from overlay.errors import (
     NotReady,
     OverlayError,
 )
-from overlay.model import Family, HostAddress
+from overlay.model import LEAST_V6_MTU, Family, HostAddress
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
 from overlay.netlink.namespace import open_inside
 
@@ -102,6 +102,12 @@ def find(netlink: Netlink, name: str) -> LinkInfo | None:
     return next((parse.parse_link(body) for _, body in answers), None)
 
 
+def renamed(netlink: Netlink, owner: Owner) -> LinkInfo | None:
+    """The host's end under another name, by its mark; looks through all links."""
+    links = (parse.parse_link(body) for _, body in netlink.dump(link_messages.link_dump()))
+    return next((it for it in links if it.kind == "veth" and it.alias == owner.alias), None)
+
+
 def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
     """Make everything; on any failure nothing is left. Returns the bridge.
 
@@ -123,7 +129,7 @@ def attach(link: PodLink, netns: int, steps: Steps) -> LinkInfo:
         except KernelRefused as error:
             raise _explained(error, link.owner.ifname, netns) from error
         undo.callback(_take_back, link.owner)
-        host.request(_host_end(link.owner))
+        _mark(host, link)
         steps.at("pod")
         _configure(link, netns)
         steps.at("end")  # a runtime that was told of a failure must not get a pod after all
@@ -224,14 +230,25 @@ def _make(host: Netlink, link: PodLink, netns: int, bridge: int) -> None:
     )
 
 
-def _host_end(owner: Owner) -> bytes:
+def _mark(host: Netlink, link: PodLink) -> None:
+    """Where the kernel has no IPv6 for a link it refuses to be told of a link-local address."""
+    if link.mtu >= LEAST_V6_MTU:
+        try:
+            return host.request(_host_end(link.owner, has_v6=True))
+        except KernelRefused as error:
+            if error.errno != errno.EAFNOSUPPORT:  # booted with ipv6.disable=1
+                raise
+    return host.request(_host_end(link.owner, has_v6=False))
+
+
+def _host_end(owner: Owner, *, has_v6: bool) -> bytes:
     """Marked, UP, and in hairpin mode.
 
     That is for a pod that calls its own host port or service: where iptables sees bridged frames (as
     kubernetes wants it), the answer is a frame that leaves by the port it came in by.
     """
     return link_messages.link_set(
-        owner.host_link, alias=owner.alias, no_link_local=True, up=True, hairpin=True
+        owner.host_link, alias=owner.alias, no_link_local=has_v6, up=True, hairpin=True
     )
 
 

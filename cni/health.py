@@ -51,13 +51,15 @@ def look(record: Attachment, expected: Expected, gateways: tuple[Address, ...]) 
 
 
 def mend(record: Attachment) -> None:
-    """Put the host's end right: mark, bridge, MTU, UP. The pod's own side is not touched.
+    """Put the host's end right: name, mark, bridge, MTU, UP. The pod's own side is not touched.
 
     Raises:
         OverlayError: it is gone, or the kernel refused.
     """
     with Netlink() as host:
         link, bridge = find(host, record.host_link), find(host, record.bridge)
+        if link is None and (link := attach.renamed(host, record.owner)) is not None:
+            _name(host, link.index, record.host_link)
         if link is None:
             raise KernelRefused(
                 f"the host's end {record.host_link} is gone, and the pod's with it: start the pod anew",
@@ -78,6 +80,17 @@ def mend(record: Attachment) -> None:
         )
 
 
+def _name(host: Netlink, index: int, name: str) -> None:
+    try:
+        host.request(link_messages.link_set(index, name=name))
+    except KernelRefused as error:
+        if error.errno != errno.EBUSY:
+            raise
+        # Before Linux 6.3 only a link that is down can get another name.
+        host.request(link_messages.link_set(index, up=False))
+        host.request(link_messages.link_set(index, name=name))
+
+
 def _on_the_host(
     host: Netlink, record: Attachment, gateways: tuple[Address, ...], mtu: int
 ) -> Iterator[str]:
@@ -94,7 +107,8 @@ def _on_the_host(
             if gateway not in {item.ip for item in there}:
                 yield f"bridge {bridge.name} has lost its address {gateway}"
     if link is None:
-        yield f"the host's end {record.host_link} is gone"
+        other = attach.renamed(host, record.owner)
+        yield f"the host's end {record.host_link} is {f'named {other.name}' if other else 'gone'}"
         return
     if not attach.is_ours(link, record.owner):
         yield f"the host's end {link.name} bears another mark: {link.alias!r}"

@@ -87,7 +87,7 @@ def _entered(record: Attachment) -> Iterator[Netlink]:
 def _outer_end(host: Netlink, record: Attachment, inner: LinkInfo) -> LinkInfo | None:
     """By its name and mark, or, of a pod that another plugin attached, as the other end of a veth in our bridge."""
     if record.host_link:
-        link = attach.find(host, record.host_link)
+        link = attach.find(host, record.host_link) or attach.renamed(host, record.owner)
         return link if link is not None and attach.is_ours(link, record.owner) else None
     bridge = attach.find(host, record.bridge)
     with contextlib.suppress(KernelRefused):

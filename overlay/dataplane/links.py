@@ -63,9 +63,10 @@ class LinkDoor:
         if present is not None and self._may_stay(present, item):
             self._set(item)
         else:
+            creation = self._creation(item)  # may fail, and then what there is has to stay
             if present is not None:
                 self._delete(item.name)
-            self._netlink.request(self._creation(item))
+            self._netlink.request(creation)
             self._set(item)
         self.read(self.seen.wanted)
 
@@ -96,7 +97,11 @@ class LinkDoor:
         has_v6 = item.mtu >= LEAST_V6_MTU
         mark = messages.link_set(item.name, alias=alias, no_link_local=has_v6)
         values = messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
-        for error in self._netlink.batch([mark, values]):
+        marking, setting = self._netlink.batch([mark, values])
+        if isinstance(marking, KernelRefused) and marking.errno == errno.EAFNOSUPPORT:
+            # Booted with ipv6.disable=1: there is no such mode, and nothing to be kept from.
+            (marking,) = self._netlink.batch([messages.link_set(item.name, alias=alias)])
+        for error in (marking, setting):
             if error is not None:
                 raise error
 

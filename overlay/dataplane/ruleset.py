@@ -51,7 +51,7 @@ class Rulesets:
     def _known(self) -> dict[str, str]:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):  # no such file, no JSON, no UTF-8
             return {}
 
 

@@ -147,12 +147,16 @@ def link_set(
     group: int | None = None,
     no_link_local: bool = False,
     hairpin: bool | None = None,
+    name: str = "",
 ) -> bytes:
-    """Change what is given. ``master`` 0 takes it out of its bridge; ``alias`` "" removes the alias.
+    """Change what is given. ``master`` 0 takes it out of its bridge; ``alias`` "" removes the alias; ``name`` is a new
+    one, of a ``link`` that is given by its index.
 
     ``hairpin`` lets a bridge port send frames back where they came from, or not.
     """
     parts = [_own(mac, mtu)]
+    if name:
+        parts.append(text(IFLA_IFNAME, name))
     if master is not None:
         parts.append(number32(IFLA_MASTER, master))
     if alias is not None:

@@ -33,7 +33,7 @@ class Ground:
             raise BadConfig("underlay MTU 600 of eth0 leaves 550 bytes")
         return replace(me, vteps=tuple(replace(vtep, mtu=self.mtu) for vtep in me.vteps))
 
-    def routed(self, network: Network, me: Me) -> Me:
+    def stayed(self, network: Network, me: Me) -> Me:
         """Nothing is on link."""
         return me
 

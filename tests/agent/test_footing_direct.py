@@ -42,9 +42,9 @@ class FakeGround:
 
     def refreshed(self, network: Network, me: Me) -> Me:
         """With what is on link."""
-        return self.routed(network, me)
+        return self.stayed(network, me)
 
-    def routed(self, network: Network, me: Me) -> Me:
+    def stayed(self, network: Network, me: Me) -> Me:
         """With what is on link."""
         return replace(me, connected=self.connected)
 

@@ -7,6 +7,7 @@ import pytest
 
 from agent.podlinks import PodLinks
 from cni import record
+from cni.owner import Owner
 from cni.record import Attachment
 from overlay.netlink import LinkInfo
 
@@ -53,10 +54,17 @@ def test_an_end_that_is_not_as_it_should_be_is_looked_at(
     assert not _is_looked_at(links, END)
 
 
+def test_an_end_with_another_name_is_known_by_its_mark(links: PodLinks) -> None:
+    """It is looked for under the name that it had."""
+    owner = Owner("overlay", "c1", "eth0")
+    links.heard([dataclasses.replace(END, name="foo0", alias=owner.alias)])
+    assert list(links._pending) == [owner.host_link]
+
+
 def test_others_links_are_not_ours(links: PodLinks) -> None:
     """Nor are events of bridge ports, which bear the port's name and no kind."""
     others = (
-        dataclasses.replace(END, name="veth7", up=False),
+        dataclasses.replace(END, name="veth7", alias="", up=False),
         dataclasses.replace(END, kind="", master=0, deleted=True),
         dataclasses.replace(BRIDGE, name="docker0", deleted=True),
     )

@@ -5,11 +5,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.backlog import RETRY_MOST_S
+from agent.backlog import REFUSED_TIMES, RETRY_MOST_S
 from agent.events import Gone, NetworkChanged, Put, Snapshot, Unreadable
 from overlay.desired import Me, Vtep
-from overlay.errors import KernelBusy
-from overlay.keys import neighbour_key
+from overlay.errors import KernelBusy, KernelRefused
+from overlay.keys import neighbour_key, route_key
 from overlay.model import FdbEntry, Neighbour, Route
 from tests.agent.one_node import Node, lease, objects, snapshot
 from tests.examples import ME, NETWORK
@@ -139,6 +139,25 @@ def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
     node.clock.now += RETRY_MOST_S
     node.settle()
     assert objects(4) <= set(node.kernel.state.values())
+    assert node.reconciler.in_sync
+
+
+def test_a_record_that_the_kernel_refuses_keeps_no_node_from_taking_pods() -> None:
+    """One bad record in etcd must not cost every node that starts its readiness; nor is it tried less often."""
+    node = Node()
+    key = route_key(ip_network("10.5.4.0/24"))
+    node.reconciler.set_node(NETWORK, ME)
+    node.reconciler.on_event(snapshot(1, 2, 4))
+    for attempt in range(REFUSED_TIMES):
+        assert not node.reconciler.serving, attempt
+        node.kernel.fail_next[key] = KernelRefused("Nexthop has invalid gateway", errno=22)
+        node.clock.now += RETRY_MOST_S
+        node.settle()
+    assert (node.reconciler.serving, node.reconciler.synced_once) == (True, True)
+    assert not node.reconciler.in_sync
+    assert node.reconciler.trouble() == {"10.5.4.0-24": "Nexthop has invalid gateway"}
+    node.clock.now += RETRY_MOST_S
+    node.settle()
     assert node.reconciler.in_sync
 
 

@@ -1,15 +1,32 @@
 """selftest: only a device that fails while everything else works, at every peer, is called broken."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.selftest import MOST_PEERS, ROUNDS, Tunnel, Verdict, verdict
-from overlay.model import Address
+from agent.loop import Loop
+from agent.selftest import (
+    MOST_PEERS,
+    PAGE_NAME,
+    ROUNDS,
+    SelfTest,
+    Tunnel,
+    Verdict,
+    tunnels,
+    verdict,
+)
+from overlay.errors import ForeignObject
+from overlay.keys import route_key
+from overlay.model import Address, Backend, Network
 from overlay.netlink.offload import Checksum
+from overlay.onlink import OnLink, Way
+from tests.agent.one_node import Node, snapshot
+from tests.examples import ME, NETWORK
 
 PEERS = tuple(ip_address(f"10.5.{number}.0") for number in range(2, 12))
 TUNNEL = Tunnel("overlay.1", ip_address("10.5.1.0"), PEERS)
@@ -80,3 +97,34 @@ def test_whatever_is_lost_no_answer_to_the_device_means_broken_only_with_answers
     assert (found is Verdict.GOOD) == any(by_device)
     if found is Verdict.BROKEN:
         assert sum(by_kernel) >= ROUNDS
+
+
+def test_a_peer_that_is_held_up_keeps_nobody_from_testing() -> None:
+    """Somebody's route in the place of one peer may stand there for months."""
+    node = Node()
+    node.kernel.fail_next[route_key(ip_network("10.5.4.0/24"))] = ForeignObject("a route", errno=17)
+    node.reconciler.set_node(NETWORK, ME)
+    node.reconciler.on_event(snapshot(1, 2, 4))
+    node.settle()
+    assert not node.reconciler.in_sync
+    own = ip_address("10.5.1.0")
+    assert tunnels(node.reconciler) == [Tunnel("overlay.1", own, (ip_address("10.5.2.0"),))]
+
+
+def test_a_page_that_is_garbage_says_nothing(tmp_path: Path) -> None:
+    """It must not keep the agent from starting."""
+    for garbage in (b'["\xff"]', b"[1]", b"", b"["):
+        (tmp_path / PAGE_NAME).write_bytes(garbage)
+        loop = Loop(Node().reconciler, round_s=1, after_round=lambda _: None)
+        assert SelfTest(tmp_path, loop, enabled=True).facts() == {}
+
+
+def test_a_peer_that_is_reached_directly_is_not_asked() -> None:
+    """Among thousands of those the few behind the tunnel have to be found."""
+    node = Node()
+    near = OnLink((Way(ip_network("192.0.2.0/24"), "eth0"), Way(ip_network("192.0.2.9/32"), "")))
+    direct = Network(NETWORK.pools, Backend(direct_routing=True))
+    node.reconciler.set_node(direct, replace(ME, connected=near))
+    node.reconciler.on_event(snapshot(*range(1, 100)))
+    node.settle()
+    assert [tunnel.peers for tunnel in tunnels(node.reconciler)] == [(ip_address("10.5.9.0"),)]

@@ -1,5 +1,6 @@
 """underlay: the interface is chosen by what the operator said, else by the default route."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -67,6 +68,17 @@ def test_an_iface_that_fits_nothing_is_refused_with_what_there_is() -> None:
     """The operator sees the choices."""
     with pytest.raises(BadConfig, match=r"wlan9.*eth0 192\.0\.2\.7.*eth1"):
         choose(HOSTS, Family.V4, iface=("wlan9",))
+
+
+def test_our_own_devices_are_no_underlay() -> None:
+    """Their addresses fit the pattern as well, and the interface that is meant may have none for a moment."""
+    bridge = replace(link(4, "overlay0"), kind="bridge", alias="overlay:bridge")
+    pods = AddressInfo(4, ip_interface("192.0.9.1/24"), 0, 0)
+    one = replace(HOSTS, links=(bridge, *HOSTS.links), addresses=(pods, *HOSTS.addresses))
+
+    assert choose(one, Family.V4, iface=(r"^192\.0\.",)).link == "eth0"
+    with pytest.raises(BadConfig, match="no interface fits"):
+        choose(replace(one, addresses=(pods,)), Family.V4, iface=(r"^192\.0\.",))
 
 
 def test_a_public_address_of_this_host_names_its_interface() -> None:

@@ -56,6 +56,16 @@ def test_a_pod_has_what_fits_and_the_journal_says_so(
     assert (links.mended, links.faults) == (0, {})
 
 
+def test_a_pod_is_attached_where_1230_bytes_fit(node: Node, pod: Path, links: PodLinks) -> None:
+    """Over an underlay of 1280; a link of less than 1280 has no IPv6 whose link-local address could be refused."""
+    node.publish(mtu=1230)
+    node.add(pod)
+    assert _mtus(node, pod) == (1230, 1230)
+    inside(pod, "ping", "-c1", "-W2", "-Mdo", "-s1202", "10.5.1.1")
+    _give(node, links, 1450)
+    assert _mtus(node, pod) == (1450, 1450)
+
+
 def test_what_the_configuration_asks_for_comes_back(node: Node, pod: Path, links: PodLinks) -> None:
     """1440 is never more, less only while it does not fit, and that is said meanwhile."""
     node.add(pod, mtu=1440)
@@ -182,3 +192,15 @@ def test_the_hosts_end_gets_its_mtu_back(node: Node, pod: Path, links: PodLinks)
     run_inside(node.space, lambda: links.tend(OWNER.place))
     assert (_mtus(node, pod), links.mended) == ((1450, 1450), 1)
     inside(pod, "ping", "-c1", "-W2", "-Mdo", "-s1422", "10.5.1.1")
+
+
+def test_a_hosts_end_with_another_name_follows_and_gets_its_own_back(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """A veth whose one end holds less than the other sends loses packets without a word."""
+    node.add(pod)
+    ip(node.space, "link", "set", OWNER.host_link, "name", "foo0")
+    _give(node, links, 8950)
+    assert _mtus(node, pod, "foo0") == (8950, 8950)
+    run_inside(node.space, lambda: links.tend(OWNER.place))
+    assert (_mtus(node, pod), links.mended, links.faults) == ((8950, 8950), 1, {})
