@@ -101,7 +101,9 @@ class Agent:
             recalled=recalled.read(config.state_dir, header, moment.now()),
             ttl_s=config.lease_ttl,
         )
-        self._upkeep = Upkeep(config, self._loop, self._ground, moved=self._life.look)
+        self._upkeep = Upkeep(
+            config, self._loop, self._ground, history=self._kept.history, moved=self._life.look
+        )
         self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
         self._standing = NodeStanding(time.monotonic)
         self._sweep = Sweep(

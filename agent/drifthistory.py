@@ -7,12 +7,13 @@ writes some seconds later, so that no repair ever waits for a disk.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from agent.culprits import UNKNOWN
 from agent.moment import utc
 from overlay.nodefile import write_atomic
 
@@ -24,6 +25,10 @@ MOST_BYTES = 4 << 20
 GATHER_S = 3.0
 """So long after the first note the file is written: in a storm, so often."""
 HOUR_S, DAY_HOURS = 3600, 24
+
+
+MOST_PODS = 5
+"""At a time: a bridge that is deleted concerns a hundred pods, and is one deed."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -62,6 +67,14 @@ class History:
         self._since = page.since
         self._hours = dict(page.hours)
         self._entries = {_key(entry): entry for entry in page.entries}
+
+    def pods(self, bent: Sequence[tuple[str, str]]) -> None:
+        """Links of pods that were put right, each as the pod's place and what was wrong."""
+        deeds = [(f"link of pod {place}", "bent", what) for place, what in bent[:MOST_PODS]]
+        if len(bent) > MOST_PODS:
+            deeds = [("links of pods", "bent", f"{bent[0][1]}, and the like of {len(bent)} pods")]
+        if deeds:
+            self.note((*deed, "set right", str(UNKNOWN)) for deed in deeds)
 
     def note(self, deeds: Iterable[tuple[str, str, str, str, str]]) -> None:
         """Deeds of this moment, each as object, fate, change, did and culprit."""

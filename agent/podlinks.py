@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -46,9 +46,10 @@ FREE, FIGHT_FIRST_S, FIGHT_MOST_S, CALM_S = 4, 0.5, 30.0, 10.0
 
 
 class PodLinks:
-    """``heard`` and ``give`` are quick and may be called in any thread; ``faults`` are by the pod's place."""
+    """``heard`` and ``give`` are quick, for any thread; ``faults`` are by place; ``undone`` is told what was mended."""
 
     def __init__(self, run_dir: Path, bridge: str) -> None:
+        self.undone: Callable[[list[tuple[str, str]]], None] = lambda _: None
         self.mended = 0
         self.faults: dict[str, tuple[str, ...]] = {}
         self.fits = 0
@@ -60,8 +61,8 @@ class PodLinks:
         self._fights: dict[str, tuple[int, float]] = {}
         self._all = False
         self._lives: tuple[float, Lives] | None = None
-        self._said: deque[str] = deque()
-        self._moves: deque[str] = deque()
+        self._said, self._moves = deque[str](), deque[str]()
+        self._bent = deque[tuple[str, str]]()
         self._guard = threading.Lock()
         self._news, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="podlinks", daemon=True)
@@ -204,6 +205,7 @@ class PodLinks:
         with self._guard:
             self.mended += 1
         self._said.append(f"pod {record.owner.place}: mended: {'; '.join(what)}")
+        self._bent.append((record.owner.place, "; ".join(what)))
 
     def _say(self, took_s: float = 0.0) -> None:
         """A bridge that is deleted concerns a hundred pods: the log is to be read by people."""
@@ -212,6 +214,7 @@ class PodLinks:
             log.warning("%s", sentence)
         if len(said) > MOST_LINES:
             log.warning("the same or the like of pods=%d more", len(said) - MOST_LINES)
+        self.undone([self._bent.popleft() for _ in range(len(self._bent))])
         moves = [self._moves.popleft() for _ in range(len(self._moves))]
         if moves:
             words = ", ".join(sorted(set(moves)))

@@ -5,6 +5,7 @@ Joined here for the daemon."""
 from collections.abc import Callable, Mapping, Sequence
 
 from agent.config import Config
+from agent.drifthistory import History
 from agent.footing import ASK_TIMEOUT_S, Footing, Ground
 from agent.inway import InWay, stance
 from agent.loop import Loop
@@ -20,10 +21,17 @@ class Upkeep:
     """``moved`` is told that the lease may have to be written anew."""
 
     def __init__(
-        self, config: Config, loop: Loop, ground: Ground, *, moved: Callable[[], None]
+        self,
+        config: Config,
+        loop: Loop,
+        ground: Ground,
+        *,
+        history: History,
+        moved: Callable[[], None],
     ) -> None:
         self._footing = Footing(ground, loop, moved=moved, every_s=config.resync_interval)
         self.links = PodLinks(config.run_dir, config.bridge)
+        self.links.undone = history.pods
         self._selftest = SelfTest(config.run_dir, loop, enabled=config.checksum_test)
         self._in_way = InWay(
             Netlink(),

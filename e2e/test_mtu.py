@@ -157,6 +157,8 @@ def test_pods_links_are_kept_by_events_alone(pair: tuple[Lab, Node, Node]) -> No
     assert other.ping(there.address).ok
     assert other.ping(here.address).ok
     assert "is not in bridge overlay0" in one.log_text()
+    kept = {entry["object"]: entry for entry in one.ask("drift")["entries"]}
+    assert any("link of pod" in name or name == "links of pods" for name in kept), kept
     assert one.tell("status")["pods"]["faults"] == {}
 
 
