@@ -22,7 +22,7 @@ PYTEST := env PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
 .PHONY: help setup packages fmt lint type test test-unit test-contract test-e2e e2e check demo demo-down soak bench bench-cni bench-etcd front build install
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: packages $(STAMP) ## Debian packages (as root), the virtual environment, the compiled front
 	@$(MAKE) -s front

@@ -16,7 +16,7 @@ from agent.sources import ENV_PREFIX
 from cni import hostlocal
 from overlay.errors import BadConfig, OverlayError
 from overlay.marks import ONLY, Marks
-from overlay.model import Address, Subnet
+from overlay.model import Address, Family, Subnet
 
 DEFAULT_FILE = Path("/etc/overlay/agent.toml")
 NAMED_FILES = Path("/etc/overlay")
@@ -136,11 +136,11 @@ SETTINGS = (
     Setting(
         "public_ip",
         "",
-        values.address,
+        values.public(Family.V4),
         "ADDR",
         "IPv4 address peers send to, if NAT hides the interface's",
     ),
-    Setting("public_ipv6", "", values.address, "ADDR", "the same for IPv6"),
+    Setting("public_ipv6", "", values.public(Family.V6), "ADDR", "the same for IPv6"),
     Setting("bridge", ONLY.bridge, values.link_name, "NAME", "bridge the pods join"),
     Setting("ip_masq", "true", values.boolean, "BOOL", "masquerade what leaves the pod network"),
     Setting(

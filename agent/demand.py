@@ -98,9 +98,8 @@ class Demand:
     @property
     def count(self) -> int:
         """Of every other node's lease; asked every round."""
-        return len(self.roll.leases) - (
-            self.me is not None and self.me.lease_key in self.roll.leases
-        )
+        own = frozenset[str]() if self.me is None else self.me.own_keys
+        return len(self.roll.leases) - sum(key in self.roll.leases for key in own)
 
     def peers(self) -> list[Lease]:
         """Every other node's lease."""

@@ -5,7 +5,7 @@ netlink socket is for one thread.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,13 +41,17 @@ class Ground:
         """One look at the kernel."""
         return underlay.read(self._netlink)
 
-    def underlays(self, hosts: Hosts, families: Iterable[Family]) -> dict[Family, Underlay]:
-        """The underlay of each family.
+    def underlays(
+        self, hosts: Hosts, families: Iterable[Family], *, held: Iterable[Address] = ()
+    ) -> dict[Family, Underlay]:
+        """The underlay of each family; an address that is ``held``, or that our tunnel has, stays while it can.
 
         Raises:
             OverlayError: there is none that the settings allow.
         """
-        found = {family: self._underlay(hosts, family) for family in families}
+        tunnels = (it.vxlan for it in hosts.links if self._config.marks.are_on(it.alias))
+        present = {*held, *(it.local for it in tunnels if it is not None and it.local)}
+        found = {family: self._underlay(hosts, family, present) for family in families}
         self.chosen = ", ".join(f"{it.link} {it.address} mtu {it.mtu}" for it in found.values())
         return found
 
@@ -62,7 +66,7 @@ class Ground:
             OverlayError: there is no usable underlay at all.
         """
         changes = []
-        found = self.underlays(self.hosts(), me.families)
+        found = self.underlays(self.hosts(), me.families, held=_locals(me))
         for family, mtu in me.narrow:
             if found[family].mtu > mtu:
                 changes.append(
@@ -81,7 +85,7 @@ class Ground:
             OverlayError: there is no usable underlay, or its MTU leaves no room.
         """
         hosts = self.hosts()
-        found = self.underlays(hosts, me.families)
+        found = self.underlays(hosts, me.families, held=_locals(me))
         mtus = self.tunnel_mtus(found, network, {vtep.family: vtep.mtu for vtep in me.vteps})
         vteps = tuple(replace(vtep, mtu=mtus[vtep.family]) for vtep in me.vteps)
         return self.routed(network, replace(me, vteps=vteps), hosts)
@@ -162,7 +166,7 @@ class Ground:
                     hint="leave public_ip out, name the interface that has it (iface), or use Backend vxlan",
                 )
 
-    def _underlay(self, hosts: Hosts, family: Family) -> Underlay:
+    def _underlay(self, hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay:
         target = self._config.iface_can_reach
         reached_by = (
             underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
@@ -173,7 +177,12 @@ class Ground:
             iface=self._config.iface,
             reached_by=reached_by,
             public=self.public(family),
+            held=held,
         )
+
+
+def _locals(me: Me) -> list[Address]:
+    return [vtep.local for vtep in me.vteps]
 
 
 def _is_strict(vtep: Vtep) -> bool:

@@ -5,13 +5,14 @@ looks whether the underlay is still the one that peers know.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from agent import adoption, claim, sole
 from agent.config import Config
-from agent.draining import addresses_in_use, is_done
+from agent.draining import addresses_in_use, has_pods, is_done
 from agent.ground import Ground
 from agent.memory import Memory
 from agent.pages import attachments
@@ -100,7 +101,7 @@ class Join:
                 )
                 for family, it in ends.underlay.items()
             },
-            prefer=self._memory.subnets,
+            prefer=(*self._memory.subnets, *self._memory.former(network)),
             want=self._config.subnet,
             insist=self._pods_bind(network),
             pods=self._pods(network),
@@ -126,7 +127,11 @@ class Join:
                 f"the last-good copy holds a lease {own.key} outside of its own network"
             )
         known = {end.family: end for end in own.endpoints}
-        ends = self._ends(network, macs={family: end.mac for family, end in known.items()})
+        ends = self._ends(
+            network,
+            macs={family: end.mac for family, end in known.items()},
+            held=[end.underlay for end in own.endpoints if end.underlay],
+        )
         doubt = recalled.doubt
         for family, it in ends.underlay.items():
             address = self._ground.public(family) or it.address
@@ -135,9 +140,17 @@ class Join:
                     f"this node's address is {address} now, and peers know it as {known[family].underlay} until "
                     "etcd answers"
                 )
-        return Standby(network, self._me(own, network, ends), doubt)
+        pods = addresses_in_use(self._config.run_dir)
+        others = recalled.others_of(self._config.machine_id)
+        draining = tuple(lease.key for lease in others if has_pods(lease, pods))
+        return Standby(network, replace(self._me(own, network, ends), draining=draining), doubt)
 
-    def _ends(self, network: Network, macs: dict[Family, str | None] | None = None) -> _Ends:
+    def _ends(
+        self,
+        network: Network,
+        macs: dict[Family, str | None] | None = None,
+        held: Sequence[Address] = (),
+    ) -> _Ends:
         adoption.refuse_beside_flanneld(self._config.etcd_prefix)
         backend = network.backend
         if backend.tunnels:
@@ -145,7 +158,7 @@ class Join:
         hosts = self._ground.hosts()
         sole.refuse_marked(hosts.links, network, self._config)
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)
-        chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools])
+        chosen = self._ground.underlays(hosts, [pool.family for pool in network.pools], held=held)
         bridge_mac = adoption.bridge_mac(self._memory, hosts, self._config.bridge)
         if not network.backend.tunnels:
             self._ground.refuse_public(chosen)

@@ -68,6 +68,7 @@ class Life:
         self._recalled = self._before = recalled
         self._standby: Standby | None = None
         self._raw = b""
+        self._unusable = ""
         self._asked_at = 0.0
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._deciding = threading.Lock()
@@ -243,7 +244,9 @@ class Life:
         try:
             standby = self._joining.recall(recalled)
         except OverlayError as error:
-            log.warning("the last-good copy cannot be used yet: %s", error)
+            if str(error) != self._unusable:
+                log.warning("the last-good copy cannot be used yet: %s", error)
+            self._unusable = str(error)
             return
         self._recalled, self._standby, self._raw = None, standby, recalled.network
         self.keeper.ttl_s = recalled.ttl_s

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from agent.machine import new_mac
-from overlay.model import Family, Subnet
+from overlay.model import Family, Network, Subnet
 from overlay.nodefile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ _UNICAST = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}
 class _State(msgspec.Struct, frozen=True):
     macs: dict[str, str] = {}
     subnets: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
 
 class Memory:
@@ -44,7 +45,8 @@ class Memory:
         name = _name(what)
         known = (keep and device_mac) or self._state.macs.get(name) or device_mac or new_mac()
         if self._state.macs.get(name) != known:
-            self._save(macs={**self._state.macs, name: known}, subnets=self._state.subnets)
+            macs = {**self._state.macs, name: known}
+            self._save(msgspec.structs.replace(self._state, macs=macs))
         return known
 
     def known(self, bridge: str) -> str:
@@ -54,16 +56,23 @@ class Memory:
     @property
     def subnets(self) -> tuple[Subnet, ...]:
         """The subnets this node held last, or nothing."""
-        try:
-            return tuple(ip_network(text) for text in self._state.subnets)
-        except ValueError:
-            return ()
+        return _parsed(self._state.subnets)
+
+    def former(self, network: Network) -> tuple[Subnet, ...]:
+        """What it held of families that it does not hold now and the network has: pods may have addresses there."""
+        present = {Family.of(subnet) for subnet in self.subnets}
+        found = ((Family.of(subnet), subnet) for subnet in _parsed(self._state.former))
+        return tuple(it for family, it in found if family not in present and network.pool(family))
 
     def remember(self, subnets: tuple[Subnet, ...]) -> None:
-        """Keep the subnets for the next boot."""
+        """Keep the subnets for the next boot; of a family that the network has no more, for its coming back."""
         texts = tuple(str(subnet) for subnet in subnets)
-        if texts != self._state.subnets:
-            self._save(macs=self._state.macs, subnets=texts)
+        if texts == self._state.subnets:
+            return
+        present = {Family.of(subnet) for subnet in subnets}
+        before = {Family.of(it): it for it in (*_parsed(self._state.former), *self.subnets)}
+        former = tuple(str(it) for family, it in before.items() if family not in present)
+        self._save(msgspec.structs.replace(self._state, subnets=texts, former=former))
 
     def _load(self) -> _State:
         try:
@@ -85,8 +94,8 @@ class Memory:
                 self._path.replace(aside)
             return _State()
 
-    def _save(self, *, macs: dict[str, str], subnets: tuple[str, ...]) -> None:
-        self._state = _State(macs=macs, subnets=subnets)
+    def _save(self, state: _State) -> None:
+        self._state = state
         try:
             write_atomic(self._path, msgspec.json.encode(self._state), mode=0o600)
         except OSError as error:
@@ -99,6 +108,13 @@ class Memory:
                     self._path.parent,
                 )
             self._complained = True
+
+
+def _parsed(texts: tuple[str, ...]) -> tuple[Subnet, ...]:
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError:
+        return ()
 
 
 def _name(what: Family | str) -> str:

@@ -70,6 +70,15 @@ class Recalled:
                     found[row[0]] = lease_of(row)
         return Past(found, self.revision, self.kept)
 
+    def others_of(self, machine_id: str) -> list[Lease]:
+        """This machine's further records: subnets of an earlier network config, held until their pods are gone."""
+        found = []
+        for row in self.rows:
+            if row[0] != self.own.key and machine_id in row[1]:  # the rest is not worth its parsing
+                with suppress(BadRecord):
+                    found.append(lease_of(row))
+        return [lease for lease in found if lease.machine_id == machine_id]
+
 
 def header(machine_id: str, prefix: str, endpoints: Sequence[str]) -> Page:
     """An empty page of this node's."""

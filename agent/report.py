@@ -19,7 +19,7 @@ from agent.upkeep import Upkeep
 from overlay import __version__
 from overlay.desired import Me, Vtep
 from overlay.model import Lease
-from overlay.served import unserved, ways
+from overlay.served import half, unserved, ways
 from overlay.wanted import NODE
 
 MOST_NAMED = 5
@@ -235,6 +235,7 @@ def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict
     ends, me, network = lease.endpoints, reconciler.me, reconciler.network
     why = unserved(network, me, lease) if me and network else ""
     found = dict.fromkeys(ways(network, me, lease)) if me and network else {}
+    partly = half(network, me, lease) if me and network else ""
     return {
         "key": lease.key,
         "node": lease.node or "-",
@@ -242,5 +243,6 @@ def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict
         "underlay": ", ".join(str(end.underlay) for end in ends if end.underlay) or "-",
         "vtep_mac": ", ".join(end.mac for end in ends if end.mac) or "-",
         "way": ", ".join(found) or "-",
-        "state": trouble.get(lease.key) or (f"not served: {why}" if why else "ok"),
+        "state": trouble.get(lease.key)
+        or (f"not served: {why}" if why else f"ok, but {partly}" if partly else "ok"),
     }

@@ -7,7 +7,7 @@ interface that owns it is taken; if none does, it is a NAT address and only adve
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -15,7 +15,7 @@ from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
-RT_TABLE_MAIN = 254
+RT_TABLE_MAIN, RTN_UNICAST = 254, 1
 IFA_F_SECONDARY, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x08, 0x20
 IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x40, 0x80
 """linux/rtnetlink.h, linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
@@ -70,8 +70,11 @@ def choose(
     iface: Sequence[str] = (),
     reached_by: int = 0,
     public: Address | None = None,
+    held: Collection[Address] = (),
 ) -> Underlay:
     """The underlay of one family. ``reached_by`` is the link index that routes to `iface_can_reach`, or 0.
+
+    Of several addresses one that is ``held``, which peers know, stays: who adds another one moves no tunnel.
 
     Raises:
         BadConfig: the settings name no interface of this host; the text lists what there is.
@@ -79,13 +82,13 @@ def choose(
     """
     if iface:
         for wanted in iface:
-            if found := _named(hosts, family, wanted):
+            if found := _named(hosts, family, wanted, held):
                 return found
         raise BadConfig(
             f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}"
         )
     if reached_by:
-        return _with_address(hosts, family, reached_by)
+        return _with_address(hosts, family, reached_by, held)
     if public is not None and (owner := _owner(hosts, public)):
         return owner
     default = [
@@ -93,15 +96,17 @@ def choose(
         for route in hosts.routes
         if route.dst.prefixlen == 0
         and Family.of(route.dst) is family
-        and route.table == RT_TABLE_MAIN
+        and (route.table, route.kind) == (RT_TABLE_MAIN, RTN_UNICAST)
         and route.link
     ]
     if not default:
+        if stays := _owner_of_any(hosts, family, held):
+            return stays  # a router that is away cuts nobody off from those on link
         raise NotReady(
             f"no default route for {family.name}, so no underlay interface can be chosen",
             hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
         )
-    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link)
+    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link, held)
 
 
 def reaches(netlink: Netlink, destination: Address) -> int:
@@ -117,31 +122,33 @@ def reaches(netlink: Netlink, destination: Address) -> int:
     return next((parse.parse_route(body).link for _, body in answer), 0)
 
 
-def _named(hosts: Hosts, family: Family, wanted: str) -> Underlay | None:
+def _named(hosts: Hosts, family: Family, wanted: str, held: Collection[Address]) -> Underlay | None:
     for link in hosts.links:
         if link.name == wanted:
-            return _with_address(hosts, family, link.index)
+            return _with_address(hosts, family, link.index, held)
     try:
         return _owner(hosts, ip_address(wanted))
     except ValueError:
-        return _matching(hosts, family, wanted)
+        return _matching(hosts, family, wanted, held)
 
 
-def _matching(hosts: Hosts, family: Family, pattern: str) -> Underlay | None:
+def _matching(
+    hosts: Hosts, family: Family, pattern: str, held: Collection[Address]
+) -> Underlay | None:
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise BadConfig(
             f"iface = {pattern!r}: neither an interface nor a regular expression: {error}"
         ) from error
-    for info in _usable(hosts, family):
-        if expression.search(str(info.address.ip)):
-            return _underlay(hosts, info)
+    fitting = [info for info in _usable(hosts, family) if expression.search(str(info.address.ip))]
+    if fitting:
+        return _underlay(hosts, _best(fitting, held))
     for link in hosts.links:
         if expression.search(link.name) and any(
             info.link == link.index for info in _usable(hosts, family)
         ):
-            return _with_address(hosts, family, link.index)
+            return _with_address(hosts, family, link.index, held)
     return None
 
 
@@ -150,7 +157,12 @@ def _owner(hosts: Hosts, address: Address) -> Underlay | None:
     return next((_underlay(hosts, info) for info in infos), None)
 
 
-def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
+def _owner_of_any(hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay | None:
+    infos = (info for info in _usable(hosts, family) if info.address.ip in held)
+    return next((_underlay(hosts, info) for info in infos), None)
+
+
+def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Address]) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
         name = next((link.name for link in hosts.links if link.index == index), str(index))
@@ -163,7 +175,7 @@ def _with_address(hosts: Hosts, family: Family, index: int) -> Underlay:
         raise NotReady(
             f"interface {name} has no {family.name} address yet{why}: ip address show dev {name}"
         )
-    return _underlay(hosts, min(infos, key=_preference))
+    return _underlay(hosts, _best(infos, held))
 
 
 def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
@@ -173,13 +185,24 @@ def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:
         if Family.of(info.address) is family
         and not info.address.ip.is_loopback
         and not (family is Family.V6 and info.address.ip.is_link_local)  # means nothing to peers
-        and not info.flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)
+        and not info.flags & IFA_F_TENTATIVE
     ]
 
 
-def _preference(info: AddressInfo) -> tuple[int, bool, int]:
-    """Global before link-local, permanent before one with a lifetime, primary before secondary."""
-    return info.scope, not info.flags & IFA_F_PERMANENT, info.flags & IFA_F_SECONDARY
+def _best(infos: Sequence[AddressInfo], held: Collection[Address]) -> AddressInfo:
+    """One that is running out only if there is no other; the one held; global before link-local; permanent before
+    one with a lifetime; primary before secondary.
+    """
+    return min(
+        infos,
+        key=lambda info: (
+            info.flags & IFA_F_DEPRECATED,
+            info.address.ip not in held,
+            info.scope,
+            not info.flags & IFA_F_PERMANENT,
+            info.flags & IFA_F_SECONDARY,
+        ),
+    )
 
 
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 from agent.machine import read_machine_id, read_node_name
 from overlay.marks import INSTANCE, LONGEST_INSTANCE
-from overlay.model import Address, Subnet
+from overlay.model import Address, Family, Subnet
 
 
 def duration(text: str) -> float:
@@ -64,6 +64,24 @@ def prefix(text: str) -> str:
 def address(text: str) -> Address | None:
     """An IP address, or None for nothing."""
     return ip_address(text) if text else None
+
+
+def public(family: Family) -> Callable[[str], Address | None]:
+    """A node's address of a family; what no peer could send to would be a record that nobody can read."""
+
+    def parse(text: str) -> Address | None:
+        found = address(text)
+        if found is None:
+            return None
+        if Family.of(found) is not family:
+            other = "public_ip" if family is Family.V6 else "public_ipv6"
+            raise ValueError(f"not an IPv{family.value} address; the other family has {other}")
+        near = found.version == 6 and (found.is_link_local or found.ipv4_mapped is not None)
+        if near or found.is_multicast or found.is_loopback or found.is_unspecified:
+            raise ValueError("not an address that other nodes can send to")
+        return found
+
+    return parse
 
 
 def subnets(text: str) -> tuple[Subnet, ...]:

@@ -36,7 +36,11 @@ class Demo:
         self.lab = lab
         self.done: list[tuple[str, str, float]] = []
         self._numbers = count(1)
-        self._out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+        self._out = Console(
+            emoji=False,  # a MAC has ":cd:" in it
+            highlight=False,
+            width=None if sys.stdout.isatty() else 150,
+        )
 
     def step(self, title: str, act: Callable[[], str]) -> None:
         """Say what is tried, try it, say what came out."""

@@ -139,6 +139,10 @@ DAMAGES = {
         "echo 0 > /proc/sys/net/ipv4/ip_forward",
         "sysctl net.ipv4.ip_forward had value 0: set right",
     ),
+    "forwarding switched off on one link": (
+        "echo 0 > /proc/sys/net/ipv4/conf/overlay0/forwarding",
+        "sysctl net.ipv4.conf.overlay0.forwarding had value 0: set right",
+    ),
     "router advertisements accepted": (
         "echo 1 > /proc/sys/net/ipv6/conf/overlay0/accept_ra",
         "sysctl net.ipv6.conf.overlay0.accept_ra had value 1: set right",

@@ -145,6 +145,9 @@ def _pool(fields: dict[str, Any], family: Family) -> Pool:
     network = _network(fields, name)
     if Family.of(network) is not family:
         raise _bad(fields, name, f"not an IP{family.name.lower()} network")
+    near = family is Family.V6 and network.is_link_local
+    if not network.prefixlen or near or network.is_loopback or network.is_multicast:
+        raise _bad(fields, name, "not a range that pods can have addresses of")
     length = _length(fields, name_len, network, family)
     size = 1 << (family.bits - length)
     # flannel skips the first subnet: its network address is that of the whole network.

@@ -43,6 +43,17 @@ def unserved(network: Network, me: "Me", peer: Lease) -> str:
     return "" if not all(reasons) else reasons[0] if reasons else "its record names no subnet"
 
 
+def half(network: Network, me: "Me", peer: Lease) -> str:
+    """Which family of a peer that is served is not, though this node has it, and why; or empty."""
+    reasons = {
+        end.family: why_not(network, me, vtep, peer, end)
+        for end in peer.endpoints
+        if (vtep := me.vtep(end.family))
+    }
+    said = [f"{family.name} not served: {why}" for family, why in reasons.items() if why]
+    return ", ".join(said) if len(said) < len(reasons) else ""
+
+
 def off_link(network: Network, me: "Me", peer: Lease) -> str:
     """Why host-gw does not reach a peer that it would serve on the same link; empty if that is not what is wrong."""
     why = "" if network.backend.tunnels else unserved(network, me, peer)

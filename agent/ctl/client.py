@@ -28,7 +28,7 @@ def ask(run_dir: Path, verb: str, *, timeout_s: float = 15.0, **more: object) ->
     except OSError as error:
         raise NotReady(
             f"no agent answers at {path}: {error.strerror or error}",
-            hint="systemctl status overlay-agent; journalctl -u overlay-agent",
+            hint=f"systemctl status {_unit(run_dir)}; journalctl -u {_unit(run_dir)}",
         ) from error
     try:
         answer: Mapping[str, Any] = json.loads(raw)
@@ -37,3 +37,9 @@ def ask(run_dir: Path, verb: str, *, timeout_s: float = 15.0, **more: object) ->
     if "error" in answer:
         raise OverlayError(str(answer["error"]), hint=str(answer.get("hint", "")))
     return dict(answer)
+
+
+def _unit(run_dir: Path) -> str:
+    """Of a named instance's directory, if it is the default one, that instance's."""
+    name = run_dir.name.removeprefix("overlay-")
+    return f"overlay-agent@{name}" if name != run_dir.name else "overlay-agent"

@@ -74,7 +74,7 @@ def test_a_lost_device_is_one_deed_however_much_hung_on_it(
     node.settle()
 
     (line,) = told(caplog)
-    assert "device overlay.1 was gone, 8 entries with it: put back" in line
+    assert "device overlay.1 was gone, 9 entries with it: put back" in line
     (entry,) = node.reconciler.drift.history.page().entries
     assert (entry.object, entry.change, entry.count) == ("device overlay.1", "was gone", 1)
 

@@ -55,6 +55,21 @@ class Keeper:
         return recalled.read(self.state_dir, header, self.moment)
 
 
+def test_this_machines_old_records_are_told_from_its_peers(tmp_path: Path) -> None:
+    """Subnets that are drained: without etcd they are ours all the same."""
+    old = replace(lease(3), machine_id="aa" * 16)
+    named_so = replace(lease(4), machine_id="bb" * 16, node="aa" * 16)
+    keeper = Keeper(tmp_path / "state", gather_s=60)
+    keeper.leases = {item.key: item for item in (OWN, lease(2), old, named_so)}
+    keeper.hold()
+    keeper.copy.stop(wait_s=5)
+
+    found = keeper.read()
+
+    assert found is not None
+    assert found.others_of("aa" * 16) == [old]
+
+
 @pytest.fixture
 def keeper(tmp_path: Path) -> Iterator[Keeper]:
     """Writes only when it is stopped."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.memory import Memory
+from overlay import netconfig
 from overlay.model import Family
 
 
@@ -34,6 +35,27 @@ def test_the_last_subnets_are_remembered_beside_it(tmp_path: Path) -> None:
     again = Memory(tmp_path)
     assert again.subnets == (ip_network("10.5.7.0/24"),)
     assert again.mac(Family.V4, device_mac=None) == mac
+
+
+def test_a_family_that_is_taken_away_and_comes_back_finds_its_subnet(tmp_path: Path) -> None:
+    """Rolled back to dual stack: the pods of before still have their IPv4 addresses."""
+    dual = netconfig.parse_network(
+        b'{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}'
+    )
+    alone = netconfig.parse_network(
+        b'{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}'
+    )
+    four, six = ip_network("10.5.7.0/24"), ip_network("fd00:5:0:7::/64")
+    Memory(tmp_path).remember((four, six))
+    Memory(tmp_path).remember((six,))
+
+    again = Memory(tmp_path)
+
+    assert again.subnets == (six,)
+    assert again.former(alone) == ()
+    assert again.former(dual) == (four,)
+    again.remember((four, six))
+    assert again.former(dual) == ()
 
 
 def test_an_unreadable_file_is_set_aside_not_fatal(tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def test_no_default_route_is_waited_for_not_fatal() -> None:
         choose(HOSTS, Family.V6)
 
 
+def test_a_tunnel_that_stands_does_not_need_the_default_route() -> None:
+    """A router that advertises itself no more; a restart meanwhile comes up as it was."""
+    hosts = Hosts(HOSTS.links, HOSTS.addresses, ())
+    held = [ip_address("198.51.100.7"), ip_address("203.0.113.5")]
+
+    assert choose(hosts, Family.V4, held=held).link == "eth1"
+    assert choose(HOSTS, Family.V4, held=held).link == "eth0"
+    with pytest.raises(NotReady, match="no default route for V4"):
+        choose(hosts, Family.V4, held=held[1:])
+
+
 def test_an_ipv6_underlay_is_never_link_local_and_lasts_where_it_can() -> None:
     """fe80 means nothing to peers; a temporary address is gone tomorrow, one that is being checked may be another's."""
     permanent, tentative, temporary = 0x80, 0x40, 0x01
@@ -104,3 +115,22 @@ def test_an_ipv6_underlay_is_never_link_local_and_lasts_where_it_can() -> None:
     fixed = ("2001:db8::7/64", 0, permanent)
     found = choose(hosts(fe80, *advertised, fixed), Family.V6, iface=("eth0",))
     assert str(found.address) == "2001:db8::7"
+
+
+def test_an_address_that_is_added_moves_no_tunnel() -> None:
+    """A virtual address that fails over, say, is added like any other, and IPv6 lists the newest first."""
+    permanent, deprecated = 0x80, 0x20
+
+    def chosen(*addresses: tuple[str, int], iface: str = "eth0") -> str:
+        found = [AddressInfo(2, ip_interface(text), 0, bits) for text, bits in addresses]
+        hosts = Hosts(HOSTS.links, tuple(found), ())
+        held = {ip_address("2001:db8::7")}
+        return str(choose(hosts, Family.V6, iface=(iface,), held=held).address)
+
+    ours, other = ("2001:db8::7/64", 0), ("2001:db8::99/128", permanent)
+    for iface in ("eth0", "^2001:", "eth[0-9]"):
+        assert chosen(other, ours, iface=iface) == "2001:db8::7"
+    assert chosen(other) == "2001:db8::99"
+    running_out = ("2001:db8::7/64", deprecated)
+    assert chosen(running_out) == "2001:db8::7"  # better than no underlay at all
+    assert chosen(running_out, ("2001:db8:2::7/64", 0)) == "2001:db8:2::7"  # renumbered

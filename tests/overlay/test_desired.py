@@ -20,7 +20,7 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
-from overlay.served import unserved
+from overlay.served import half, unserved
 
 POOLS = (
     Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24")),
@@ -200,6 +200,11 @@ def test_a_peer_that_one_family_reaches_is_served() -> None:
         Endpoint(ip_network("fd00:0:0:2::/64"), ip_address("2001:db8::2"), None),
     )
     assert unserved(NETWORK, Me("k", (V4,), "overlay0"), Lease("p", ends)) == ""
+    assert half(NETWORK, Me("k", (V4,), "overlay0"), Lease("p", ends)) == ""
+    assert half(NETWORK, Me("k", (V4, V6), "overlay0"), Lease("p", ends)) == (
+        "V6 not served: its record has no VtepMAC"
+    )
+    assert half(NETWORK, Me("k", (V4, V6), "overlay0"), Lease("p", ends[1:])) == ""
 
 
 def test_a_bridge_of_another_program_keeps_its_mac() -> None:

@@ -109,6 +109,14 @@ def test_what_init_writes_is_read_back(words: dict[str, Any], direct: bool) -> N
             "above SubnetMax",
         ),
         (config(Network="fd00::/48"), "not an IPv4 network"),
+        *(
+            (
+                config(EnableIPv4=False, EnableIPv6=True, IPv6Network=it),
+                "pods can have addresses of",
+            )
+            for it in ("::/0", "fe80::/48", "ff00::/48")
+        ),
+        (config(Network="127.0.0.0/16"), "pods can have addresses of"),
         (config(Network="10.5.0.0/16", EnableIPv6="yes"), "enableipv6"),
         (config(Network="10.5.0.0/16", EnableIPv4=False), "no addresses"),
         (config(Network="10.5.0.0/16", Backend={"Type": "vxlan", "VNI": 1 << 24}), "Backend.VNI"),
