@@ -65,9 +65,7 @@ class Life:
         self._last_good = last_good
         self._recalled = self._before = recalled
         self._standby: Standby | None = None
-        self._raw = b""
-        self._unusable = ""
-        self._asked_at = 0.0
+        self._raw, self._unusable, self._asked_at = b"", "", 0.0
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._deciding = threading.Lock()
         """Held while the subnet is being given back, which may fail."""

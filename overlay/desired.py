@@ -157,7 +157,9 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
             Sysctl(_FORWARDING[vtep.family], "1"),
             LinkAddress(me.bridge, gateway(vtep.subnet)),
         ]
-        if vtep.family is Family.V4:  # each link has a switch of its own, of which IPv6 takes no notice
+        if (
+            vtep.family is Family.V4
+        ):  # each link has a switch of its own, of which IPv6 takes no notice
             own = [link for link in (me.bridge, vtep.link) if link]
             objects += [Sysctl(f"net/ipv4/conf/{link}/forwarding", "1") for link in own]
         if not vtep.link:

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -64,12 +65,14 @@ def _requests(seen: Links) -> Iterable[tuple[bytes, Callable[[bytes], Record | N
 
     The kernel filters, so a router's full table costs us nothing.
     """
+    protocol = seen.marks.route_protocol
+    others = partial(sift.others, protocol=protocol)
     tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
     for family in Family:
-        by_protocol = messages.route_dump(family, protocol=seen.marks.route_protocol)
+        by_protocol = messages.route_dump(family, protocol=protocol)
         yield by_protocol, parse.parse_route
         for link in tunnels:
-            yield messages.route_dump(family, link=link), sift.others
+            yield messages.route_dump(family, link=link), others
             yield messages.neighbour_dump(family, link=link), parse.parse_neighbour
     for link in tunnels:
         yield messages.fdb_dump(link=link), parse.parse_neighbour

@@ -16,14 +16,14 @@ _HEADER = 12
 _PROTOCOL_AT = 5
 
 
-def others(body: bytes) -> RouteInfo | None:
-    """A route that another program made; None for ours, of which there are thousands."""
-    return None if ours(body) else parse_route(body)
+def others(body: bytes, *, protocol: int) -> RouteInfo | None:
+    """A route that another program made; None for those of our ``protocol``, of which there are thousands."""
+    return None if ours(body, protocol) else parse_route(body)
 
 
-def ours(body: bytes) -> bool:
+def ours(body: bytes, protocol: int = ROUTE_PROTOCOL) -> bool:
     """Whether a route has our protocol, told from one byte."""
-    return body[_PROTOCOL_AT] == ROUTE_PROTOCOL
+    return body[_PROTOCOL_AT] == protocol
 
 
 def near(bodies: Iterable[bytes]) -> list[RouteInfo]:

@@ -242,14 +242,9 @@ def test_five_hundred_peers_go_in_and_out_in_batches(
     peers = []
     for number in range(500):
         subnet = ip_network(f"10.{16 + number // 250}.{number % 250}.0/24")
-        end = Endpoint(
-            subnet,
-            ip_address(f"192.0.{3 + number // 250}.{number % 250 + 1}"),
-            f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
-            if number != 1
-            else "02:00:00:01:00:01",
-            1,
-        )
+        underlay = ip_address(f"192.0.{3 + number // 250}.{number % 250 + 1}")
+        mac = f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
+        end = Endpoint(subnet, underlay, mac, 1)
         peers.append(Lease(key=f"{subnet.network_address}-24", endpoints=(end,)))
     want = wanted(*peers)
 
