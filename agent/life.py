@@ -39,8 +39,6 @@ from overlay.model import Network
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-RECONNECTS, WITHIN_S = 5, 75.0
-"""A boot brings a few addresses. Where they change all the time: it fails calls, of which a silent member takes 5 s."""
 CLAIM_S = 2.0
 """So long the watch waits for a claim: less than a machine that asks whether we live (agent.twins)."""
 
@@ -73,7 +71,7 @@ class Life:
         """Held while the subnet is being given back, which may fail."""
         self._claiming = threading.Lock()
         """The watch may show what a claim wrote before the claim's own answer is there."""
-        self._reconnects = retry.Allowance(RECONNECTS, within_s=WITHIN_S)
+        self._reconnects = retry.reconnects()
         self._vigil = Vigil(registry)
         self.keeper = Keeper(
             registry, self.health, self.tenure, last_good, stopping=self._stopping, ttl_s=ttl_s

@@ -71,6 +71,14 @@ class Allowance:
         return True
 
 
+def reconnects() -> Allowance:
+    """New connections because the host's addresses changed, at most.
+
+    A boot brings a few. Each fails the calls under way, and it takes 5 s of them to know that a member is silent.
+    """
+    return Allowance(5, within_s=75.0)
+
+
 class Pauses:
     """The same policy for a loop that makes progress between its failures, such as a watch.
 
