@@ -93,7 +93,8 @@ class Pod:
     ) -> Ping:
         """``payload`` is without the headers of IP and ICMP; ``whole`` sets DF, or sends no fragments.
 
-        ``wait_s`` is how long an answer is waited for: more where none may be lost, on a busy machine.
+        ``wait_s`` is how long an answer is waited for. A first IPv6 packet that comes while its solicitation is
+        lost waits a second for the next one, and is not lost: allow for it where a lost one would be a fault.
         """
         df = ["-M", "do"] if whole else []
         words = ["ping", "-n", "-c", str(count), "-i", "0.05", "-W", str(wait_s)]

@@ -68,8 +68,8 @@ def test_who_is_on_link_is_reached_directly_and_the_others_by_tunnel(three: Thre
     with watching(fabric, "port1") as seen:
         for address in there.addresses:
             full = here.filling(Family.of(address))
-            assert here.ping(address).ok
-            assert here.ping(address, payload=full, whole=True).ok
+            assert here.ping(address, wait_s=5).ok
+            assert here.ping(address, payload=full, whole=True, wait_s=5).ok
     assert (seen.plain, seen.tunnelled) == (8, 0)
     assert seen.sources == {
         *map(str, (*here.addresses, *there.addresses))
@@ -77,7 +77,7 @@ def test_who_is_on_link_is_reached_directly_and_the_others_by_tunnel(three: Thre
     with watching(fabric, "port1") as seen:
         for address in away.addresses:
             full = here.filling(Family.of(address))
-            assert here.ping(address, payload=full, whole=True).ok
+            assert here.ping(address, payload=full, whole=True, wait_s=5).ok
     assert (seen.plain, seen.tunnelled) == (0, 4)
     assert here.mtu == 1430  # some peer goes by tunnel
     assert {row["node"]: row["way"] for row in one.ask("peers")} == {
@@ -87,7 +87,7 @@ def test_who_is_on_link_is_reached_directly_and_the_others_by_tunnel(three: Thre
 
     one.kill_agent()
     rp_filter(one, all=1, eth0=0)
-    assert here.ping(there.address).ok  # strict, but both ways are the same
+    assert here.ping(there.address, wait_s=5).ok  # strict, but both ways are the same
     one.start_agent()
     one.wait_ready()
     assert one.status()["changes"] == 0
@@ -133,12 +133,12 @@ def test_a_flapped_interface_has_its_direct_routes_back_within_a_second(three: T
 
     space.ip("link set eth0 down", "link set eth0 up")  # too fast to be seen down
     wait_for(back_by_ipv4, "the route is back, long before the next resync", timeout_s=5)
-    assert here.ping(there.address).ok
+    assert here.ping(there.address, wait_s=5).ok
     space.ip("link set eth0 down")
     wait_for(lambda: way(one, two) == FAR, "down: by tunnel", timeout_s=5)
     space.ip("link set eth0 up")
     took = wait_for(back_by_ipv4, "the route is back", timeout_s=5)
-    assert here.ping(there.address).ok
+    assert here.ping(there.address, wait_s=5).ok
     print(f"back {took:.2f} s after the interface was up")
     space.ip("addr add fd50::1/64 dev eth0 nodad")  # IPv6 loses its address as well
     wait_for(lambda: way(one, two) == NEAR, "IPv6 is back", timeout_s=5)
@@ -167,4 +167,4 @@ def test_a_node_that_moves_to_our_link_is_reached_directly(three: Three) -> None
         "the far node is near",
         timeout_s=15,
     )
-    assert all(three.pods[0].ping(address).ok for address in three.pods[2].addresses)
+    assert all(three.pods[0].ping(address, wait_s=5).ok for address in three.pods[2].addresses)

@@ -67,12 +67,12 @@ def test_pods_talk_by_both_families_and_only_what_fits_passes(pair: Pair) -> Non
 
     for address in there.addresses:
         full = here.filling(Family.of(address))
-        assert here.ping(address).ok
-        assert here.ping(address, payload=full, whole=True).ok
+        assert here.ping(address, wait_s=5).ok
+        assert here.ping(address, payload=full, whole=True, wait_s=5).ok
         assert here.ping(address, payload=full + 1, whole=True).too_long
         assert one.namespace.run(["ping", "-n", "-c1", "-W1", str(address)]).code == 0
     for subnet in two.subnets:
-        assert here.ping(subnet.network_address).ok  # the other's VTEP
+        assert here.ping(subnet.network_address, wait_s=5).ok  # the other's VTEP
 
     four, six = one.subnets
     assert (one.run_dir / "subnet.env").read_text() == (
@@ -84,8 +84,10 @@ def test_pods_talk_by_both_families_and_only_what_fits_passes(pair: Pair) -> Non
     record = json.loads(lab.etcd.ctl("get", "--print-value-only", key))
     assert (record["PublicIP"], record["PublicIPv6"]) == ("192.168.50.1", "fd50::1")
     assert record["BackendData"]["VtepMAC"] != record["BackendV6Data"]["VtepMAC"]
-    assert here.ping("192.168.50.254").ok  # masqueraded: the fabric has no way back to pods
-    assert here.ping("fd50::fe").ok
+    assert here.ping(
+        "192.168.50.254", wait_s=5
+    ).ok  # masqueraded: the fabric has no way back to pods
+    assert here.ping("fd50::fe", wait_s=5).ok
 
 
 def test_an_idle_tunnel_is_silent_and_a_new_pods_first_packet_arrives(pair: Pair) -> None:
@@ -230,7 +232,7 @@ def test_ipv6_comes_to_a_running_cluster_and_no_ping_is_lost(lab: Lab) -> None:
     assert [node.subnets[:1] for node in nodes] == before
     here, there = (lab.add_pod(node) for node in nodes[1:])
     wait_for(lambda: reaches(here, there), "new pods talk", timeout_s=5)
-    assert here.ping(old[0].address).ok
+    assert here.ping(old[0].address, wait_s=5).ok
     shown = [pod.namespace.query("link", "show", "eth0")[0]["mtu"] for pod in (here, *old)]
     assert shown == [1430] * 4
     assert len(lab.etcd.ctl("get", "--prefix", "--keys-only", SUBNETS).split()) == 3

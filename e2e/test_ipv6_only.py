@@ -45,11 +45,11 @@ def test_nodes_and_pods_talk_by_ipv6_alone(lab: Lab) -> None:
 
     full = here.filling(Family.V6)
     assert here.mtu == 1430
-    assert here.ping(there.address).ok
-    assert here.ping(there.address, payload=full, whole=True).ok
+    assert here.ping(there.address, wait_s=5).ok
+    assert here.ping(there.address, payload=full, whole=True, wait_s=5).ok
     assert here.ping(there.address, payload=full + 1, whole=True).too_long
     assert one.namespace.run(["ping", "-n", "-c1", "-W1", str(there.address)]).code == 0
-    assert here.ping("fd50::fe").ok  # the fabric has no way back to pods
+    assert here.ping("fd50::fe", wait_s=5).ok  # the fabric has no way back to pods
     assert not ipv4_addresses(one) + ipv4_addresses(two)
 
     subnet = one.subnets[0]

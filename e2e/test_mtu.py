@@ -179,7 +179,7 @@ def test_too_small_for_ipv6_costs_ipv4_nothing(dual: tuple[Lab, Node, Node]) -> 
     assert (found["verdict"], found["in_sync"]) == ("degraded", True)
     assert here.ping(there.address, payload=1230 - 28, whole=True).ok
     assert "mtu = 1230" in here.ping(there.address, payload=1231 - 28, whole=True).text
-    assert here.ping(six).ok
+    assert here.ping(six, wait_s=5).ok
     one.kill_agent()
     one.start_agent()
     one.wait_ready(peers=1)
@@ -188,7 +188,7 @@ def test_too_small_for_ipv6_costs_ipv4_nothing(dual: tuple[Lab, Node, Node]) -> 
         node.namespace.ip("link set eth0 mtu 1500")
     wait_for(lambda: (_mtu(here), _mtu(there)) == (1430, 1430), "back", timeout_s=SOON_S)
     wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=SOON_S)
-    assert here.ping(six, payload=1430 - 48, whole=True).ok
+    assert here.ping(six, payload=1430 - 48, whole=True, wait_s=5).ok
 
 
 def test_a_pod_that_lost_its_link_is_named_at_once(pair: tuple[Lab, Node, Node]) -> None:
