@@ -36,6 +36,13 @@ SIGN_S = 60.0
 _NO_SIGN = Sign()
 
 
+def gap_s(times: int) -> float:
+    """Seconds to wait before what was undone so many times in a row is mended again."""
+    if times < FIGHT:
+        return 0.0
+    return min(GAP_MOST_S, GAP_FIRST_S * 2.0 ** min(times - FIGHT, 10))
+
+
 def suspects() -> Iterable[Process]:
     """The running programs that are known to change what is ours."""
     return processes.here(NAMES)
@@ -53,9 +60,7 @@ class _Bout:
 
     @property
     def gap_s(self) -> float:
-        if self.times < FIGHT:
-            return 0.0
-        return min(GAP_MOST_S, GAP_FIRST_S * 2.0 ** min(self.times - FIGHT, 10))
+        return gap_s(self.times)
 
     @property
     def over_at(self) -> float:

@@ -105,11 +105,11 @@ class Footing:
         Raises:
             NotReady: the reconcile loop does not answer.
         """
-        stance = self._loop.ask(_stance, timeout_s=ASK_TIMEOUT_S)
-        if stance is None:
+        present = self._loop.ask(stance, timeout_s=ASK_TIMEOUT_S)
+        if present is None:
             self._moved()  # what the claim waits for may be there now
             return
-        network, me = stance
+        network, me = present
         try:
             if self._ground.moved(me):
                 self._moved()
@@ -132,7 +132,8 @@ class Footing:
             self._loop.post(lambda reconciler: reconciler.kernel_changed())
 
 
-def _stance(reconciler: Reconciler) -> Stance | None:
+def stance(reconciler: Reconciler) -> Stance | None:
+    """What this node is now; None while it holds no lease. In the loop's thread."""
     if reconciler.network is None or reconciler.me is None:
         return None
     return reconciler.network, reconciler.me

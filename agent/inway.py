@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from agent.footing import Stance
-from agent.reconcile import Reconciler
 from overlay.dataplane.obstacles import Needs, Obstacle, look
 from overlay.errors import OverlayError
 from overlay.netlink import Netlink
@@ -22,13 +21,6 @@ SETTLE_S = 0.3
 """Changes come in groups; what goes again within it is not told."""
 LEAST_PAUSE_S, SHARE = 1.0, 50
 """A look is followed by a pause of so many times what it took: 2 % of a core at most."""
-
-
-def stance(reconciler: Reconciler) -> Stance | None:
-    """What this node is now; None while it holds no lease. In the loop's thread."""
-    if reconciler.network is None or reconciler.me is None:
-        return None
-    return reconciler.network, reconciler.me
 
 
 class InWay:

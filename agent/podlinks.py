@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_interface
 from pathlib import Path
 
+from agent.drift import gap_s
 from cni import attach, collect, health, lock, podmtu
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -41,8 +42,8 @@ BUSY_S, BUSY_TRIES = 0.2, 10
 BRIDGE_S, LIVES_S = 0.05, 1.0
 MOST_LINES = 5
 """At a time, of single pods; how many more there were is one line."""
-FREE, FIGHT_FIRST_S, FIGHT_MOST_S, CALM_S = 4, 0.5, 30.0, 10.0
-"""So often a link is mended at once; then after a pause that doubles until it was left alone for CALM_S."""
+CALM_S = 10.0
+"""A link that is bent again and again is mended after the pauses of agent.drift, until it was left alone so long."""
 
 
 class PodLinks:
@@ -199,9 +200,7 @@ class PodLinks:
         now = time.monotonic()
         times, until = self._fights.get(record.host_link, (0, 0.0))
         times = times + 1 if now - until < CALM_S else 1
-        over = min(times - FREE, 10)
-        pause = min(FIGHT_MOST_S, FIGHT_FIRST_S * 2**over) if over >= 0 else 0.0
-        self._fights[record.host_link] = (times, now + pause)
+        self._fights[record.host_link] = (times, now + gap_s(times))
         with self._guard:
             self.mended += 1
         self._said.append(f"pod {record.owner.place}: mended: {'; '.join(what)}")

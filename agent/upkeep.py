@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from agent.config import Config
 from agent.drifthistory import History
-from agent.footing import ASK_TIMEOUT_S, Footing, Ground
-from agent.inway import InWay, stance
+from agent.footing import ASK_TIMEOUT_S, Footing, Ground, stance
+from agent.inway import InWay
 from agent.loop import Loop
 from agent.podlinks import PodLinks
 from agent.reconcile import Reconciler
