@@ -54,7 +54,7 @@ class Dataplane:
         self._switches = Switches(sysctls)
         self.turned = self._switches.turned
         self._links = LinkDoor(self._netlink, marks)
-        self._underlays: frozenset[Address] = frozenset()
+        self._want: Mapping[Hashable, KernelObject] = {}
         self._link_locals: frozenset[KernelObject] = frozenset()
         self._entries = Entries(self._netlink)
 
@@ -79,15 +79,15 @@ class Dataplane:
         Raises:
             KernelBusy: the kernel's lists changed while they were read.
         """
-        links = {item.name: item for item in want.values() if isinstance(item, Vxlan | Bridge)}
-        self._links.read(links)
-        self._underlays = frozenset(_underlays(want.values()))
-        self._link_locals = frozenset(item for item in want.values() if _is_link_local(item))
+        self._want = want
+        node = [item for item in want.values() if not isinstance(item, _BATCHED)]
+        self._links.read({item.name: item for item in node if isinstance(item, Vxlan | Bridge)})
+        self._link_locals = frozenset(item for item in node if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
         for key, item in self._entries.read(self._links.seen, want, self.observe):
             found.setdefault(key, item)  # of routes to one subnet the kernel lists the best first
-        self._switches.watch(item for item in want.values() if isinstance(item, Sysctl))
-        for wanted in want.values():
+        self._switches.watch(item for item in node if isinstance(item, Sysctl))
+        for wanted in node:
             seen = self.look(wanted)
             if seen is not None:
                 found[seen.key] = seen
@@ -181,7 +181,8 @@ class Dataplane:
             )
             if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
         ]
-        direct = {route.dst for route in routes if route.via in self._underlays}
+        underlays = set(_underlays(self._want.values())) if routes else set()
+        direct = {route.dst for route in routes if route.via in underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
         again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
         answers = self._netlink.batch([self._message(step) for step in again.values()])
