@@ -44,7 +44,8 @@ def one_by_one(name: str, peers: Sequence[SimPeer]) -> float:
 
 
 @contextmanager
-def _prepared(name: str) -> Iterator[Namespace]:
+def underlaid(name: str) -> Iterator[Namespace]:
+    """A namespace with an underlay, 192.0.2.1 on eth0; gone afterwards."""
     space = Namespace(name)
     try:
         space.create()
@@ -53,13 +54,21 @@ def _prepared(name: str) -> Iterator[Namespace]:
             "addr add 192.0.2.1/24 dev eth0",
             "link set far0 up",
             "link set eth0 up",
+        )
+        yield space
+    finally:
+        remove(name)
+
+
+@contextmanager
+def _prepared(name: str) -> Iterator[Namespace]:
+    with underlaid(name) as space:
+        space.ip(
             f"link add {DEVICE} type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning",
             f"addr add {OURS}/32 dev {DEVICE}",
             f"link set {DEVICE} up",
         )
         yield space
-    finally:
-        remove(name)
 
 
 def _datagrams(peers: Sequence[SimPeer]) -> list[bytes]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from e2e.bench_bare import underlaid
 from e2e.bench_records import CONFIG, SimPeer
-from e2e.netns import Namespace, remove
 from overlay.dataplane import Dataplane
 from overlay.desired import Me, Vtep, desired_node, desired_peer
 from overlay.model import KernelObject, Route, Step
@@ -44,19 +44,8 @@ class Resync:
 
 def resync(name: str, peers: Sequence[SimPeer], *, damaged: int, rounds: int = 5) -> Resync:
     """In a namespace of that name, which is gone afterwards."""
-    space = Namespace(name)
-    try:
-        space.create()
-        space.ip(
-            "link add eth0 type veth peer name far0",
-            "addr add 192.0.2.1/24 dev eth0",
-            "link set far0 up",
-            "link set eth0 up",
-        )
-        with tempfile.TemporaryDirectory() as work:
-            return run_inside(space.path, lambda: _measured(Path(work), peers, damaged, rounds))
-    finally:
-        remove(name)
+    with underlaid(name) as space, tempfile.TemporaryDirectory() as work:
+        return run_inside(space.path, lambda: _measured(Path(work), peers, damaged, rounds))
 
 
 def _measured(work: Path, peers: Sequence[SimPeer], damaged: int, rounds: int) -> Resync:

@@ -23,7 +23,7 @@ from overlay.model import (
     Vxlan,
 )
 from overlay.netlink.namespace import run_inside
-from overlay.plan import plan
+from tests.contract.planes import settle
 from tests.contract.spaces import inside, ip
 
 pytestmark = pytest.mark.contract
@@ -60,20 +60,6 @@ def node(space: Path, tmp_path: Path) -> Iterator[Dataplane]:
     ip(space, "addr", "add", "192.0.2.1/24", "dev", "eth0")
     with closing(run_inside(space, lambda: Dataplane(tmp_path))) as dataplane:
         yield dataplane
-
-
-def settle(space: Path, node: Dataplane, want: dict[object, KernelObject]) -> None:
-    """Plan and apply until the kernel is as wanted; /proc/sys is that of the thread, hence inside."""
-
-    def body() -> None:
-        for _ in range(4):
-            steps = plan(want, node.read(want))
-            if not steps:
-                return
-            assert [error for error in node.apply(steps) if error] == []
-        pytest.fail("never settled")
-
-    run_inside(space, body)
 
 
 def read(space: Path, node: Dataplane) -> dict[object, KernelObject]:

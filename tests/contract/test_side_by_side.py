@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import closing
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -25,7 +25,7 @@ from overlay.model import (
     Vxlan,
 )
 from overlay.netlink.namespace import run_inside
-from overlay.plan import plan
+from tests.contract.planes import settle
 from tests.contract.spaces import difference, inside, ip, picture
 
 pytestmark = pytest.mark.contract
@@ -91,20 +91,6 @@ def both(host: Path, tmp_path: Path) -> Iterator[dict[Marks, Dataplane]]:
 def born(tmp_path: Path, marks: Marks) -> Dataplane:
     """One agent's, in the namespace of the thread."""
     return Dataplane(tmp_path / marks.name, marks=marks)
-
-
-def settle(host: Path, node: Dataplane, want: Mapping[Hashable, KernelObject]) -> None:
-    """Plan and apply until nothing is left to do."""
-
-    def body() -> None:
-        for _ in range(4):
-            steps = plan(want, node.read(want))
-            if not steps:
-                return
-            assert [error for error in node.apply(steps) if error] == []
-        pytest.fail("never settled")
-
-    run_inside(host, body)
 
 
 @pytest.mark.parametrize("marks", list(WANTED), ids=["first", "blue"])
