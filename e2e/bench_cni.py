@@ -23,14 +23,13 @@ from rich.table import Table
 from e2e.bench_sandbox import sandbox_times
 from e2e.bench_sides import FRONTS, Side, installable, ours, theirs
 from e2e.cri import CriFailed
-from e2e.etcdserver import PREFIX
+from e2e.etcdserver import NETWORK, PREFIX
 from e2e.hostile import Fault, Hostile
 from e2e.lab import MEMORY, Lab
 from e2e.node import Node
 from e2e.plugin_exec import Attachment, one, together
 from e2e.pods import CniFailed
 from e2e.process import CommandFailed
-from overlay.netconfig import EXAMPLE
 from overlay.netlink.namespace import run_inside
 
 PODS = 110
@@ -156,7 +155,7 @@ def start(lab: Lab) -> Node:
     """etcd, a network, and one node that is ready."""
     lab.etcd.start()
     lab.record()
-    lab.etcd.ctl("put", f"{PREFIX}/config", EXAMPLE)
+    lab.etcd.ctl("put", f"{PREFIX}/config", NETWORK)
     node = lab.add_node("n1")
     lab.start_nodes(node)
     return node

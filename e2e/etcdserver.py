@@ -15,6 +15,8 @@ from e2e.process import CommandFailed, Daemon, Said
 PREFIX = "/coreos.com/network"
 CONFIG_KEY = f"{PREFIX}/config"
 SUBNETS = f"{PREFIX}/subnets/"
+NETWORK = '{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"vxlan"}}'
+"""The config of a lab: no node takes 10.5.200.0/24 and above by chance, where tests write records of their own."""
 # It elects itself, or another, sooner than by default (100 and 1000).
 _TUNING = ("--heartbeat-interval", "50", "--election-timeout", "500")
 

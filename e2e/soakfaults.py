@@ -8,12 +8,11 @@ from pathlib import Path
 
 from e2e.cluster import CLIENT_PORT, Cluster
 from e2e.cut import cut_off
-from e2e.etcdserver import CONFIG_KEY, EtcdServer
+from e2e.etcdserver import CONFIG_KEY, NETWORK, EtcdServer
 from e2e.lab import FABRIC_ADDRESS
 from e2e.leasebook import DEVICE
 from e2e.node import Node
 from e2e.stage import NamespaceProxy, Peer, Stage
-from overlay.netconfig import EXAMPLE
 
 FEWEST_NODES, MORE_NODES, MORE_PODS = 3, 2, 6
 """How many there are at least, and how many more may come."""
@@ -181,7 +180,7 @@ class Faults:
         """All of it; the operator writes the config again."""
         self._cluster.wipe()
         self._wait()
-        self._stage.ctl("put", CONFIG_KEY, EXAMPLE)
+        self._stage.ctl("put", CONFIG_KEY, NETWORK)
         self._stage.rest()
         self._remember()
 

@@ -15,7 +15,7 @@ from subprocess import PIPE, Popen
 from typing import IO
 
 from e2e import leasebook
-from e2e.etcdserver import CONFIG_KEY, SUBNETS
+from e2e.etcdserver import CONFIG_KEY, NETWORK, SUBNETS
 from e2e.lab import Lab
 from e2e.netns import Namespace
 from e2e.node import VENV_BIN, Node, wait_for
@@ -23,7 +23,6 @@ from e2e.pinger import INTERVAL_S, Pings, Window
 from e2e.pods import Pod
 from e2e.process import CLEAN_ENVIRON, CommandFailed
 from overlay.errors import OverlayError
-from overlay.netconfig import EXAMPLE
 
 PATIENCE_S = 75.0
 """A hung member is silent for 20 s before it is left, the longest pause of the retry policy is 30 s, and another
@@ -39,7 +38,7 @@ class Peer:
 
     @property
     def subnet(self) -> str:
-        """Out of the way of random choices only by chance: the claim looks, and so does nobody else."""
+        """For a number of 200 or more none that a node takes by chance (e2e.etcdserver.NETWORK)."""
         return f"10.5.{self.number}.0/24"
 
     @property
@@ -72,7 +71,7 @@ class Stage:
 
     def begin(self, *nodes: Node) -> None:
         """The network's config, the agents, a pod each, pings between all of them."""
-        self.ctl("put", CONFIG_KEY, EXAMPLE)
+        self.ctl("put", CONFIG_KEY, NETWORK)
         self.lab.start_nodes(*nodes)
         for node in nodes:
             self.lab.add_pod(node)

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.netns import difference, picture
 from e2e.node import Node
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -29,7 +29,7 @@ def test_add_ping_del_leaves_both_namespaces_as_they_were(*, with_agent: bool) -
     """Links, addresses, routes, rules, neighbours, FDB, nft: the same through the agent and without."""
     with Lab() as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        lab.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         one, two = lab.add_node("n1"), lab.add_node("n2")
         lab.start_nodes(one, two)
         # A bridge's very first port changes the bridge itself (offload limits, a multicast route): that

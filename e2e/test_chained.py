@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from e2e import debianplugins, footprint
-from e2e.etcdserver import PREFIX
+from e2e.etcdserver import NETWORK, PREFIX
 from e2e.lab import Lab
 from e2e.libcni import Attachment, Libcni
 from e2e.netns import Namespace
@@ -18,7 +18,6 @@ from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
 from e2e.process import Daemon
 from e2e.servingpod import fetch_from
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -73,7 +72,7 @@ def standing(libcni_program: Path) -> Iterator[Site]:
     """One for the whole file."""
     with Lab() as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", f"{PREFIX}/config", EXAMPLE)
+        lab.etcd.ctl("put", f"{PREFIX}/config", NETWORK)
         one, two = lab.add_node("n1"), lab.add_node("n2")
         debianplugins.link(one.runtime.bin_dir, "portmap", "bandwidth", "tuning", "firewall")
         lab.start_nodes(one, two)

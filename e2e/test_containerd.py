@@ -11,14 +11,13 @@ import pytest
 from e2e import containerd, debianplugins, footprint
 from e2e.containerd import Containerd
 from e2e.cri import CriFailed
-from e2e.etcdserver import PREFIX
+from e2e.etcdserver import NETWORK, PREFIX
 from e2e.images import Images
 from e2e.lab import Lab
 from e2e.netns import NETNS_DIR
 from e2e.node import Node, wait_for
 from e2e.podspec import sandbox_config
 from e2e.servingpod import fetch_from
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -43,7 +42,7 @@ def standing(built_images: Images) -> Iterator[Cluster]:
     """One cluster for the whole file."""
     with Lab() as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", f"{PREFIX}/config", EXAMPLE)
+        lab.etcd.ctl("put", f"{PREFIX}/config", NETWORK)
         nodes = lab.add_node("n1"), lab.add_node("n2")
         for node in nodes:
             debianplugins.link(node.runtime.bin_dir, "loopback", *debianplugins.CHAIN)

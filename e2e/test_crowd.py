@@ -12,12 +12,12 @@ import pytest
 from cni import lock
 from cni.owner import Owner
 from cni.steps import Steps
+from e2e.etcdserver import NETWORK
 from e2e.fault import tampered
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import Pod
 from e2e.process import CLEAN_ENVIRON
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -32,7 +32,7 @@ def lab() -> Iterator[Lab]:
     """An etcd and one node that is ready."""
     with Lab() as made:
         made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         made.start_nodes(made.add_node("n1"))
         yield made
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from e2e import flannel
-from e2e.etcdserver import CONFIG_KEY, SUBNETS
+from e2e.etcdserver import CONFIG_KEY, NETWORK, SUBNETS
 from e2e.lab import Lab, underlay
 from e2e.node import Node, wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
 from overlay.family import Family
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -207,7 +206,7 @@ def test_ipv6_comes_to_a_running_cluster_and_no_ping_is_lost(lab: Lab) -> None:
 
     (flannel gives every node another IPv4 subnet.) One node has even lost its state directory.
     """
-    lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+    lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
     nodes = [lab.add_node(f"n{number}") for number in (1, 2, 3)]
     lab.start_nodes(*nodes)
     before = [node.subnets for node in nodes]

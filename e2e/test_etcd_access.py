@@ -12,11 +12,10 @@ import pytest
 
 from e2e import certificates
 from e2e.clock import Clock
-from e2e.etcdserver import CONFIG_KEY, PREFIX, EtcdServer
+from e2e.etcdserver import CONFIG_KEY, NETWORK, PREFIX, EtcdServer
 from e2e.lab import FABRIC_ADDRESS, MEMORY, Lab
 from e2e.node import Node, wait_for
 from e2e.stage import Stage
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -206,4 +205,4 @@ def _make_room(server: EtcdServer) -> None:
     server.ctl("compact", str(server.revision()))
     server.ctl("defrag")
     server.ctl("alarm", "disarm")
-    server.ctl("put", CONFIG_KEY, EXAMPLE)
+    server.ctl("put", CONFIG_KEY, NETWORK)

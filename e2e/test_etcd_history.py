@@ -11,11 +11,10 @@ import pytest
 from e2e import leasebook
 from e2e.cluster import CLIENT_PORT, Cluster
 from e2e.cut import cut_off
-from e2e.etcdserver import CONFIG_KEY
+from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.lab import MEMORY, Lab
 from e2e.node import wait_for
 from e2e.stage import PATIENCE_S, Peer, Stage, away, knows
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -108,6 +107,6 @@ def test_an_etcd_that_comes_back_empty_is_told_all_again(stage: Stage, cluster: 
             for other in stage.agents
             if node is not other
         )
-        stage.ctl("put", CONFIG_KEY, EXAMPLE)
+        stage.ctl("put", CONFIG_KEY, NETWORK)
         wait_for(lambda: _holders(stage) == before, "all are in etcd again", timeout_s=PATIENCE_S)
         stage.news()

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.flannelnode import none_lost
 from e2e.flannelpods import Steady
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -24,7 +24,7 @@ def lab() -> Iterator[Lab]:
     """Two nodes that are ready: n1, whose fate this is about, and n2, its peer."""
     with Lab() as made:
         made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         first, peer = made.add_node("n1"), made.add_node("n2")
         first.configure(lease_ttl="20s")  # a twin of another name has to wait for a quarter of it
         made.start_nodes(first, peer)

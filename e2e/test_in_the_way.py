@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from overlay.errors import NotReady
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -19,7 +19,7 @@ def lab() -> Iterator[Lab]:
     """An etcd, and a node whose subnet is known beforehand."""
     with Lab() as made:
         made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         made.start_nodes(made.add_node("far", subnet=FAR))
         yield made
 

@@ -8,12 +8,12 @@ from contextlib import suppress
 import pytest
 
 from e2e import netns
+from e2e.etcdserver import NETWORK
 from e2e.fault import TooEarly, lives, tampered
 from e2e.lab import Lab
 from e2e.netns import difference, picture
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -33,7 +33,7 @@ def lab() -> Iterator[Lab]:
     """An etcd and one node, whose bridge has had a first pod."""
     with Lab() as made:
         made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         node = made.add_node("n1")
         made.start_nodes(node)
         made.remove_pod(made.add_pod(node))

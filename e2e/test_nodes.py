@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -29,7 +29,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def pair(lab: Lab) -> tuple[Lab, Node, Node]:
     """Two nodes that are ready."""
-    lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+    lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
     one, two = lab.add_node("n1"), lab.add_node("n2")
     lab.start_nodes(one, two)
     return lab, one, two
@@ -148,7 +148,7 @@ def test_etcd_lost_and_back_changes_nothing(pair: tuple[Lab, Node, Node]) -> Non
 
 def test_without_etcd_the_agent_keeps_trying_and_cni_says_why(lab: Lab) -> None:
     """Code 11 with the cause; nothing is left behind; then it goes on by itself."""
-    lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+    lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
     lab.etcd.stop()
     node = lab.add_node("n1")
     (node.conf_dir / "10-x.conflist").write_text(
@@ -180,7 +180,7 @@ def test_a_bad_config_is_named_and_a_good_one_is_taken_up(lab: Lab) -> None:
     lab.record()
     wait_for(lambda: "SubnetLen = 99" in node.log_text(), "the field is named", timeout_s=10)
 
-    lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+    lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
 
     node.wait_ready(timeout_s=30)
 
@@ -256,7 +256,7 @@ def test_systemd_hears_ready_only_from_a_node_that_is(lab: Lab, tmp_path: Path) 
         assert "WATCHDOG=1" in heard
         assert "READY=1" not in heard
 
-        lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+        lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
         wait_for(lambda: hears("READY=1"), "ready", timeout_s=20)
         wait_for(lambda: hears("STATUS=in sync"), "status", timeout_s=10)
         node.stop_agent()

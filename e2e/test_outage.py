@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -18,7 +18,7 @@ def lab() -> Iterator[Lab]:
     """Two nodes that are ready and have written their last-good copies."""
     with Lab() as made:
         made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", EXAMPLE)
+        made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         nodes = [made.add_node("n1"), made.add_node("n2")]
         made.start_nodes(*nodes)
         yield made

@@ -11,12 +11,12 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.netns import Namespace
 from e2e.node import Node, wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -57,7 +57,7 @@ def scene() -> Iterator[Scene]:
     """The peer's subnet is 10.5.200.0/24, and 10.5.201.0/24 later on."""
     with Lab() as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+        lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
         node = lab.add_node("n1")
         lab.start_nodes(node)
         pod = lab.add_pod(node)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import pytest
 
 from e2e import debianplugins, footprint
-from e2e.etcdserver import PREFIX
+from e2e.etcdserver import NETWORK, PREFIX
 from e2e.images import Images
 from e2e.lab import Lab
 from e2e.node import Node
 from e2e.podman import Podman
 from e2e.process import CommandFailed
 from e2e.servingpod import fetch_from
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -40,7 +39,7 @@ def standing(built_images: Images) -> Iterator[Site]:
     """One for the whole file."""
     with Lab() as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", f"{PREFIX}/config", EXAMPLE)
+        lab.etcd.ctl("put", f"{PREFIX}/config", NETWORK)
         one, two = lab.add_node("n1"), lab.add_node("n2")
         debianplugins.link(one.runtime.bin_dir, "portmap")
         lab.start_nodes(one, two)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import Pod
 from e2e.process import Daemon
-from overlay.netconfig import EXAMPLE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -52,7 +52,7 @@ def stage() -> Iterator[Stage]:
     """One lab for all."""
     with Lab() as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", CONFIG_KEY, EXAMPLE)
+        lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
         one, two = lab.add_node("n1"), lab.add_node("n2")
         lab.start_nodes(one, two)
         here, there = lab.add_pod(one), lab.add_pod(two)

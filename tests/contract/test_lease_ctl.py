@@ -11,14 +11,18 @@ import pytest
 from agent.ctl import main as overlayctl
 from agent.etcd import Etcd
 from agent.registry import Registry
+from overlay.netconfig import parse_network
 from overlay.schema import format_lease
 from tests.contract.etcd_server import Server
-from tests.contract.nodes import Living, identity, network, take, tunnels
+from tests.contract.nodes import Living, identity, take, tunnels
 
 pytestmark = pytest.mark.contract
 
 Ctl = Callable[..., tuple[int, str]]
-NET = network("10.5.0.0/16")
+NET = parse_network(
+    b'{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"vxlan"}}'
+)
+"""Nobody claims from 10.5.200.0/24 on by chance, where records are written by hand."""
 
 
 @pytest.fixture
