@@ -30,7 +30,8 @@ from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
-from agent.pages import Pages, rivals
+from agent.pages import Pages
+from agent.promise import Promise
 from agent.reconcile import Reconciler
 from agent.registry import Claimed, Seen
 from agent.roll import Past
@@ -82,9 +83,9 @@ class Agent:
         self._sole.hold(run_dir=config.run_dir, state_dir=config.state_dir, bridge=config.bridge)
         self._notifier = Notifier()
         self._stop = threading.Event()
-        self._ready = self._withdrawn = False
         self._vital = Vital(VITAL, self._stop.set)
         self._pages, self._told_version = Pages(config), -1
+        self._promise = Promise(config, self._pages, ready=self._notifier.ready)
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
         registry = self._registry = connect.registry(config)
         self._ground = Ground(config, Netlink())
@@ -199,8 +200,7 @@ class Agent:
     # --- the reconcile loop's thread -----------------------------------------------------------------
 
     def _after_round(self, reconciler: Reconciler) -> None:
-        if reconciler.serving and self._life.claimed is not None:
-            self._keep_promise(reconciler)
+        self._promise.keep(reconciler, self._life)
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
@@ -208,34 +208,6 @@ class Agent:
         self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))
-
-    def _keep_promise(self, reconciler: Reconciler) -> None:
-        """Pages are there exactly while pods may be attached; the data plane serves either way."""
-        if not self._life.refusal:
-            self._withdrawn = False
-            self._publish(reconciler)
-        elif not self._withdrawn:
-            self._withdrawn = True
-            log.warning("no new pods: %s", self._life.refusal)
-            self._pages.withdraw(conflist=self._config.conflist_when_unready == "remove")
-            self._now_ready()
-
-    def _publish(self, reconciler: Reconciler) -> None:
-        if reconciler.network is None or reconciler.me is None:
-            return
-        try:
-            if self._pages.publish(reconciler.network, reconciler.me):
-                for sentence in rivals(self._config.cni_conf_dir, self._config.marks.conflist):
-                    log.warning("%s", sentence)
-        except (OSError, OverlayError) as error:
-            log.error("not ready yet, trying again: %s", error)
-            return
-        self._now_ready()
-
-    def _now_ready(self) -> None:
-        if not self._ready:
-            self._ready = True
-            self._notifier.ready()
 
     def _past(self) -> tuple[Past, Seen] | None:
         """Called in the last-good copy's thread."""

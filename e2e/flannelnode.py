@@ -10,7 +10,7 @@ from e2e.flannelreplay import DEVICE, Replayed, flannels_subnet
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 
-CONFIG = '{"Network":"10.5.0.0/16","SubnetMin":"10.5.100.0","Backend":{"Type":"vxlan"}}'
+CONFIG = '{"Network":"10.5.0.0/16","SubnetMin":"10.5.70.0","Backend":{"Type":"vxlan"}}'
 """No node takes a subnet below by chance, where tests write records of their own."""
 PEER, GONE = "10.5.2.0/24", "10.5.9.0/24"
 

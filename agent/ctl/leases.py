@@ -19,7 +19,7 @@ from overlay.model import Lease, Network, Subnet
 COLUMNS = ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note")
 
 
-def add_verb(name: str, verb: argparse.ArgumentParser) -> None:
+def add_arguments(name: str, verb: argparse.ArgumentParser) -> None:
     """The arguments of these verbs."""
     if name == "leases":
         verb.add_argument("--stale", action="store_true", help="only those nobody looks after")

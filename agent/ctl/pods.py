@@ -29,6 +29,23 @@ BETWEEN_LOOKS_S = 1.0
 """What was gone twice is gone; a runtime that is just moving a namespace about is done by then."""
 
 
+def add_arguments(name: str, verb: argparse.ArgumentParser) -> None:
+    """Those of these verbs."""
+    if name == "gc":
+        verb.add_argument(
+            "--dry-run", action="store_true", help="only say what would be taken away"
+        )
+        return
+    verb.add_argument("action", choices=("show", "check", "release", "export"), help="what to do")
+    verb.add_argument(
+        "target",
+        nargs="?",
+        metavar="ADDRESS|CONTAINER|DIR",
+        help="what to release (a container by its beginning); where host-local of the network lives",
+    )
+    verb.add_argument("--force", action="store_true", help="release even what a living pod uses")
+
+
 def gc(flags: argparse.Namespace, settings: Config) -> int:
     """Take away what dead pods left; 1 if something could not be taken away."""
     found = _survey(settings.run_dir)
