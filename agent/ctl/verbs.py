@@ -74,12 +74,12 @@ VERBS = (
     ),
     Verb(
         "gc",
-        "pods",
+        "gc",
         "take away what dead pods left behind: addresses, records, links (--dry-run: say it only)",
     ),
     Verb(
         "ipam",
-        "pods",
+        "ipam",
         "which pod has which address; whether records and kernel agree; free one by hand",
     ),
     Verb("plan", "node", "what would be changed in the kernel now, without changing it"),

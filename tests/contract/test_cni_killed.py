@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ctl import pods as ctl
+from agent.ctl import gc as ctl
 from overlay.netlink.namespace import run_inside
 from tests.contract import spaces
 from tests.contract.cni_node import Node

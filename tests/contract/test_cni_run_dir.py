@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ctl import pods as ctl
+from agent.ctl import gc, ipam
 from cni.owner import Owner
 from cni.record import RECORD_VERSION
 from overlay.netlink.namespace import run_inside
@@ -111,13 +111,13 @@ def _fill(text: bytes) -> bytes:
 def _gc(faulty: Faulty, **flags: object) -> int:
     settings = config_for(faulty.node.run_dir)
     given = argparse.Namespace(dry_run=False, output="json", **flags)
-    return run_inside(faulty.node.space, lambda: ctl.gc(given, settings))
+    return run_inside(faulty.node.space, lambda: gc.gc(given, settings))
 
 
 def _ipam(faulty: Faulty, action: str, output: str) -> int:
     settings = config_for(faulty.node.run_dir)
     given = argparse.Namespace(action=action, target="", output=output)
-    return run_inside(faulty.node.space, lambda: ctl.ipam(given, settings))
+    return run_inside(faulty.node.space, lambda: ipam.ipam(given, settings))
 
 
 def _still_lives(faulty: Faulty, living: Path) -> None:

@@ -1,41 +1,29 @@
-"""What overlayctl says and does about pods' addresses, with or without an agent: gc, ipam show|check|release."""
+"""overlayctl ipam: which pod has which address, with or without an agent: show, check, release, export."""
 
 import argparse
 import ipaddress
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from agent.config import Config
-from agent.ctl import show
-from cni import adopted, collect, delegate, lock, strays, unfinished
+from agent.ctl import nodepage, show
+from cni import adopted, collect, delegate, lock
 from cni import attach as links
-from cni.collect import Leftover
 from cni.ipam import Ipam, is_address
 from cni.owner import owner_at
 from cni.pods import Lives
 from cni.record import Attachment
 from cni.steps import Steps
-from cni.strays import Stray
-from cni.unfinished import Unfinished
-from overlay.errors import AddressTaken, BadConfig, NotReady, OverlayError
-from overlay.nodefile import NodePage, read_page
+from overlay.errors import AddressTaken, BadConfig, NotReady
 
 FLANNELS_NETWORK = "cbr0"
 """The name in flannel's own conflist (Documentation/kube-flannel.yml), and so host-local's directory."""
-BETWEEN_LOOKS_S = 1.0
-"""What was gone twice is gone; a runtime that is just moving a namespace about is done by then."""
 
 
-def add_arguments(name: str, verb: argparse.ArgumentParser) -> None:
-    """Those of these verbs."""
-    if name == "gc":
-        verb.add_argument(
-            "--dry-run", action="store_true", help="only say what would be taken away"
-        )
-        return
+def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
+    """Its own."""
     verb.add_argument("action", choices=("show", "check", "release", "export"), help="what to do")
     verb.add_argument(
         "target",
@@ -44,34 +32,6 @@ def add_arguments(name: str, verb: argparse.ArgumentParser) -> None:
         help="what to release (a container by its beginning); where host-local of the network lives",
     )
     verb.add_argument("--force", action="store_true", help="release even what a living pod uses")
-
-
-def gc(flags: argparse.Namespace, settings: Config) -> int:
-    """Take away what dead pods left; 1 if something could not be taken away."""
-    found = _survey(settings.run_dir)
-    if not flags.dry_run and found:
-        time.sleep(BETWEEN_LOOKS_S)
-        again = _survey(settings.run_dir)
-        found = [item for item in found if item in again]
-    rows = [_row(item) for item in found]
-    failed = 0
-    if not flags.dry_run:
-        for row, item in zip(rows, found, strict=True):
-            row["done"], ok = _take_away(settings.run_dir, item)
-            failed += not ok
-    if flags.output == "json":
-        show.as_json(rows)
-        return int(failed > 0)
-    if not rows:
-        print("nothing is left over")
-        return 0
-    columns = ("attachment", "what", "why", "done")
-    show.table(
-        [name.upper() for name in columns], [[row[name] for name in columns] for row in rows]
-    )
-    if flags.dry_run:
-        print(f"left over: {len(rows)}; to take it away: overlayctl gc")
-    return int(failed > 0)
 
 
 def ipam(flags: argparse.Namespace, settings: Config) -> int:
@@ -92,52 +52,6 @@ def ipam(flags: argparse.Namespace, settings: Config) -> int:
 # --- gc -----------------------------------------------------------------------------------------
 
 
-def _survey(run_dir: Path) -> list[Leftover | Stray | Unfinished]:
-    page = _page(run_dir)
-    dead = (
-        []
-        if page is None
-        else [one for one in strays.survey(run_dir, page.bridge) if not one.netns]
-    )
-    return [*collect.survey(run_dir), *dead, *unfinished.survey(run_dir)]
-
-
-def _row(item: Leftover | Stray | Unfinished) -> dict[str, str]:
-    if isinstance(item, Unfinished):
-        return {
-            "attachment": "-",
-            "what": str(item.path),
-            "why": "its writer was killed",
-            "done": "",
-        }
-    if isinstance(item, Stray):
-        return {
-            "attachment": item.place,
-            "what": f"link {item.link}",
-            "why": "no record, and nobody lives in its pod's namespace",
-            "done": "",
-        }
-    what = ", ".join(item.addresses) or item.host_link or "its record"
-    return {"attachment": item.place, "what": what, "why": item.why, "done": ""}
-
-
-def _take_away(run_dir: Path, item: Leftover | Stray | Unfinished) -> tuple[str, bool]:
-    try:
-        if isinstance(item, Unfinished):
-            unfinished.remove(item)
-            return "taken away", True
-        if isinstance(item, Stray):
-            strays.remove(item)
-            return "taken away", True
-        done = collect.take_away(run_dir, item, Steps())
-        return ("taken away", True) if done else ("left: a runtime is at work on it", True)
-    except (OverlayError, OSError) as error:
-        return f"failed: {error}", False
-
-
-# --- ipam ---------------------------------------------------------------------------------------
-
-
 def _show(flags: argparse.Namespace, settings: Config) -> int:
     rows = list(_allocations(settings.run_dir))
     if flags.output == "json":
@@ -149,7 +63,7 @@ def _show(flags: argparse.Namespace, settings: Config) -> int:
         for row in rows
     ]
     show.table([name.upper() for name in columns], cells)
-    page = _page(settings.run_dir)
+    page = nodepage.page(settings.run_dir)
     for family in page.families if page else ():
         store = Ipam(settings.run_dir)
         print(f"{family.subnet}: {store.count(family)} held, {store.free(family)} free")
@@ -202,7 +116,7 @@ def _check(flags: argparse.Namespace, settings: Config) -> int:
 
 
 def _faults(run_dir: Path) -> Iterator[str]:
-    store, page = Ipam(run_dir), _page(run_dir)
+    store, page = Ipam(run_dir), nodepage.page(run_dir)
     held, places, linkless = store.held(), store.places(), store.linkless()
     for place in places:
         record = collect.record_of(store, place)
@@ -296,10 +210,3 @@ def _place_of(store: Ipam, target: str) -> str:
         several = f"{len(found)} attachments begin" if found else "no attachment begins"
         raise BadConfig(f"{several} with {target!r}", hint="overlayctl ipam show")
     return found.pop()
-
-
-def _page(run_dir: Path) -> NodePage | None:
-    try:
-        return read_page(run_dir)
-    except NotReady:
-        return None
