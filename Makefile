@@ -104,5 +104,5 @@ install: ## onto this node: /opt/overlay, the unit, the CNI executables
 	install -d $(DESTDIR)/usr/local/bin
 	ln -sf /opt/overlay/bin/overlayctl $(DESTDIR)/usr/local/bin/overlayctl
 	$(DESTDIR)/opt/overlay/bin/python -I -m cni.install --bin-dir $(DESTDIR)/opt/cni/bin
-	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/overlay-agent.service systemd/overlay-agent@.service
+	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system agent/files/overlay-agent.service agent/files/overlay-agent@.service
 	@echo "next: write /etc/overlay/agent.toml, then: systemctl daemon-reload && systemctl enable --now overlay-agent"

@@ -105,7 +105,7 @@ def test_a_unit_file_is_valid(tmp_path: Path, shipped: str) -> None:
     stub.write_text("#!/bin/sh\n")
     stub.chmod(0o755)
     unit = tmp_path / shipped.replace("@", "@blue")
-    text = (ROOT / "systemd" / shipped).read_text()
+    text = (ROOT / "agent" / "files" / shipped).read_text()
     unit.write_text(text.replace("ExecStart=/opt/overlay/bin/overlay-agent", f"ExecStart={stub}"))
     done = subprocess.run(
         [analyze, "verify", "--recursive-errors=no", str(unit)],
