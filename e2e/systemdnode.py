@@ -35,7 +35,6 @@ _ENVIRON = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
 )
 UNIT = "overlay-agent"
-_UP = ("running", "degraded")
 DISK_DIRS = ("upper", "work", "root")
 
 
@@ -104,7 +103,7 @@ class SystemdNode:
     # --- power --------------------------------------------------------------------------------------
 
     def boot(self) -> float:
-        """Switch on and wait until systemd has started all it was to start; returns the seconds."""
+        """Switch on and wait until the machine is up; returns the seconds."""
         self.switch_on()
         return self.wait_up()
 
@@ -125,7 +124,7 @@ class SystemdNode:
         self._lab.record()
 
     def wait_up(self) -> float:
-        """Until nothing more is to be started; the unit of a node that is not ready yet is not waited for."""
+        """Until the boot is over; it does not wait for an agent that is not ready yet."""
         return wait_for(self._is_up, f"{self.name} is up", timeout_s=30, also=self._console)
 
     def _cgroups(self) -> list[Path]:
@@ -141,8 +140,8 @@ class SystemdNode:
             raise CommandFailed(f"{self.name} does not boot: {self._console()}")
         children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children")
         self.leader = int((children.read_text().split() or ["0"])[0])
-        words = ["systemctl", "is-system-running"]
-        return bool(self.leader) and self.run(*words).out.strip() in _UP
+        words = ["systemctl", "is-active", "--quiet", "multi-user.target"]
+        return bool(self.leader) and self.run(*words).code == 0
 
     def _console(self) -> str:
         return (self._disk / "console.log").read_text()[-1500:]

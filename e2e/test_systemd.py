@@ -164,6 +164,9 @@ def test_a_stop_leaves_traffic_and_all_that_a_start_finds_again(
     with pings.window() as window:
         node.must("systemctl", "stop", UNIT)
         assert _files(node) == files
+        said = node.run("systemctl", "status", UNIT)
+        assert said.code == 3  # not running
+        assert 'Status: "stopped: traffic, lease and pods stay as they are"' in said.out
         pod = node.add_pod()
         node.remove_pod(pod)
         node.must("systemctl", "start", UNIT)

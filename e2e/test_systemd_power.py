@@ -120,6 +120,27 @@ def test_a_boot_while_etcd_is_away_serves_pods(
     assert window.lost == 0, window.gaps
 
 
+def test_a_boot_does_not_wait_for_etcd(lab: Lab, nodes: list[SystemdNode]) -> None:
+    """Without a copy there is nothing to serve: the unit waits and says for what, the machine is up all the same."""
+    n3 = nodes[2]
+    lab.etcd.stop()
+    n3.root("/var/lib/overlay/last-good.json").unlink()
+    n3.must("sync")
+    n3.cut()
+    n3.boot()
+    waiting = r'Status: "waiting: etcd at http://\S+: connection refused'
+    wait_for(
+        lambda: bool(re.search(waiting, n3.run("systemctl", "status", UNIT).out)),
+        "it says for what",
+        timeout_s=10,
+    )
+    assert n3.unit("ActiveState")["ActiveState"] == "activating"
+    assert n3.overlayctl("status").code == 2
+    lab.etcd.start()
+    for node in nodes:
+        node.wait_ready(peers=2)
+
+
 # --- settings ---------------------------------------------------------------------------------------
 
 
