@@ -14,8 +14,9 @@ class Result:
 
     ``sent`` and ``lost`` count packets that ought to pass; large ones of a black hole are not among them. ``largest``
     is the size in bytes of the largest IP packet that came back unfragmented (0: unknown), ``full`` the MTU that
-    pods have. ``rtt_ms`` is the median. ``at`` is wall time, in seconds since 1970; 0 means never.
-    ``why`` is one sentence and ``next`` the command that mends it or shows more; both are empty where all is well.
+    pods have. ``rtt_ms`` is the median. ``at`` is wall time, in seconds since 1970; 0 means never. ``heard``: probes
+    of the peer's own arrive here, so one direction works. ``why`` is one sentence and ``next`` the command that mends
+    it or shows more; both are empty where all is well.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Result:
     rtt_min_ms: float = 0.0
     rtt_max_ms: float = 0.0
     underlay: str = ""
+    heard: bool = False
     why: str = ""
     next: str = ""
 
