@@ -10,6 +10,7 @@ from agent.config import Config
 from agent.life import Life
 from agent.loop import Loop
 from agent.pages import Pages, refuse_with_pods
+from agent.probes.answer import answer, asked
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
@@ -57,6 +58,10 @@ class Control:
                 return dataclasses.asdict(self.standing())
             case "etcd":
                 return report.store(self._life)
+            case "probes":
+                return answer(self._upkeep.probes, question)
+            case "targets":
+                return asked(self._upkeep.probes)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:

@@ -46,6 +46,11 @@ VERBS = (
     ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
     Verb(
+        "probe",
+        "probe",
+        "do packets reach the other nodes, and how large may they be? exit code 1: some are lost",
+    ),
+    Verb(
         "etcd",
         "etcd",
         "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
