@@ -40,6 +40,11 @@ class Verb:
 
 VERBS = (
     Verb(
+        "install",
+        "install",
+        "lay this version down on this node, start it, wait until it is ready (--dry-run: say it only)",
+    ),
+    Verb(
         "status",
         "node",
         "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
