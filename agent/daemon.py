@@ -38,7 +38,7 @@ from agent.notify import Notifier
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
-from agent.registry import Claimed, Seen
+from agent.registry import Claimed, Registry, Seen
 from agent.reload import Reload
 from agent.roll import Past
 from agent.server import Server
@@ -133,14 +133,7 @@ class Agent:
             pods=self._sweep.report,
             upkeep=self._upkeep,
         )
-        mailbox = Mailbox(
-            config.etcd_prefix,
-            config.machine_id,
-            answer=self._control.answer_from_afar,
-            put=registry.answer,
-            holds=lambda: self._life.claimed is not None,
-        )
-        registry.listen(Beside(mailbox.place.start, mailbox.place.end, mailbox.told))
+        self._read_letters(registry)
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,
@@ -149,11 +142,25 @@ class Agent:
             told=logs.cni_answered,
         )
         self._hearing = Hearing(time.monotonic, patience_s=patience(config))
+        self._reload = self._new_reload(read, registry)
+
+    def _read_letters(self, registry: Registry) -> None:
+        """Questions from other nodes come by the registry's watch."""
+        mailbox = Mailbox(
+            self._config.etcd_prefix,
+            self._config.machine_id,
+            answer=self._control.answer_from_afar,
+            put=registry.answer,
+            holds=lambda: self._life.claimed is not None,
+        )
+        registry.listen(Beside(mailbox.place.start, mailbox.place.end, mailbox.told))
+
+    def _new_reload(self, read: Callable[[], Config], registry: Registry) -> Reload:
         followers = (self._pages, self._last_good, self._upkeep, self._sweep, self._control)
-        self._reload = Reload(
-            config,
+        return Reload(
+            self._config,
             read,
-            connect.Dialled(config, registry),
+            connect.Dialled(self._config, registry),
             [self._follow, *(part.follow for part in followers)],
         )
 

@@ -32,10 +32,10 @@ def unit(shipped: str, bin_dir: Path) -> str:
     Raises:
         BadConfig: systemd would read the path as something else, or the file does not start the agent.
     """
-    before, start, after = shipped.partition(f"ExecStart={SHIPPED_BIN}/overlay-agent")
-    if not start:
+    start = f"={SHIPPED_BIN}/overlay-agent"
+    if f"ExecStart{start}" not in shipped:
         raise BadConfig(
-            f"the shipped unit file has no line ExecStart={SHIPPED_BIN}/overlay-agent",
+            f"the shipped unit file has no line ExecStart{start}",
             hint="install the package again",
         )
     if any(letter.isspace() or letter in "\"'\\$;" for letter in str(bin_dir)):
@@ -43,7 +43,7 @@ def unit(shipped: str, bin_dir: Path) -> str:
             f"{str(bin_dir)!r} cannot stand in a unit file",
             hint="make the virtual environment at a plainer path",
         )
-    return f"{before}ExecStart={str(bin_dir).replace('%', '%%')}/overlay-agent{after}"
+    return shipped.replace(start, f"={str(bin_dir).replace('%', '%%')}/overlay-agent")
 
 
 def networkd_network(names: Sequence[str]) -> str:
