@@ -24,6 +24,7 @@ from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
 from agent.events import Event
+from agent.following import Beside
 from agent.ground import Ground
 from agent.hearing import Hearing, patience
 from agent.join import Join
@@ -31,12 +32,13 @@ from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
+from agent.mailbox import Mailbox
 from agent.memory import Memory
 from agent.notify import Notifier
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
-from agent.registry import Claimed, Seen
+from agent.registry import Claimed, Registry, Seen
 from agent.reload import Reload
 from agent.roll import Past
 from agent.server import Server
@@ -131,6 +133,7 @@ class Agent:
             pods=self._sweep.report,
             upkeep=self._upkeep,
         )
+        self._read_letters(registry)
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,
@@ -139,11 +142,25 @@ class Agent:
             told=logs.cni_answered,
         )
         self._hearing = Hearing(time.monotonic, patience_s=patience(config))
+        self._reload = self._new_reload(read, registry)
+
+    def _read_letters(self, registry: Registry) -> None:
+        """Questions from other nodes come by the registry's watch."""
+        mailbox = Mailbox(
+            self._config.etcd_prefix,
+            self._config.machine_id,
+            answer=self._control.answer_from_afar,
+            put=registry.answer,
+            holds=lambda: self._life.claimed is not None,
+        )
+        registry.listen(Beside(mailbox.place.start, mailbox.place.end, mailbox.told))
+
+    def _new_reload(self, read: Callable[[], Config], registry: Registry) -> Reload:
         followers = (self._pages, self._last_good, self._upkeep, self._sweep, self._control)
-        self._reload = Reload(
-            config,
+        return Reload(
+            self._config,
             read,
-            connect.Dialled(config, registry),
+            connect.Dialled(self._config, registry),
             [self._follow, *(part.follow for part in followers)],
         )
 
