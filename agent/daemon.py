@@ -247,6 +247,7 @@ class Agent:
 
     def _after_round(self, reconciler: Reconciler) -> None:
         self._promise.keep(reconciler, self._life)
+        self._upkeep.unwritten = self._promise.trouble
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
@@ -256,7 +257,7 @@ class Agent:
         if self._hearing.deaf(life.heard_s_ago, etcd_answers=life.health.fine):
             self._vital.give_up("watch", f"has heard nothing for {life.heard_s_ago:.0f} s")
         self._notifier.watchdog()
-        self._notifier.status(report.sentence(self._life, reconciler))
+        self._notifier.status(self._promise.trouble or report.sentence(life, reconciler))
 
     def _past(self) -> tuple[Past, Seen] | None:
         """Called in the last-good copy's thread."""
