@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from agent.config import Config
 from agent.ctl import probewords, show
+from agent.ctl.probefar import ask_far_sides
 from agent.ctl.probepeers import Peers, peers
 from agent.probes.course import TABLE, THOROUGH, Course, Plan
 from agent.probes.echo import Echo
@@ -46,8 +47,10 @@ def probe(flags: argparse.Namespace, settings: Config) -> int:
     thorough = bool(flags.all or flags.peers)
     plan = THOROUGH if thorough else TABLE
     with _progress(len(targets), quiet=flags.output == "json") as tell:
-        results = ask(targets, plan, prefix=settings.etcd_prefix, tell=tell)
+        courses = ask(targets, plan, tell=tell)
+        ask_far_sides(settings, courses)
     by_id = {target.id: target for target in targets}
+    results = judged(courses, prefix=settings.etcd_prefix)
     if flags.output == "json":
         rows = [{**it.row(), "subnet": str(by_id[it.key, it.family].subnet)} for it in results]
         show.as_json({"known_from": known.source, "results": rows})
@@ -74,24 +77,26 @@ def chosen(targets: Sequence[Target], names: Sequence[str]) -> list[Target]:
 
 
 def ask(
-    targets: Sequence[Target],
-    plan: Plan,
-    *,
-    prefix: str = "",
-    tell: Callable[[int], None] = lambda _: None,
-) -> list[Result]:
-    """All of them, some dozens at a time; the worst first."""
-    results: list[Result] = []
+    targets: Sequence[Target], plan: Plan, *, tell: Callable[[int], None] = lambda _: None
+) -> list[Course]:
+    """All of them, some dozens at a time."""
+    done: list[Course] = []
     waiting = list(reversed(targets))
     with Echo() as echo:
         engine = Engine(echo)
         engine.forget(target.address for target in targets)
-        while waiting or len(results) < len(targets):
+        while waiting or len(done) < len(targets):
             while waiting and engine.busy < MOST_AT_ONCE:
                 engine.add(Course(waiting.pop(), plan))
-            for course in engine.step(1.0):
-                results.append(judge(course.target, course.measured, at=time.time(), prefix=prefix))
-            tell(len(results))
+            done += engine.step(1.0)
+            tell(len(done))
+    return done
+
+
+def judged(courses: Sequence[Course], *, prefix: str) -> list[Result]:
+    """The worst first."""
+    now = time.time()
+    results = [judge(it.target, it.measured, at=now, prefix=prefix) for it in courses]
     return sorted(results, key=lambda it: (it.badness, it.node, it.key, it.family))
 
 

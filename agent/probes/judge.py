@@ -127,13 +127,36 @@ def _silent_tunnel(target: Target, measured: Measured) -> tuple[str, str]:
         return f"silent: UDP port {port} of {underlay} is refused ({said})", firewalls
     if not measured.underlay_answers:
         return _gone(target, measured)
-    if measured.heard:
+    return _blocked(target, measured)
+
+
+def _blocked(target: Target, measured: Measured) -> tuple[str, str]:
+    """By which side's requests arrive at the other."""
+    name, port = target.name, target.port
+    here, there = measured.heard, measured.heard_there
+    said = f"; {measured.far_said}" if measured.far_said else ""
+    begin = f"silent, underlay {target.underlay} answers"
+    look = f"nft list ruleset | grep -n {port}"
+    if here and there:
         return (
-            f"silent, underlay {underlay} answers, and packets of {name} arrive here: UDP port {port} is blocked from "
-            f"here to {name}",
-            f"on {name}: nft list ruleset | grep -n {port}; then security groups between",
+            f"{begin}, and packets arrive in both directions: ICMP echo is dropped on {name}",
+            f"on {name}: nft list ruleset | grep -n icmp",
         )
-    return f"silent, underlay {underlay} answers: UDP port {port} is blocked", firewalls
+    if here:
+        return (
+            f"{begin}, and packets of {name} arrive here: UDP port {port} is blocked from here to {name}",
+            f"on {name}: {look}; then security groups between",
+        )
+    if there:
+        return (
+            f"{begin}, and our packets arrive at {name}: UDP port {port} is blocked from {name} to here",
+            f"here: {look}; then security groups between",
+        )
+    ways = " in both directions" if there is False else ""
+    return (
+        f"{begin}: UDP port {port} is blocked{ways}{said}",
+        f"{look}, on {name} and here; then security groups between",
+    )
 
 
 def _gone(target: Target, measured: Measured) -> tuple[str, str]:

@@ -37,7 +37,7 @@ SOON_SHARE, SOON_LEAST_S, MOST_SOON = 4, 2.0, 50
 """A peer that fails has its next turn after that part of an interval, as long as not more than so many fail."""
 MOST_LOGGED, LOG_EVERY_S = 10, 60.0
 MOST_NAMED = 5
-ASK_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S, PATIENCE_S = 10.0, 4.0
 AGAIN_S = 10.0
 
 
@@ -114,13 +114,13 @@ class Prober:
         return [] if stance is None else targets(*stance)
 
     def once(self, key: str) -> list[Result]:
-        """Ask one peer now, lightly; one at a time. Empty if it is none of ours, or another is being asked.
+        """Ask one peer now, lightly. Empty if it is none of ours, or others have been asked for a while.
 
         Raises:
             OverlayError: the reconcile loop does not answer.
         """
         wanted = [target for target in self.targets() if target.key == key]
-        if not wanted or not self._one.acquire(blocking=False):
+        if not wanted or not self._one.acquire(timeout=PATIENCE_S):
             return []
         try:
             with Echo() as echo:

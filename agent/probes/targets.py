@@ -50,6 +50,14 @@ class Target:
         return self.key, self.family.value
 
     @property
+    def answers_from(self) -> tuple[Address, ...]:
+        """The network address is an anycast one in IPv6: by another way than the tunnel, Linux answers from the
+        interface that it sends by (icmpv6_echo_reply, RFC 4443 section 2.2).
+        """
+        anycast = self.family is Family.V6 and not self.port
+        return (self.address, self.underlay) if anycast else (self.address,)
+
+    @property
     def added(self) -> int:
         """Bytes that a packet is longer by on the underlay."""
         return self.overhead if self.port else 0
