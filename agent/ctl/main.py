@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   overlayctl init --network 10.5.0.0/16     write the network config, once per cluster
   overlayctl status                         is this node all right? (exit code 0, 1, 2)
+  overlayctl probe                          do packets reach the other nodes, and how large?
   overlayctl etcd                           is etcd all right, and how long will it be?
   overlayctl plan                           what would be changed in the kernel now
   overlayctl drift                          what others undid in the kernel, and likely who

@@ -143,5 +143,7 @@ def _say(
     else:
         probewords.table(pairs)
     print(probewords.closing(results, known.source))
+    if words := probewords.alike(pairs):
+        print(words)
     if command := probewords.config_command(settings, pairs):
         print(f"for all nodes: {command}")

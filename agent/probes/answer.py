@@ -25,43 +25,44 @@ def answer(prober: Prober, question: Mapping[str, Any]) -> dict[str, Any]:
     key = str(question.get("key", ""))
     rows = [it.row() for it in prober.once(key)] if key else prober.report()
     kept, size = [], 0
-    for row in rows:
-        size += len(msgspec.json.encode(row))
+    for one in rows:
+        size += len(msgspec.json.encode(one))
         if size > MOST_BYTES:
             break
-        kept.append(row)
+        kept.append(one)
     return {**prober.summary(), "results": kept, "left_off": len(rows) - len(kept)}
 
 
 def asked(prober: Prober) -> dict[str, Any]:
     """To the verb "targets"."""
-    return {"targets": [_row(target) for target in prober.targets()]}
+    return {"targets": [row(target) for target in prober.targets()]}
 
 
-def _row(target: Target) -> dict[str, Any]:
+def row(target: Target) -> dict[str, Any]:
+    """For JSON."""
     wide = ("subnet", "address", "source", "underlay", "local")
     return {name: str(value) if name in wide else value for name, value in asdict(target).items()}
 
 
-def target_of(row: Mapping[str, Any]) -> Target:
-    """The reverse of what `asked` says.
+def target_of(said: Mapping[str, Any]) -> Target:
+    """The reverse.
 
     Raises:
         BadInput: it is of another version.
     """
     try:
         return Target(
-            key=str(row["key"]),
-            node=str(row["node"]),
-            subnet=ip_network(row["subnet"]),
-            address=ip_address(row["address"]),
-            source=ip_address(row["source"]),
-            underlay=ip_address(row["underlay"]),
-            local=ip_address(row["local"]),
-            full=int(row["full"]),
-            device=str(row["device"]),
-            port=int(row["port"]),
-            overhead=int(row["overhead"]),
+            key=str(said["key"]),
+            node=str(said["node"]),
+            subnet=ip_network(said["subnet"]),
+            address=ip_address(said["address"]),
+            source=ip_address(said["source"]),
+            underlay=ip_address(said["underlay"]),
+            local=ip_address(said["local"]),
+            full=int(said["full"]),
+            device=str(said["device"]),
+            port=int(said["port"]),
+            overhead=int(said["overhead"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(

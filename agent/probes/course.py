@@ -73,6 +73,7 @@ class Measured:
     heard_there: bool | None = None
     """Ours arrive there, as the peer's agent says; None where it was not asked, or did not answer: ``far_said``."""
     far_said: str = ""
+    far_answers: bool = False
 
 
 class Course:

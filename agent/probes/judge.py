@@ -33,12 +33,14 @@ def judge(
     tolerated: float = 0.0,
     prefix: str = "",
 ) -> Result:
-    """``window`` is the loss over more than this course, ``tolerated`` the share of it that is nothing to speak of."""
+    """``window`` is the loss over more than this course, ``tolerated`` the share of it that is nothing to speak of:
+    where there is one, a single packet is none either.
+    """
     sent, lost = window or loss(measured)
     rtts = measured.rtts_s or [0.0]
-    share = lost / sent if sent else 0.0
+    allowed = max(1.0, tolerated * sent) if tolerated else 0.0
     state, why, mend = _words(target, measured, prefix)
-    if state == "ok" and share > tolerated:
+    if state == "ok" and lost > allowed:
         state = "lossy"
         why = f"{lost} of {sent} packets to {target.name} were lost"
         mend = f"overlayctl probe {target.name}; ip -s link show dev {target.device or 'DEVICE'}, here and there"
@@ -162,6 +164,12 @@ def _blocked(target: Target, measured: Measured) -> tuple[str, str]:
 def _gone(target: Target, measured: Measured) -> tuple[str, str]:
     name, underlay = target.name, target.underlay
     said = f" ({measured.unreachable})" if measured.unreachable else ""
+    if measured.far_answers:
+        return (
+            f"silent, and so is its underlay address {underlay}{said}, but the agent of {name} answers by way of etcd: "
+            "the way between is down, or ICMP is dropped on it",
+            f"ip route get {underlay}; nft list ruleset | grep -n icmp, on {name} and here",
+        )
     return (
         f"silent, and so is its underlay address {underlay}{said}: {name} is gone, or the way to it is down",
         f"ping {underlay}; if it is gone for good: overlayctl node remove {target.node or target.underlay}",
