@@ -43,6 +43,10 @@ class Control:
         self._standing, self._underlay, self._pods = standing, underlay, pods
         self._upkeep = upkeep
 
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
+
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
         match question.get("verb"):

@@ -53,6 +53,10 @@ class Upkeep:
         for part in self._parts:
             part.stop()
 
+    def follow(self, config: Config) -> None:
+        """Other settings; from the next pause on."""
+        self._footing.every_s = self._in_way.every_s = config.resync_interval
+
     def held(self) -> None:
         """This node holds a lease: its underlay may have changed before anybody listened."""
         self._footing.look()
