@@ -1,6 +1,7 @@
 """overlayctl probe and the agent's own, between whole nodes: well, lossy, a black hole, a blocked port, a node gone."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,17 +41,20 @@ class Mesh:
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    """All ready; each case but the last leaves it as it found it."""
+    """All ready; each case but the last two leaves it as it found it."""
     with Lab() as lab:
         lab.etcd.start()
         lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
         peer = HandMade.make(lab, "peer", FLANNEL)
         peer.namespace.ip("link del cni0")  # flannel's plugin makes it for the first pod
         flannel.put(lab.etcd, FLANNEL, peer.value)
-        one, two = (lab.add_node(name, **QUIET) for name in ("n1", "n2"))
-        three = lab.add_node("n3", probe_interval="5s", **QUIET)
+        one, two, three = (lab.add_node(name, **QUIET) for name in ("n1", "n2", "n3"))
         lab.start_nodes(one, two, three)
         peer.knows(lab.etcd)
+        assert three.tell("status")["probes"] == {"interval_s": 0}
+        three.configure(probe_interval="5s")
+        three.send(signal.SIGHUP)  # as systemctl reload
+        wait_for(lambda: three.tell("probes").get("ok") == 3, "n3 has asked all", timeout_s=20)
         yield Mesh(lab, one, two, three, peer)
 
 
@@ -113,51 +117,6 @@ def test_a_mesh_that_is_well(mesh: Mesh) -> None:
     one.wait_ready(peers=3)
 
 
-def test_a_black_hole_is_named_with_the_number_and_mended_by_what_is_said(mesh: Mesh) -> None:
-    """The fabric drops what is longer than 1412 bytes on its way to n2; the config that is printed ends that."""
-    one, two, three = mesh.one, mesh.two, mesh.three
-    with rule(mesh.lab.fabric, "bridge", "forward", "oifname port3 meta length > 1412 drop"):
-        found = probe(one, code=1)
-        assert {name: row["state"] for name, row in found.items()} == {
-            "n2": "black hole",
-            "n3": "ok",
-            FLANNEL: "ok",
-        }
-        assert (found["n2"]["largest"], found["n2"]["full"], found["n2"]["lost"]) == (1362, 1450, 0)
-        assert found["n2"]["why"] == (
-            f"packets above 1362 bytes vanish on the way to n2 ({two.subnet}); pods have 1450"
-        )
-        said = one.overlayctl("probe", "n2")
-        assert (said.code, "! packets above 1362 bytes vanish" in said.out) == (1, True)
-        command = next(line for line in said.out.splitlines() if line.startswith("for all nodes: "))
-        config = command.partition("'")[2].rpartition("'")[0]
-        assert json.loads(config)["Backend"] == {"Type": "vxlan", "MTU": 1412}
-        wait_for(
-            lambda: "packets above 1362 bytes" in str(three.tell("status")["trouble"]),
-            "the agent's own probe has found it",
-            timeout_s=15,
-        )
-
-        mesh.lab.etcd.ctl("put", CONFIG_KEY, config)
-        restart(one, two, three)
-        found = probe(one)
-        assert {(row["state"], row["largest"], row["full"]) for row in found.values()} == {
-            ("ok", 1362, 1362)
-        }
-    mesh.lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
-    restart(one, two, three)
-
-
-def restart(*nodes: Node) -> None:
-    """As systemctl restart."""
-    for node in nodes:
-        node.stop_agent()
-    for node in nodes:
-        node.start_agent()
-    for node in nodes:
-        node.wait_ready(peers=3)
-
-
 def test_every_other_packet_lost_is_loss(mesh: Mesh) -> None:
     """Half of them, by count; full ones still pass, so it is no black hole."""
     half = "iifname port2 oifname port3 ip protocol udp numgen inc mod 2 == 0 drop"
@@ -189,6 +148,49 @@ def test_a_blocked_port_is_told_by_its_direction_and_recovers(mesh: Mesh) -> Non
     with rule(one.namespace, "inet", "input", f"ip saddr {two.address} udp dport 8472 drop"):
         found = probe(one, "n2", code=2)
     assert "UDP port 8472 is blocked from n2 to here" in found["n2"]["why"]
+
+
+def test_a_black_hole_is_named_with_the_number_and_mended_by_what_is_said(mesh: Mesh) -> None:
+    """The fabric drops what is longer than 1412 bytes to n2; the config that is printed ends that. (It stays.)"""
+    one, two, three = mesh.one, mesh.two, mesh.three
+    with rule(mesh.lab.fabric, "bridge", "forward", "oifname port3 meta length > 1412 drop"):
+        found = probe(one, code=1)
+        assert {name: row["state"] for name, row in found.items()} == {
+            "n2": "black hole",
+            "n3": "ok",
+            FLANNEL: "ok",
+        }
+        assert (found["n2"]["largest"], found["n2"]["full"], found["n2"]["lost"]) == (1362, 1450, 0)
+        assert found["n2"]["why"] == (
+            f"packets above 1362 bytes vanish on the way to n2 ({two.subnet}); pods have 1450"
+        )
+        said = one.overlayctl("probe", "n2")
+        assert (said.code, "! packets above 1362 bytes vanish" in said.out) == (1, True)
+        command = next(line for line in said.out.splitlines() if line.startswith("for all nodes: "))
+        config = command.partition("'")[2].rpartition("'")[0]
+        assert json.loads(config)["Backend"] == {"Type": "vxlan", "MTU": 1412}
+        wait_for(
+            lambda: "packets above 1362 bytes" in str(three.tell("status")["trouble"]),
+            "the agent's own probe has found it",
+            timeout_s=15,
+        )
+
+        mesh.lab.etcd.ctl("put", CONFIG_KEY, config)
+        restart(one, two, three)
+        found = probe(one)
+        assert {(row["state"], row["largest"], row["full"]) for row in found.values()} == {
+            ("ok", 1362, 1362)
+        }
+
+
+def restart(*nodes: Node) -> None:
+    """As systemctl restart."""
+    for node in nodes:
+        node.stop_agent()
+    for node in nodes:
+        node.start_agent()
+    for node in nodes:
+        node.wait_ready(peers=3)
 
 
 def test_a_node_that_is_gone(mesh: Mesh) -> None:

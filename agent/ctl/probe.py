@@ -18,12 +18,12 @@ from agent.ctl import probewords, show
 from agent.ctl.probefar import ask_far_sides
 from agent.ctl.probepeers import Peers, peers
 from agent.probes.course import TABLE, THOROUGH, Course, Plan
-from agent.probes.echo import Echo
+from agent.probes.echo import Echo, may_probe
 from agent.probes.engine import Engine
 from agent.probes.judge import judge
-from agent.probes.result import Result
+from agent.probes.result import Result, worst_first
 from agent.probes.targets import Target
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, NotReady
 
 MOST_AT_ONCE = 64
 
@@ -42,6 +42,8 @@ def add_arguments(_name: str, verb: argparse.ArgumentParser) -> None:
 
 def probe(flags: argparse.Namespace, settings: Config) -> int:
     """Ask, and say what came of it."""
+    if not may_probe():
+        raise NotReady("raw ICMP sockets are not permitted", hint="run it as root")
     known = peers(settings)
     targets = chosen(known.targets, flags.peers)
     thorough = bool(flags.all or flags.peers)
@@ -97,7 +99,7 @@ def judged(courses: Sequence[Course], *, prefix: str) -> list[Result]:
     """The worst first."""
     now = time.time()
     results = [judge(it.target, it.measured, at=now, prefix=prefix) for it in courses]
-    return sorted(results, key=lambda it: (it.badness, it.node, it.key, it.family))
+    return worst_first(results)
 
 
 def exit_code(results: Sequence[Result]) -> int:
@@ -125,7 +127,8 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         return
     with Progress(console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("probing", total=total)
-        yield lambda done: shown.update(task, completed=done)
+        words = {True: "asking the agents of those that are silent", False: "probing"}
+        yield lambda done: shown.update(task, completed=done, description=words[done == total])
 
 
 def _say(

@@ -5,7 +5,7 @@
 {"verb": "targets"}                whom this node can ask, and from where (never for other nodes: it may be long)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -24,13 +24,19 @@ def answer(prober: Prober, question: Mapping[str, Any]) -> dict[str, Any]:
     """To the verb "probes"."""
     key = str(question.get("key", ""))
     rows = [it.row() for it in prober.once(key)] if key else prober.report()
+    kept = bounded(rows)
+    return {**prober.summary(), "results": kept, "left_off": len(rows) - len(kept)}
+
+
+def bounded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many as there is room for, from the first on."""
     kept, size = [], 0
     for one in rows:
-        size += len(msgspec.json.encode(one))
+        size += len(msgspec.json.encode(one)) + 2
         if size > MOST_BYTES:
             break
         kept.append(one)
-    return {**prober.summary(), "results": kept, "left_off": len(rows) - len(kept)}
+    return kept
 
 
 def asked(prober: Prober) -> dict[str, Any]:

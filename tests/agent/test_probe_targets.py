@@ -9,10 +9,10 @@ from agent.ctl.probe import chosen, exit_code
 from agent.ctl.probefar import take
 from agent.ctl.probepeers import of_kernel
 from agent.ctl.probewords import alike, with_mtu
-from agent.probes.answer import row, target_of
+from agent.probes.answer import bounded, row, target_of
 from agent.probes.course import Course
 from agent.probes.judge import judge
-from agent.probes.result import Result, State
+from agent.probes.result import Result, State, named, worst_first
 from agent.probes.targets import Target, targets
 from overlay.desired import Me, desired_node, desired_peer
 from overlay.errors import BadConfig, BadInput, NotReady
@@ -145,3 +145,19 @@ def test_the_config_that_is_printed_differs_in_the_mtu_alone() -> None:
     for bad in (b"", b"[]", b"\xff", b'{"Backend":7}', b"7"):
         assert with_mtu("/net", bad, 1412) == ""
     assert "'\"'\"'" in with_mtu("/net", b'{"Network":"\'; reboot"}', 1412)
+
+
+def test_the_status_names_the_worst_few_and_an_answer_is_bounded() -> None:
+    """Whatever the number; a subnet that is drained does not hide the other."""
+    bad = [
+        replace(result("silent"), key=f"k{number}", node=f"n{number // 2}") for number in range(9)
+    ]
+    said = named(worst_first([result("ok"), *bad, replace(result("lossy"), family=6)]))
+    assert list(said) == ["probe n0", "probe n0 k1", "probe n1", "probe n1 k3", "probe n2", "probe"]
+    assert said["probe"].startswith("5 more are not as they should be")
+    assert named([result("ok"), result("unknown")]) == {}
+    assert list(named([replace(result("lossy"), family=6)])) == ["probe n (IPv6)"]
+    rows = [replace(result("ok"), why="x" * 1000).row() for _ in range(1000)]
+    kept = bounded(rows)
+    assert 0 < len(kept) < 1000
+    assert len(json.dumps(kept)) < 512 * 1024
