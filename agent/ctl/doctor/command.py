@@ -9,12 +9,13 @@ from rich.text import Text
 
 from agent.config import DEFAULT_FILE, NAMED_FILES, Config
 from agent.ctl import show
-from agent.ctl.doctor import mending
+from agent.ctl.doctor import gathering, mending
 from agent.ctl.doctor.catalogue import AREAS
 from agent.ctl.doctor.finding import ORDER, Finding
 from agent.ctl.doctor.look import Look
 from agent.ctl.doctor.surveying import survey
 from agent.printable import printable
+from agent.storehealth import human
 
 _SIGN = {
     "fault": ("✗", "red"),
@@ -60,9 +61,11 @@ def doctor(flags: argparse.Namespace, settings: Config) -> int:
         if not flags.dry_run and any(not one.error for one in done):
             look = Look(settings, config_file=look.config_file)
             findings = survey(settings, look=look, only=flags.only)
+    size = gathering.bundle(look, findings, flags.bundle) if flags.bundle else 0
     if flags.output == "json":
         show.as_json(
             {
+                "bundle": str(flags.bundle) if flags.bundle else None,
                 "verdict": verdict(findings),
                 "counts": counts(findings),
                 "findings": [one.plain() for one in findings],
@@ -71,6 +74,10 @@ def doctor(flags: argparse.Namespace, settings: Config) -> int:
         )
     else:
         _show(findings, done, verbose=flags.verbose)
+        if flags.bundle:
+            print(
+                f"wrote {flags.bundle} ({human(size)}), secrets removed; look into it before it leaves: tar tzf"
+            )
     return exit_code(findings)
 
 
