@@ -30,16 +30,28 @@ T = TypeVar("T")
 class SickNode:
     """``home`` holds its directories; ``root`` is where other programs' files are planted."""
 
-    def __init__(self, space: Path, home: Path) -> None:
-        self.space, self.home, self.root = space, home, home / "root"
+    def __init__(self, space: Path | None, home: Path) -> None:
+        self._space, self.home, self.root = space, home, home / "root"
         for name in ("run", "state", "net.d", "bin", "root"):
             (home / name).mkdir(exist_ok=True)
         self.config_file = home / "agent.toml"
         self.config_file.touch()
         self.programs: dict[str, str] = {}
         """What other programs print, by the words of the command; the rest is absent."""
-        self.shell(UNDERLAY)
-        self.remember(DIRECT)
+        if space is not None:
+            self.shell(UNDERLAY)
+            self.remember(DIRECT)
+
+    @classmethod
+    def without_namespace(cls, home: Path) -> "SickNode":
+        """For what is looked at from here: etcd on loopback."""
+        return cls(None, home)
+
+    @property
+    def space(self) -> Path:
+        """Its network namespace."""
+        assert self._space is not None
+        return self._space
 
     def shell(self, line: str) -> None:
         """As root in its network namespace; has to succeed."""
@@ -72,8 +84,8 @@ class SickNode:
         path.chmod(0o755)
 
     def inside(self, work: Callable[[], T]) -> T:
-        """In its network namespace."""
-        return run_inside(self.space, work)
+        """In its network namespace, if it has one."""
+        return work() if self._space is None else run_inside(self._space, work)
 
     def look(self, **settings: object) -> Look:
         """Fresh eyes."""

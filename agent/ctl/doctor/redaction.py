@@ -39,7 +39,9 @@ _PEM = re.compile(
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 _ETCD_TOKEN = re.compile(r"\b[A-Za-z]{16}\.\d{2,20}\b")
 """etcd's simple tokens: 16 letters and an index (etcd, auth/simple_token.go)."""
-_SHORT = 6
+_WHO = re.compile(r"user(?:[_-]?name)?|name|type|method", re.IGNORECASE)
+"""Beside a secret and none: "root" taken out of everything would leave little."""
+_SHORT, _SHORTEST = 6, 3
 
 
 class Redactor:
@@ -108,11 +110,12 @@ def is_secret(name: str, value: object) -> bool:
 def _secrets_of(document: object, *, inside: bool = False) -> Iterator[str]:
     if isinstance(document, dict):
         for name, value in document.items():
-            yield from _secrets_of(value, inside=inside or is_secret(str(name), value))
+            if not _WHO.fullmatch(str(name)):
+                yield from _secrets_of(value, inside=inside or is_secret(str(name), value))
     elif isinstance(document, list):
         for value in document:
             yield from _secrets_of(value, inside=inside)
-    elif inside and isinstance(document, str):
+    elif inside and isinstance(document, str) and len(document) >= _SHORTEST:
         yield document
 
 
