@@ -1,5 +1,6 @@
 """The doctor on real files: executables, configurations, certificates and secrets, planted and found."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.ctl import main as overlayctl
 from agent.ctl.doctor import agentside, mending
 from agent.server import Server as ControlSocket
 from cni.install import install
@@ -212,3 +214,17 @@ def test_the_agent_its_unit_and_what_it_says(node: SickNode) -> None:
         assert fixed(node, "forwarding") == []
     finally:
         socket.close()
+
+
+def test_settings_that_cannot_be_read_do_not_keep_it_from_looking(
+    node: SickNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason is a finding; a wrong flag is wrong usage as ever, and other verbs refuse as before."""
+    node.config_file.write_text('ifcae = "x"\n')
+    words = ["doctor", "--only", "clock", "--config", str(node.config_file), "--output", "json"]
+    assert node.inside(lambda: overlayctl.main(words)) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["id"] for one in found if one["area"] == "agent"] == ["settings-bad"]
+    assert "did you mean iface?" in found[0]["title"]
+    assert overlayctl.main([*words, "--lease-ttl", "soon"]) == 64
+    assert overlayctl.main(["status", "--config", str(node.config_file)]) == 64
