@@ -21,7 +21,8 @@ WHEELS = "/var/lib/wheels"
 """Where pip finds all there is to be had, as it would at a mirror of its own."""
 _PIP = f"[global]\nno-index = yes\nfind-links = {WHEELS}\nno-cache-dir = yes\ndisable-pip-version-check = yes\n"
 EMPTY = (
-    *("etc/systemd/system", "etc/init.d", "etc/cni", "etc/overlay", "opt", "usr/local/bin"),
+    *("etc/systemd/system", "etc/init.d", "etc/cni", "etc/containerd", "etc/overlay", "opt"),
+    "usr/local/bin",
     *("var/lib/overlay", "var/lib/cni", "var/log/journal"),
 )
 """What this machine has there is not a node's."""
@@ -48,7 +49,7 @@ mount --bind $2 $1/root$3
 mount -t proc proc $1/root/proc
 mount -t tmpfs tmpfs $1/root/tmp
 exec chroot $1/root /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin \
-    make -C $3 install
+    make -C $3 install FLAGS=--no-start
 """
 
 
@@ -87,6 +88,7 @@ def _make(work: Path) -> None:
     # No network, and mounts that nobody else sees.
     apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
     must([*apart, "bash", "-c", _INSTALL, "install", work, ROOT, CHECKOUT], timeout_s=120)
+    (work / "upper/etc/overlay/agent.toml").unlink()  # each node's own, by its `overlayctl install`
 
 
 def _hide(upper: Path) -> None:

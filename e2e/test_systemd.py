@@ -11,9 +11,8 @@ import pytest
 
 from agent.ctl import client
 from e2e import machines
-from e2e.etcdserver import NETWORK
 from e2e.fault import halted
-from e2e.lab import MEMORY, Lab
+from e2e.lab import Lab
 from e2e.node import wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
@@ -35,24 +34,26 @@ PROJECT = (
 )
 
 
+Site = tuple[Lab, list[SystemdNode]]
+
+
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """An etcd with the network's config."""
-    with Lab(root=MEMORY) as made:
-        made.etcd.start()
-        made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
+def site(machine_layer: Path) -> Iterator[Site]:
+    """Three nodes, each of which has heard of the others."""
+    with machines.cluster(machine_layer, "n1", "n2", "n3") as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def nodes(lab: Lab, machine_layer: Path) -> list[SystemdNode]:
-    """Three, each of which has heard of the others."""
-    return machines.start(lab, machine_layer, "n1", "n2", "n3")
+@pytest.fixture
+def nodes(site: Site) -> list[SystemdNode]:
+    """The three."""
+    return site[1]
 
 
 @pytest.fixture(scope="module")
-def pings(lab: Lab, nodes: list[SystemdNode]) -> Pings:
+def pings(site: Site) -> Pings:
     """A pod on each node, and a hundred pings a second between each two."""
+    lab, nodes = site
     made = Pings(lab, every_s=OFTEN_S)
     made.between([node.add_pod() for node in nodes])
     return made
@@ -184,7 +185,7 @@ def _files(node: SystemdNode) -> set[str]:
 def test_an_upgrade_loses_no_packet_and_no_attachment(
     nodes: list[SystemdNode], pings: Pings
 ) -> None:
-    """`make install` of a newer version and a restart, under a hundred pings a second and pair."""
+    """`make install` of a newer version, which restarts the agent, under a hundred pings a second and pair."""
     node = nodes[1]
     attachments = node.tell("status")["attachments"]
     newer = node.root("/root/newer")
@@ -202,9 +203,7 @@ def test_an_upgrade_loses_no_packet_and_no_attachment(
     )
 
     with pings.window() as window:
-        node.must("make", "-C", "/root/newer", "install", timeout_s=90)
-        node.must("systemctl", "daemon-reload")
-        node.must("systemctl", "restart", UNIT)
+        node.must("make", "-C", "/root/newer", "install", timeout_s=machines.INSTALL_S)
         node.wait_ready(peers=2)
     assert window.sent > 500
     assert window.lost == 0, window.gaps
