@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     flags = _parser(words).parse_args(words)
     try:
-        settings = config.load(flags, os.environ, root=Path(flags.root), lacking=flags.lacking)
-        return int(flags.run(flags, settings))
+        return int(flags.run(flags, _settings(flags)))
     except OverlayError as error:
         print(printable(f"overlayctl: {error}"), file=sys.stderr)
         if error.hint:
@@ -55,6 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _settings(flags: argparse.Namespace) -> config.Config:
+    """Those of the agent. A verb that is ``lenient`` gets the defaults where they are of no use, and the reason."""
+    root = Path(flags.root)
+    try:
+        return config.load(flags, os.environ, root=root, lacking=flags.lacking)
+    except BadConfig as error:
+        if not flags.lenient:
+            raise
+        flags.unread = error
+    given = argparse.Namespace(**{**vars(flags), "config": os.devnull})
+    return config.load(given, {}, root=root, lacking=flags.lacking)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,7 +91,7 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
         verb = verbs.add_parser(row.name, help=row.help, description=row.help)
         if row.name not in asked:
             continue
-        verb.set_defaults(run=row.run(), root="/", lacking=False)
+        verb.set_defaults(run=row.run(), root="/", lacking=False, lenient=False, unread=None)
         verb.add_argument(
             "--output", choices=("table", "json"), default="table", help="json for machines"
         )
