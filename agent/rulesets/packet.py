@@ -156,7 +156,10 @@ def _payload(packet: Packet, protocol: str, name: str) -> object:
         port = {"dport": packet.dport, "sport": packet.sport}.get(name)
         return UNKNOWN if port is None else port
     if protocol in ("icmp", "icmpv6"):
-        return "echo-request" if packet.is_of(protocol) and name == "type" else NEVER
+        if not packet.is_of(protocol):
+            return NEVER
+        echo = "echo-request" if packet.state == "new" else "echo-reply"
+        return echo if name == "type" else UNKNOWN
     if protocol == "ether" and name == "type":
         return "ip" if packet.family is Family.V4 else "ip6"
     return UNKNOWN

@@ -1,0 +1,299 @@
+"""Judging what lies between two nodes' bridges, from one node's facts: leaving it, and arriving. Pure."""
+
+from collections.abc import Iterator
+
+from agent.why.ends import RESTART, rules, within
+from agent.why.facts import Candidate, Facts, Link, Neighbour, Way
+from agent.why.hop import Hop, Place
+from agent.why.records import Net, Record, Store
+
+PROTOCOL = 158
+HOST_UNREACHABLE, CROSS_DEVICE = 113, 18
+"""EHOSTUNREACH: forwarding is off, or no route; EXDEV: rp_filter refuses the source."""
+
+
+def leaving(
+    facts: Facts, peer: Record | None, store: Store, to: str, *, back: bool = False
+) -> Iterator[Hop]:
+    """To the other node."""
+    place = Place(facts.node, back)
+    yield forwarding(place, facts)
+    tunnelled = _tunnelled(facts, store.net)
+    if tunnelled:
+        yield device(place, facts, store.net)
+    yield route(place, facts, peer, to, tunnelled)
+    if tunnelled and facts.out is not None and facts.out.link == facts.vxlan_name:
+        yield vtep_neighbour(place, facts, peer)
+        yield fdb(place, facts, peer)
+    yield underlay_link(place, facts, tunnelled)
+    yield underlay_route(place, facts)
+    yield underlay_neighbour(place, facts)
+    yield rules(place, "rules of forwarding", facts.forward_out)
+    if tunnelled:
+        yield rules(place, "rules of the tunnel", facts.tunnel_out)
+
+
+def arriving(facts: Facts, store: Store, to: str, *, back: bool = False) -> Iterator[Hop]:
+    """From the other node."""
+    place = Place(facts.node, back)
+    tunnelled = _tunnelled(facts, store.net)
+    if not back:
+        if tunnelled:
+            yield device(place, facts, store.net)
+        yield underlay_link(place, facts, tunnelled)
+        yield forwarding(place, facts)
+    if tunnelled:
+        yield rules(place, "rules of the tunnel", facts.tunnel_in)
+    yield route_to_pod(place, facts, to)
+    yield rules(place, "rules of forwarding", facts.forward_in)
+
+
+def _tunnelled(facts: Facts, net: Net | None) -> bool:
+    """By the tunnel, unless the kernel's route leads to the underlay and the network allows that."""
+    if net is not None and not net.tunnels:
+        return False
+    direct = (
+        facts.out is not None and facts.vxlan is not None and facts.out.link != facts.vxlan.name
+    )
+    ours = direct and any(one.ours and one.link == facts.out.link for one in _specific(facts.out))  # type: ignore[union-attr]
+    return not (ours and net is not None and net.direct)
+
+
+def _specific(way: Way | None) -> list[Candidate]:
+    """Routes about that address, not about all of the world."""
+    return [one for one in way.candidates if one.prefix] if way is not None else []
+
+
+def forwarding(place: Place, facts: Facts) -> Hop:
+    """The switches without which a node passes nothing on."""
+    name = "forwarding"
+    for path, value in facts.switches.items():
+        if path.endswith(("ip_forward", "/forwarding")) and value == "0":
+            dotted = path.replace("/", ".")
+            why = f"{dotted} is 0: the node forwards nothing"
+            return place.broken(name, f"{dotted}=0", why, f"sysctl -w {dotted}=1")
+    if not facts.switches:
+        return place.unknown(name, "the switches could not be read", "sysctl net.ipv4.ip_forward")
+    frames = next((v for k, v in facts.switches.items() if "bridge-nf-call" in k), "")
+    return place.ok(name, "on" + (f", br_netfilter {frames}" if frames else ""))
+
+
+def device(place: Place, facts: Facts, net: Net | None) -> Hop:
+    """Our VTEP."""
+    name, link = "VXLAN device", facts.vxlan
+    if link is None:
+        why = f"VXLAN device {facts.vxlan_name} is gone"
+        return place.broken(name, "gone", why, RESTART)
+    seen = f"{link.name} vni {link.vni} port {link.port} local {link.local} mtu {link.mtu}"
+    if not link.up:
+        why = f"VXLAN device {link.name} is down"
+        return place.broken(name, f"{seen} down", why, f"ip link set {link.name} up")
+    anew = f"ip link del {link.name}; {RESTART}"
+    if net is not None and link.vni != net.vni:
+        why = f"{link.name} has VNI {link.vni}, the network has {net.vni}"
+        return place.broken(name, seen, why, anew)
+    if net is not None and link.port != net.port:
+        why = f"{link.name} uses UDP port {link.port}, the network has {net.port}"
+        return place.broken(name, seen, why, anew)
+    if facts.mtu and link.mtu < facts.mtu:
+        why = f"MTU {link.mtu} of {link.name} is less than the pods' {facts.mtu}"
+        return place.broken(name, seen, why, f"ip link set {link.name} mtu {facts.mtu}")
+    return place.ok(name, seen)
+
+
+def route(place: Place, facts: Facts, peer: Record | None, to: str, tunnelled: bool) -> Hop:
+    """As the kernel decides, policy rules and all tables included."""
+    name, way = "route", facts.out
+    if way is None:
+        return place.unknown(name, "it could not be read", f"ip route get {to}")
+    said = way.error or f"{way.kind} {f'via {way.via} ' if way.via else ''}dev {way.link}".strip()
+    wanted = facts.vxlan_name if tunnelled else ""
+    leads = not way.error and way.kind == "unicast"
+    if leads and (way.link == wanted if wanted else _is_direct(way, peer)):
+        return place.ok(name, said)
+    return place.broken(name, said, *_astray(facts, way, peer, wanted))
+
+
+def _is_direct(way: Way, peer: Record | None) -> bool:
+    return peer is None or not peer.underlay or way.via == peer.underlay
+
+
+def _astray(facts: Facts, way: Way, peer: Record | None, wanted: str) -> tuple[str, str]:
+    """Why, and the command."""
+    flag = "-6 " if ":" in way.to else ""
+    good = [it for it in _specific(way) if it.kind == "unicast" and it.ours and it.link == wanted]
+    if way.code == CROSS_DEVICE:
+        link = facts.bridge.name if facts.bridge else "all"
+        why = f"rp_filter of {link} refuses packets from the pod"
+        return why, f"sysctl -w net.ipv4.conf.{link}.rp_filter=2"
+    foreign = [
+        it
+        for it in _specific(way)
+        if it not in good and it.undo and not (it.ours and not way.error)
+    ]
+    astray = next((it for it in foreign if it.kind != "unicast" or it.link == way.link), None)
+    if astray is not None and (good or astray.prefix > _length(peer) or astray.table != 254):
+        effect = f"leads to {astray.link}" if astray.kind == "unicast" else "throws it away"
+        return f"{astray.what} {effect}, before ours", astray.undo
+    says = f"the node has no route to {way.to}: {way.error}" if way.error else ""
+    if not says:
+        says = f"the route to {way.to} leads {f'via {way.via} ' if way.via else ''}dev {way.link}"
+    if peer is None:
+        return says, f"ip {flag}route get {way.to}"
+    if wanted:
+        via = peer.subnet.partition("/")[0]
+        mend = (
+            f"ip {flag}route replace {peer.subnet} via {via} dev {wanted} onlink proto {PROTOCOL}"
+        )
+        return f"{says}, it has to lead via {via} dev {wanted}", mend
+    mend = f"ip {flag}route replace {peer.subnet} via {peer.underlay} proto {PROTOCOL}"
+    return f"{says}, it has to lead via {peer.underlay}", mend
+
+
+def _length(peer: Record | None) -> int:
+    try:
+        return int(peer.subnet.partition("/")[2]) if peer is not None else 0
+    except ValueError:
+        return 0
+
+
+def vtep_neighbour(place: Place, facts: Facts, peer: Record | None) -> Hop:
+    """The inner MAC of the other node's VTEP."""
+    name, row, way = "neighbour", facts.neighbour, facts.out
+    via = way.via if way is not None else ""
+    link = facts.vxlan_name
+    if peer is None or not peer.mac:
+        seen = f"{row.address} {row.mac} {row.state}" if row else "none"
+        if row is not None and row.mac:
+            return place.ok(name, seen)
+        return place.broken(name, seen, f"no MAC is known for {via} on {link}", RESTART)
+    mend = f"ip neigh replace {via} lladdr {peer.mac} dev {link} nud permanent"
+    if row is None or not row.mac:
+        why = f"the neighbour {via} of {link} is missing"
+        return place.broken(name, row.state if row else "none", why, mend)
+    seen = f"{row.address} {row.mac} {row.state}"
+    if row.mac != peer.mac:
+        why = f"neighbour {via} of {link} has MAC {row.mac}, etcd says {peer.mac}"
+        return place.broken(name, seen, why, mend)
+    return place.ok(name, seen)
+
+
+def fdb(place: Place, facts: Facts, peer: Record | None) -> Hop:
+    """The underlay address behind that MAC."""
+    name, link = "fdb", facts.vxlan_name
+    mac = facts.neighbour.mac if facts.neighbour is not None else (peer.mac if peer else "")
+    found = facts.fdb or []
+    seen = f"{mac} dst {' '.join(found) or 'none'}"
+    underlay = peer.underlay if peer is not None else ""
+    mend = f"bridge fdb replace {mac} dev {link} dst {underlay} self permanent"
+    if not found:
+        why = f"the FDB of {link} has no entry for {mac}"
+        return place.broken(name, seen, why, mend if underlay and mac else RESTART)
+    if underlay and found != [underlay]:
+        why = f"the FDB of {link} sends {mac} to {' '.join(found)}, etcd says {underlay}"
+        return place.broken(name, seen, why, mend)
+    return place.ok(name, seen)
+
+
+def underlay_link(place: Place, facts: Facts, tunnelled: bool) -> Hop:
+    """The interface that carries it all."""
+    name, link = "underlay link", facts.tunnel_link
+    if link is None:
+        return place.unknown(name, "it is not known which link carries it", "ip route")
+    seen = f"{link.name} mtu {link.mtu}"
+    if not link.up:
+        why = f"the underlay link {link.name} is down"
+        return place.broken(name, f"{link.name} down", why, f"ip link set {link.name} up")
+    if not link.carrier:
+        why = f"the underlay link {link.name} has no carrier: a cable, a switch, its other end"
+        return place.broken(name, f"{link.name} no carrier", why, f"ip -d link show {link.name}")
+    inner = facts.vxlan.mtu if tunnelled and facts.vxlan is not None else facts.mtu
+    over = (70 if ":" in (facts.vxlan.local if facts.vxlan else "") else 50) if tunnelled else 0
+    if inner and link.mtu < inner + over:
+        why = f"MTU {link.mtu} of {link.name} does not hold {inner} and {over} for the tunnel"
+        return place.broken(name, seen, why, f"ip link set {link.name} mtu {inner + over}")
+    return place.ok(name, seen)
+
+
+def underlay_route(place: Place, facts: Facts) -> Hop:
+    """To the other node's underlay address."""
+    name, way = "underlay route", facts.tunnel
+    if way is None:
+        return place.unknown(name, "the other node's underlay address is not known")
+    said = way.error or f"{way.to} {f'via {way.via} ' if way.via else ''}dev {way.link}"
+    flag = "-6 " if ":" in way.to else ""
+    if not way.error and way.kind == "unicast":
+        inner = facts.vxlan.mtu if facts.vxlan is not None else 0
+        if inner and 0 < way.mtu < inner + 50:
+            why = f"the path MTU to {way.to} is {way.mtu}, less than {inner} and 50 for the tunnel"
+            return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route get {way.to}")
+        return place.ok(name, said)
+    astray = next((it for it in _specific(way) if it.kind != "unicast" and it.undo), None)
+    if astray is not None:
+        return place.broken(
+            name, said, f"{astray.what} throws the tunnel's packets away", astray.undo
+        )
+    why = f"the underlay has no route to {way.to}: {said}"
+    return place.broken(name, said, why, _reconnected(way, facts.tunnel_link, flag))
+
+
+def _reconnected(way: Way, link: Link | None, flag: str) -> str:
+    """The route that the kernel makes of an address, where the peer is on link."""
+    for text in link.addresses if link is not None and link.up else []:
+        own, _, length = text.partition("/")
+        net = _network(text)
+        if length and within(net, way.to):
+            return f"ip {flag}route replace {net} dev {link.name if link else ''} src {own}"
+    return f"ip {flag}route get {way.to}"
+
+
+def _network(text: str) -> str:
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_interface(text).network)
+    except ValueError:
+        return text
+
+
+def underlay_neighbour(place: Place, facts: Facts) -> Hop:
+    """Does the next hop of the underlay answer?"""
+    name, row = "underlay neighbour", facts.tunnel_neighbour
+    if row is None:
+        return place.ok(name, "not asked for yet")
+    return _learned(place, name, row, facts.tunnel.link if facts.tunnel else "")
+
+
+def _learned(place: Place, name: str, row: Neighbour, link: str) -> Hop:
+    seen = f"{row.address} {row.mac or '?'} {row.state}"
+    if row.state == "FAILED":
+        why = f"{row.address} does not answer on {link}: that node or what lies between is down"
+        return place.broken(name, seen, why, f"ip neigh show to {row.address} dev {link}")
+    return place.ok(name, seen)
+
+
+def route_to_pod(place: Place, facts: Facts, to: str) -> Hop:
+    """Of what arrives: to the bridge, and not refused for where it comes from."""
+    name, way = "route to the pod", facts.into
+    if way is None:
+        return place.unknown(name, "it could not be read", f"ip route get {to}")
+    bridge = facts.bridge.name if facts.bridge is not None else ""
+    said = way.error or f"{way.kind} dev {way.link}"
+    if not way.error and way.kind == "unicast" and bridge and way.link == bridge:
+        return place.ok(name, said)
+    flag = "-6 " if ":" in way.to else ""
+    if way.code == CROSS_DEVICE:
+        link = facts.vxlan.name if facts.vxlan is not None else "all"
+        why = f"rp_filter of {link} refuses packets from there"
+        return place.broken(name, said, why, f"sysctl -w net.ipv4.conf.{link}.rp_filter=2")
+    astray = next(
+        (it for it in _specific(way) if it.undo and (it.kind != "unicast" or it.link != bridge)),
+        None,
+    )
+    if astray is not None:
+        return place.broken(name, said, f"{astray.what} takes it, before the bridge", astray.undo)
+    why = f"what arrives for {to} does not go to bridge {bridge}: {said}"
+    subnet = next((it for it in facts.subnets if within(it, to)), "")
+    gateway = facts.gateway.partition("/")[0]
+    mend = f"ip {flag}route replace {subnet} dev {bridge} src {gateway}" if subnet else RESTART
+    return place.broken(name, said, why, mend)
