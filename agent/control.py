@@ -18,6 +18,8 @@ from overlay import nodefile
 from overlay.errors import BadConfig, OverlayError
 
 ASK_TIMEOUT_S = 10.0
+REMOTE = frozenset({"status", "facts", "probes", "history"})
+"""What may be asked from another node, through etcd: whoever can write there can ask. None changes anything."""
 Answer = Mapping[str, Any]
 
 
@@ -59,6 +61,16 @@ class Control:
                 return self._leave(force=bool(question.get("force")))
             case other:
                 raise BadConfig(f"unknown verb {other!r}")
+
+    def answer_from_afar(self, asker: str, question: Answer) -> Answer:
+        """The same for another node, which gets only what changes nothing; raises OverlayError."""
+        verb = question.get("verb")
+        if verb not in REMOTE:
+            raise BadConfig(
+                f"verb {verb!r} cannot be asked from {asker or 'another node'}",
+                hint="from afar: " + ", ".join(sorted(REMOTE)),
+            )
+        return self.answer(question)
 
     def standing(self) -> Standing:
         """Can this node take pods now? Waits for nothing."""

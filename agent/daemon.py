@@ -22,12 +22,14 @@ from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
 from agent.events import Event
+from agent.following import Beside
 from agent.ground import Ground
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
+from agent.mailbox import Mailbox
 from agent.memory import Memory
 from agent.notify import Notifier
 from agent.pages import Pages
@@ -122,6 +124,14 @@ class Agent:
             pods=self._sweep.report,
             upkeep=self._upkeep,
         )
+        mailbox = Mailbox(
+            config.etcd_prefix,
+            config.machine_id,
+            answer=self._control.answer_from_afar,
+            put=registry.answer,
+            holds=lambda: self._life.claimed is not None,
+        )
+        registry.listen(Beside(mailbox.place.start, mailbox.place.end, mailbox.told))
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,

@@ -14,7 +14,7 @@ from agent.claim import Ask, Identity, Tunnel, Tunnels
 from agent.claimant import Claimant
 from agent.etcd import Etcd, members
 from agent.events import Event, Snapshot
-from agent.following import Following, Seen, decoded
+from agent.following import Beside, Following, Seen, decoded
 from agent.ownrecord import OwnRecord
 from agent.records import Claimed, Keys
 from agent.retry import Pauses
@@ -199,6 +199,14 @@ class Registry:
         Snapshot says so.
         """
         return self._following.events(on_lost=on_lost, on_back=on_back, seen=seen)
+
+    def listen(self, beside: Beside) -> None:
+        """To one more range on the same stream; call it before ``watch``."""
+        self._following.beside = beside
+
+    def answer(self, key: str, value: bytes, lease: int) -> None:
+        """Write what somebody asked for, to go with his etcd lease; raises LeaseLost if that has ended."""
+        self._etcd.put(key, value, lease=lease)
 
     @property
     def seen(self) -> Seen | None:
