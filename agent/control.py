@@ -13,6 +13,7 @@ from agent.pages import Pages, refuse_with_pods
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
+from agent.why import collect
 from cni.standing import Standing
 from overlay import nodefile
 from overlay.errors import BadConfig, OverlayError
@@ -55,6 +56,8 @@ class Control:
                 return self._ask(report.drift)
             case "standing":
                 return dataclasses.asdict(self.standing())
+            case "facts":
+                return collect.answer(self._config, question)
             case "etcd":
                 return report.store(self._life)
             case "leave":

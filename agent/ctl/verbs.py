@@ -46,6 +46,11 @@ VERBS = (
     ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
     Verb(
+        "why",
+        "why",
+        "why do two pods not reach each other? every hop, the first broken one, the command that mends it",
+    ),
+    Verb(
         "etcd",
         "etcd",
         "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",

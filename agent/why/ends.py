@@ -10,8 +10,8 @@ RESTART = "systemctl restart overlay-agent"
 NOTHING = "no such pod is attached here"
 
 
-def source(facts: Facts, spec: str, to: str) -> Iterator[Hop]:
-    """From the pod to its node's bridge."""
+def source(facts: Facts, spec: str, to: str, *, beside: Link | None = None) -> Iterator[Hop]:
+    """From the pod to its node's bridge; ``beside``: the other pod's link, where it is on the same bridge."""
     place, pod = Place(facts.node), facts.pod
     yield from attachment(facts, spec)
     if pod is None or pod.link is None:
@@ -22,7 +22,7 @@ def source(facts: Facts, spec: str, to: str) -> Iterator[Hop]:
     yield route(place, facts, pod, to)
     yield rules(place, "rules in the pod", pod.leaving)
     yield from _outside(facts, place)
-    yield neighbour(place, facts, pod)
+    yield neighbour(place, facts, pod, beside=beside)
 
 
 def target(facts: Facts, spec: str) -> Iterator[Hop]:
@@ -112,10 +112,11 @@ def route(place: Place, facts: Facts, pod: Pod, to: str) -> Hop:
     return place.ok(name, via)
 
 
-def neighbour(place: Place, facts: Facts, pod: Pod) -> Hop:
-    """The gateway's MAC, as the pod knows it."""
-    name = "neighbour in the pod"
-    right = facts.bridge.mac if facts.bridge is not None else ""
+def neighbour(place: Place, facts: Facts, pod: Pod, *, beside: Link | None = None) -> Hop:
+    """The MAC of the gateway, or of the pod beside it, as the pod knows it."""
+    name, direct = "neighbour in the pod", pod.way is not None and not pod.way.via
+    owner = beside if direct and beside is not None else facts.bridge
+    right = owner.mac if owner is not None else ""
     return known(place, name, pod.neighbour, right, (pod.enter, pod.way.link if pod.way else ""))
 
 

@@ -9,7 +9,8 @@ OK, BROKEN, UNKNOWN = "ok", "broken", "unknown"
 class Hop:
     """``where`` is the node (or "etcd"), ``seen`` the value found, ``why`` a sentence, ``mend`` the next command.
 
-    ``maybe``: what was found may stop the packet or not; a test that comes through decides.
+    ``at``: the node where that is to be run, if it is another place. ``maybe``: what was found may stop the packet or
+    not; a test that comes through decides.
     """
 
     where: str
@@ -19,14 +20,21 @@ class Hop:
     why: str = ""
     mend: str = ""
     maybe: bool = False
+    at: str = ""
+
+    @property
+    def mend_at(self) -> str:
+        """Where the command is to be run."""
+        return self.at or self.where
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Makes the hops of one node; ``back``: of the way back."""
+    """Makes the hops of one node; ``back``: of the way back; ``at``: where its commands are run, if elsewhere."""
 
     where: str
     back: bool = False
+    at: str = ""
 
     def ok(self, name: str, seen: str = "") -> Hop:
         """As it should be."""
@@ -34,7 +42,7 @@ class Place:
 
     def broken(self, name: str, seen: str, why: str, mend: str) -> Hop:
         """Nothing gets through here, or not everything."""
-        return Hop(self.where, self._name(name), BROKEN, seen, why, mend)
+        return Hop(self.where, self._name(name), BROKEN, seen, why, mend, at=self.at)
 
     def unknown(self, name: str, why: str, look: str = "", *, seen: str = "") -> Hop:
         """It cannot be told."""
@@ -42,7 +50,7 @@ class Place:
 
     def maybe(self, name: str, seen: str, why: str, mend: str) -> Hop:
         """It cannot be told from here; the test may."""
-        return Hop(self.where, self._name(name), UNKNOWN, seen, why, mend, maybe=True)
+        return Hop(self.where, self._name(name), UNKNOWN, seen, why, mend, maybe=True, at=self.at)
 
     def _name(self, name: str) -> str:
         return f"back: {name}" if self.back else name

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent.why import ends, records, ways
 from agent.why.commands import harmless
-from agent.why.facts import Answered, Facts
+from agent.why.facts import Answered, Facts, Link
 from agent.why.hop import BROKEN, OK, UNKNOWN, Hop, Place
 from agent.why.records import Store
 
@@ -47,6 +47,7 @@ def judge(a: End, b: End, store: Store, *, same_node: bool) -> Verdict:
         hops = list(_on_one_node(a, b))
     else:
         hops = list(_across(a, b, store))
+    hops += _agents(a, b)
     test = a.facts.test if a.facts is not None else None
     tests = list(_tested(a, b, test))
     if test is not None and test.small and test.full and all(it.state == OK for it in tests):
@@ -81,7 +82,7 @@ def _on_one_node(a: End, b: End) -> Iterator[Hop]:
     if a.facts is None:
         yield _silent(a)
         return
-    yield from ends.source(a.facts, a.spec, b.address)
+    yield from ends.source(a.facts, a.spec, b.address, beside=_link(b))
     if b.facts is None:
         yield _silent(b)
         return
@@ -103,7 +104,8 @@ def _across(a: End, b: End, store: Store) -> Iterator[Hop]:
     if b.facts is None:
         yield _silent(b)
     else:
-        yield _agent(b.facts)
+        if not b.facts.agent:
+            yield Place(b.facts.node).ok("agent", "answers")
         yield from records.against_device(store.far, b.facts, store, back=False)
         yield from ways.arriving(b.facts, store, b.address)
         yield from ends.target(b.facts, b.spec)
@@ -117,13 +119,14 @@ def _across(a: End, b: End, store: Store) -> Iterator[Hop]:
         yield from _entering(a)
 
 
-def _agent(facts: Facts) -> Hop:
-    """The node answered, or its facts were collected beside an agent that does not."""
-    place = Place(facts.node)
-    if facts.agent:
-        why = f"no agent answers on {facts.node}: {facts.agent}"
-        return place.broken("agent", "silent", why, "systemctl restart overlay-agent")
-    return place.ok("agent", "answers")
+def _agents(*ends: End) -> Iterator[Hop]:
+    """Facts that were collected beside an agent that does not answer: traffic goes on, but nothing is repaired."""
+    for facts in {end.facts.node: end.facts for end in ends if end.facts is not None}.values():
+        if facts.agent:
+            why = f"the agent of {facts.node} does not answer, nothing is repaired there: {facts.agent}"
+            yield Place(facts.node).broken(
+                "agent", "silent", why, "systemctl restart overlay-agent"
+            )
 
 
 def _entering(a: End) -> Iterator[Hop]:
@@ -147,7 +150,13 @@ def _pod_back(b: End, a: End) -> Iterator[Hop]:
     yield ends.route(place, facts, facts.pod, a.address)
     yield ends.rules(place, "rules in the pod", facts.pod.leaving)
     yield ends.rules(place, "rules of the bridge", facts.bridge_out)
-    yield ends.neighbour(place, facts, facts.pod)
+    beside = _link(a) if a.facts is not None and a.facts.subnets == facts.subnets else None
+    yield ends.neighbour(place, facts, facts.pod, beside=beside)
+
+
+def _link(end: End) -> Link | None:
+    """Of the pod."""
+    return end.facts.pod.link if end.facts is not None and end.facts.pod is not None else None
 
 
 def _silent(end: End) -> Hop:

@@ -51,7 +51,8 @@ def of_peer(
     record: Record | None, store: Store, address: str, *, back: bool = False
 ) -> Iterator[Hop]:
     """Does a record lead to an address at all? Everything on the other nodes follows from it."""
-    place, name = Place("etcd", back), "record"
+    at = record.node if record is not None else f"the node of {address}"
+    place, name = Place("etcd", back, at), "record"
     if store.fault:
         yield place.unknown(name, store.fault, "overlayctl etcd")
         return
@@ -81,7 +82,8 @@ def against_device(
     """The record says one thing, the device may be another: peers send to the record's."""
     if record is None or facts.vxlan is None or store.net is None or not store.net.tunnels:
         return
-    place, name, device = Place("etcd", back), "record against device", facts.vxlan
+    name, device = "record against device", facts.vxlan
+    place = Place("etcd", back, facts.node)
     said, is_ = f"{record.mac} {record.underlay}", f"{device.mac} {device.local}"
     if record.mac and record.mac != device.mac:
         why = f"record {record.key} says VTEP MAC {record.mac}, but {device.name} of {facts.node} has {device.mac}"

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from agent.why.ends import RESTART, rules, within
-from agent.why.facts import Candidate, Facts, Link, Neighbour, Way
+from agent.why.facts import Facts, Way
 from agent.why.hop import Hop, Place
 from agent.why.records import Net, Record, Store
+from agent.why.underlay import specific, underlay_link, underlay_neighbour, underlay_route
 
 PROTOCOL = 158
 HOST_UNREACHABLE, CROSS_DEVICE = 113, 18
@@ -17,15 +18,17 @@ def leaving(
 ) -> Iterator[Hop]:
     """To the other node."""
     place = Place(facts.node, back)
-    yield forwarding(place, facts)
     tunnelled = _tunnelled(facts, store.net)
-    if tunnelled:
-        yield device(place, facts, store.net)
+    if not back:  # or else they were judged when the packet arrived
+        yield forwarding(place, facts)
+        if tunnelled:
+            yield device(place, facts, store.net)
     yield route(place, facts, peer, to, tunnelled)
     if tunnelled and facts.out is not None and facts.out.link == facts.vxlan_name:
         yield vtep_neighbour(place, facts, peer)
         yield fdb(place, facts, peer)
-    yield underlay_link(place, facts, tunnelled)
+    if not back:
+        yield underlay_link(place, facts, tunnelled)
     yield underlay_route(place, facts)
     yield underlay_neighbour(place, facts)
     yield rules(place, "rules of forwarding", facts.forward_out)
@@ -55,13 +58,8 @@ def _tunnelled(facts: Facts, net: Net | None) -> bool:
     direct = (
         facts.out is not None and facts.vxlan is not None and facts.out.link != facts.vxlan.name
     )
-    ours = direct and any(one.ours and one.link == facts.out.link for one in _specific(facts.out))  # type: ignore[union-attr]
+    ours = direct and any(one.ours and one.link == facts.out.link for one in specific(facts.out))  # type: ignore[union-attr]
     return not (ours and net is not None and net.direct)
-
-
-def _specific(way: Way | None) -> list[Candidate]:
-    """Routes about that address, not about all of the world."""
-    return [one for one in way.candidates if one.prefix] if way is not None else []
 
 
 def forwarding(place: Place, facts: Facts) -> Hop:
@@ -121,15 +119,13 @@ def _is_direct(way: Way, peer: Record | None) -> bool:
 def _astray(facts: Facts, way: Way, peer: Record | None, wanted: str) -> tuple[str, str]:
     """Why, and the command."""
     flag = "-6 " if ":" in way.to else ""
-    good = [it for it in _specific(way) if it.kind == "unicast" and it.ours and it.link == wanted]
+    good = [it for it in specific(way) if it.kind == "unicast" and it.ours and it.link == wanted]
     if way.code == CROSS_DEVICE:
         link = facts.bridge.name if facts.bridge else "all"
         why = f"rp_filter of {link} refuses packets from the pod"
         return why, f"sysctl -w net.ipv4.conf.{link}.rp_filter=2"
     foreign = [
-        it
-        for it in _specific(way)
-        if it not in good and it.undo and not (it.ours and not way.error)
+        it for it in specific(way) if it not in good and it.undo and not (it.ours and not way.error)
     ]
     astray = next((it for it in foreign if it.kind != "unicast" or it.link == way.link), None)
     if astray is not None and (good or astray.prefix > _length(peer) or astray.table != 254):
@@ -195,83 +191,6 @@ def fdb(place: Place, facts: Facts, peer: Record | None) -> Hop:
     return place.ok(name, seen)
 
 
-def underlay_link(place: Place, facts: Facts, tunnelled: bool) -> Hop:
-    """The interface that carries it all."""
-    name, link = "underlay link", facts.tunnel_link
-    if link is None:
-        return place.unknown(name, "it is not known which link carries it", "ip route")
-    seen = f"{link.name} mtu {link.mtu}"
-    if not link.up:
-        why = f"the underlay link {link.name} is down"
-        return place.broken(name, f"{link.name} down", why, f"ip link set {link.name} up")
-    if not link.carrier:
-        why = f"the underlay link {link.name} has no carrier: a cable, a switch, its other end"
-        return place.broken(name, f"{link.name} no carrier", why, f"ip -d link show {link.name}")
-    inner = facts.vxlan.mtu if tunnelled and facts.vxlan is not None else facts.mtu
-    over = (70 if ":" in (facts.vxlan.local if facts.vxlan else "") else 50) if tunnelled else 0
-    if inner and link.mtu < inner + over:
-        why = f"MTU {link.mtu} of {link.name} does not hold {inner} and {over} for the tunnel"
-        return place.broken(name, seen, why, f"ip link set {link.name} mtu {inner + over}")
-    return place.ok(name, seen)
-
-
-def underlay_route(place: Place, facts: Facts) -> Hop:
-    """To the other node's underlay address."""
-    name, way = "underlay route", facts.tunnel
-    if way is None:
-        return place.unknown(name, "the other node's underlay address is not known")
-    said = way.error or f"{way.to} {f'via {way.via} ' if way.via else ''}dev {way.link}"
-    flag = "-6 " if ":" in way.to else ""
-    if not way.error and way.kind == "unicast":
-        inner = facts.vxlan.mtu if facts.vxlan is not None else 0
-        if inner and 0 < way.mtu < inner + 50:
-            why = f"the path MTU to {way.to} is {way.mtu}, less than {inner} and 50 for the tunnel"
-            return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route get {way.to}")
-        return place.ok(name, said)
-    astray = next((it for it in _specific(way) if it.kind != "unicast" and it.undo), None)
-    if astray is not None:
-        return place.broken(
-            name, said, f"{astray.what} throws the tunnel's packets away", astray.undo
-        )
-    why = f"the underlay has no route to {way.to}: {said}"
-    return place.broken(name, said, why, _reconnected(way, facts.tunnel_link, flag))
-
-
-def _reconnected(way: Way, link: Link | None, flag: str) -> str:
-    """The route that the kernel makes of an address, where the peer is on link."""
-    for text in link.addresses if link is not None and link.up else []:
-        own, _, length = text.partition("/")
-        net = _network(text)
-        if length and within(net, way.to):
-            return f"ip {flag}route replace {net} dev {link.name if link else ''} src {own}"
-    return f"ip {flag}route get {way.to}"
-
-
-def _network(text: str) -> str:
-    import ipaddress
-
-    try:
-        return str(ipaddress.ip_interface(text).network)
-    except ValueError:
-        return text
-
-
-def underlay_neighbour(place: Place, facts: Facts) -> Hop:
-    """Does the next hop of the underlay answer?"""
-    name, row = "underlay neighbour", facts.tunnel_neighbour
-    if row is None:
-        return place.ok(name, "not asked for yet")
-    return _learned(place, name, row, facts.tunnel.link if facts.tunnel else "")
-
-
-def _learned(place: Place, name: str, row: Neighbour, link: str) -> Hop:
-    seen = f"{row.address} {row.mac or '?'} {row.state}"
-    if row.state == "FAILED":
-        why = f"{row.address} does not answer on {link}: that node or what lies between is down"
-        return place.broken(name, seen, why, f"ip neigh show to {row.address} dev {link}")
-    return place.ok(name, seen)
-
-
 def route_to_pod(place: Place, facts: Facts, to: str) -> Hop:
     """Of what arrives: to the bridge, and not refused for where it comes from."""
     name, way = "route to the pod", facts.into
@@ -287,7 +206,7 @@ def route_to_pod(place: Place, facts: Facts, to: str) -> Hop:
         why = f"rp_filter of {link} refuses packets from there"
         return place.broken(name, said, why, f"sysctl -w net.ipv4.conf.{link}.rp_filter=2")
     astray = next(
-        (it for it in _specific(way) if it.undo and (it.kind != "unicast" or it.link != bridge)),
+        (it for it in specific(way) if it.undo and (it.kind != "unicast" or it.link != bridge)),
         None,
     )
     if astray is not None:
