@@ -20,7 +20,7 @@ def source(facts: Facts, spec: str, to: str, *, beside: Link | None = None) -> I
     yield address(place, pod, pod.link)
     yield mtu(place, facts, pod, pod.link)
     yield route(place, facts, pod, to)
-    yield rules(place, "rules in the pod", pod.leaving)
+    yield rules(place, "rules in the pod", pod.leaving, enter=pod.enter)
     yield from _outside(facts, place)
     yield neighbour(place, facts, pod, beside=beside)
 
@@ -37,7 +37,7 @@ def target(facts: Facts, spec: str) -> Iterator[Hop]:
     yield address(place, pod, pod.link)
     yield mtu(place, facts, pod, pod.link)
     yield _known_to_bridge(place, facts, pod.link)
-    yield rules(place, "rules in the pod", pod.entering)
+    yield rules(place, "rules in the pod", pod.entering, enter=pod.enter)
 
 
 def attachment(facts: Facts, spec: str) -> Iterator[Hop]:
@@ -136,14 +136,19 @@ def known(place: Place, name: str, row: Neighbour | None, right: str, at: tuple[
     return place.ok(name, seen)
 
 
-def rules(place: Place, name: str, taken: list[Taken]) -> Hop:
-    """Firewall rules: one that surely takes it is named first."""
+def rules(place: Place, name: str, taken: list[Taken], *, enter: str = "") -> Hop:
+    """Firewall rules: one that surely takes it is named first. ``enter``: the command before each, for a pod's own."""
     sure = next((it for it in taken if it.sure), None)
     if sure is not None:
-        return place.broken(name, sure.said, sure.said, sure.mend)
+        return place.broken(name, sure.said, sure.said, _inside(enter, sure.mend))
     if taken:
-        return place.maybe(name, taken[0].said, taken[0].said, taken[0].look or taken[0].mend)
+        look = _inside(enter, taken[0].look or taken[0].mend)
+        return place.maybe(name, taken[0].said, taken[0].said, look)
     return place.ok(name, "none drops it")
+
+
+def _inside(enter: str, commands: str) -> str:
+    return "; ".join(f"{enter} {it}" for it in commands.split("; ")) if enter else commands
 
 
 def bridge(place: Place, facts: Facts) -> Hop:

@@ -74,7 +74,7 @@ def _itself(a: End) -> Iterator[Hop]:
         return
     yield ends.address(place, pod, pod.link)
     yield ends.route(place, a.facts, pod, a.address)
-    yield ends.rules(place, "rules in the pod", [*pod.leaving, *pod.entering])
+    yield ends.rules(place, "rules in the pod", [*pod.leaving, *pod.entering], enter=pod.enter)
 
 
 def _on_one_node(a: End, b: End) -> Iterator[Hop]:
@@ -124,9 +124,7 @@ def _agents(*ends: End) -> Iterator[Hop]:
     for facts in {end.facts.node: end.facts for end in ends if end.facts is not None}.values():
         if facts.agent:
             why = f"the agent of {facts.node} does not answer, nothing is repaired there: {facts.agent}"
-            yield Place(facts.node).broken(
-                "agent", "silent", why, "systemctl restart overlay-agent"
-            )
+            yield Place(facts.node).broken("agent", "silent", why, ends.RESTART)
 
 
 def _entering(a: End) -> Iterator[Hop]:
@@ -138,7 +136,7 @@ def _entering(a: End) -> Iterator[Hop]:
         name = a.facts.bridge.name if a.facts.bridge is not None else ""
         row = a.facts.pod_neighbour
         yield ends.known(place, "neighbour of the pod", row, pod.link.mac, ("", name))
-        yield ends.rules(place, "rules in the pod", pod.entering)
+        yield ends.rules(place, "rules in the pod", pod.entering, enter=pod.enter)
 
 
 def _pod_back(b: End, a: End) -> Iterator[Hop]:
@@ -148,7 +146,7 @@ def _pod_back(b: End, a: End) -> Iterator[Hop]:
         return
     place = Place(facts.node, back=True)
     yield ends.route(place, facts, facts.pod, a.address)
-    yield ends.rules(place, "rules in the pod", facts.pod.leaving)
+    yield ends.rules(place, "rules in the pod", facts.pod.leaving, enter=facts.pod.enter)
     yield ends.rules(place, "rules of the bridge", facts.bridge_out)
     beside = _link(a) if a.facts is not None and a.facts.subnets == facts.subnets else None
     yield ends.neighbour(place, facts, facts.pod, beside=beside)
@@ -165,9 +163,7 @@ def _silent(end: End) -> Hop:
     why = end.fault or f"nobody knows which node has {end.spec}"
     if not end.node:
         return Place(where).unknown("agent", why, end.look)
-    return Place(where).broken(
-        "agent", "silent", why, end.look or "systemctl restart overlay-agent"
-    )
+    return Place(where).broken("agent", "silent", why, ends.RESTART)
 
 
 def _tested(a: End, b: End, test: Answered | None) -> Iterator[Hop]:

@@ -27,7 +27,7 @@ from overlay.errors import BadConfig, NotReady, OverlayError
 from overlay.family import Address, Family
 from overlay.model import Lease, Network
 
-FACTS_WITHIN_S = 15.0
+FACTS_WITHIN_S, TESTED_WITHIN_S = 4.0, 10.0
 FIND_WITHIN_S = 5.0
 AGENT_WITHIN_S = 1.0
 MOST_ASKED = 2000
@@ -227,9 +227,8 @@ class Search:
                 hint="overlayctl leases",
             )
         words = msgspec.to_builtins(asked)
-        answer = far.ask(
-            self._settings, place.lease.key, "facts", timeout_s=FACTS_WITHIN_S, **words
-        )
+        within = TESTED_WITHIN_S if asked.test else FACTS_WITHIN_S
+        answer = far.ask(self._settings, place.lease.key, "facts", timeout_s=within, **words)
         return facts.read(answer)
 
     def _record(self, place: Place, address: Address) -> Record | None:
