@@ -119,9 +119,9 @@ def _across(a: End, b: End, store: Store) -> Iterator[Hop]:
         yield from _entering(a)
 
 
-def _agents(*ends: End) -> Iterator[Hop]:
+def _agents(*both: End) -> Iterator[Hop]:
     """Facts that were collected beside an agent that does not answer: traffic goes on, but nothing is repaired."""
-    for facts in {end.facts.node: end.facts for end in ends if end.facts is not None}.values():
+    for facts in {end.facts.node: end.facts for end in both if end.facts is not None}.values():
         if facts.agent:
             why = f"the agent of {facts.node} does not answer, nothing is repaired there: {facts.agent}"
             yield Place(facts.node).broken("agent", "silent", why, ends.RESTART)
