@@ -26,10 +26,9 @@ def source(facts: Facts, spec: str, to: str, *, beside: Link | None = None) -> I
 
 
 def target(facts: Facts, spec: str) -> Iterator[Hop]:
-    """From the bridge to the pod."""
+    """From the bridge, which was judged before, to the pod."""
     place, pod = Place(facts.node), facts.pod
     yield from attachment(facts, spec)
-    yield bridge(place, facts)
     yield from _port(place, facts)
     yield rules(place, "rules of the bridge", facts.bridge_in)
     if pod is None or pod.link is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from agent.why.ends import RESTART, rules, within
+from agent.why.ends import RESTART, bridge, rules, within
 from agent.why.facts import Facts, Way
 from agent.why.hop import Hop, Place
 from agent.why.records import Net, Record, Store
@@ -47,6 +47,8 @@ def arriving(facts: Facts, store: Store, to: str, *, back: bool = False) -> Iter
         yield forwarding(place, facts)
     if tunnelled:
         yield rules(place, "rules of the tunnel", facts.tunnel_in)
+    if not back:
+        yield bridge(place, facts)
     yield route_to_pod(place, facts, to)
     yield rules(place, "rules of forwarding", facts.forward_in)
 
