@@ -90,7 +90,6 @@ class _Collector:
         return Facts(
             node=self._config.node_name[:128],
             subnets=[str(one.subnet) for one in page.families] if page else [],
-            cluster=[str(one.cluster) for one in page.families] if page else [],
             mtu=page.mtu if page else 0,
             pod=self._pod(path, address),
             bridge=self._try("the bridge", lambda: view.link(bridge)),

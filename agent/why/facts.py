@@ -126,7 +126,6 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     version: Count = VERSION
     node: Short = ""
     subnets: Annotated[list[Short], Meta(max_length=8)] = []
-    cluster: Annotated[list[Short], Meta(max_length=8)] = []
     mtu: Count = 0
     agent: Text = ""
     """"" if it answers, else why not."""

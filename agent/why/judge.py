@@ -100,7 +100,7 @@ def _across(a: End, b: End, store: Store) -> Iterator[Hop]:
         yield from ends.source(a.facts, a.spec, b.address)
     yield from records.of_peer(store.far, store, b.address)
     if a.facts is not None:
-        yield from ways.leaving(a.facts, store.far, store, b.address)
+        yield from ways.leaving(a.facts, store.far, store)
     if b.facts is None:
         yield _silent(b)
     else:
@@ -112,7 +112,7 @@ def _across(a: End, b: End, store: Store) -> Iterator[Hop]:
         yield from _pod_back(b, a)
     yield from records.of_peer(store.near, store, a.address, back=True)
     if b.facts is not None:
-        yield from ways.leaving(b.facts, store.near, store, a.address, back=True)
+        yield from ways.leaving(b.facts, store.near, store, back=True)
     if a.facts is not None:
         yield from records.against_device(store.near, a.facts, store, back=True)
         yield from ways.arriving(a.facts, store, a.address, back=True)

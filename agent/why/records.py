@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from agent.why.ends import RESTART
 from agent.why.facts import Facts
 from agent.why.hop import Hop, Place
-
-SOON_S = 60.0
+from overlay.model import ROUTE_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +26,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """The network config, as far as it matters here. ``overhead`` of a packet in the tunnel."""
+    """The network config, as far as it matters here; ``protocol`` of our routes."""
 
     tunnels: bool = True
     direct: bool = False
     vni: int = 1
     port: int = 8472
-    overhead: int = 50
-    cluster: str = ""
+    protocol: int = ROUTE_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ from agent.why.hop import Hop, Place
 from agent.why.records import Net, Record, Store
 from agent.why.underlay import specific, underlay_link, underlay_neighbour, underlay_route
 
-PROTOCOL = 158
 HOST_UNREACHABLE, CROSS_DEVICE = 113, 18
 """EHOSTUNREACH: forwarding is off, or no route; EXDEV: rp_filter refuses the source."""
 
 
 def leaving(
-    facts: Facts, peer: Record | None, store: Store, to: str, *, back: bool = False
+    facts: Facts, peer: Record | None, store: Store, *, back: bool = False
 ) -> Iterator[Hop]:
     """To the other node."""
     place = Place(facts.node, back)
@@ -23,7 +22,7 @@ def leaving(
         yield forwarding(place, facts)
         if tunnelled:
             yield device(place, facts, store.net)
-    yield route(place, facts, peer, to, tunnelled)
+    yield route(place, facts, peer, store.net, tunnelled)
     if tunnelled and facts.out is not None and facts.out.link == facts.vxlan_name:
         yield vtep_neighbour(place, facts, peer)
         yield fdb(place, facts, peer)
@@ -101,25 +100,26 @@ def device(place: Place, facts: Facts, net: Net | None) -> Hop:
     return place.ok(name, seen)
 
 
-def route(place: Place, facts: Facts, peer: Record | None, to: str, tunnelled: bool) -> Hop:
+def route(place: Place, facts: Facts, peer: Record | None, net: Net | None, tunnelled: bool) -> Hop:
     """As the kernel decides, policy rules and all tables included."""
     name, way = "route", facts.out
     if way is None:
-        return place.unknown(name, "it could not be read", f"ip route get {to}")
+        return place.unknown(name, "it could not be read", "ip route")
     said = way.error or f"{way.kind} {f'via {way.via} ' if way.via else ''}dev {way.link}".strip()
     wanted = facts.vxlan_name if tunnelled else ""
     leads = not way.error and way.kind == "unicast"
     if leads and (way.link == wanted if wanted else _is_direct(way, peer)):
         return place.ok(name, said)
-    return place.broken(name, said, *_astray(facts, way, peer, wanted))
+    return place.broken(name, said, *_astray(facts, peer, net, wanted))
 
 
 def _is_direct(way: Way, peer: Record | None) -> bool:
     return peer is None or not peer.underlay or way.via == peer.underlay
 
 
-def _astray(facts: Facts, way: Way, peer: Record | None, wanted: str) -> tuple[str, str]:
+def _astray(facts: Facts, peer: Record | None, net: Net | None, wanted: str) -> tuple[str, str]:
     """Why, and the command."""
+    way, protocol = facts.out or Way(""), (net or Net()).protocol
     flag = "-6 " if ":" in way.to else ""
     good = [it for it in specific(way) if it.kind == "unicast" and it.ours and it.link == wanted]
     if way.code == CROSS_DEVICE:
@@ -141,10 +141,10 @@ def _astray(facts: Facts, way: Way, peer: Record | None, wanted: str) -> tuple[s
     if wanted:
         via = peer.subnet.partition("/")[0]
         mend = (
-            f"ip {flag}route replace {peer.subnet} via {via} dev {wanted} onlink proto {PROTOCOL}"
+            f"ip {flag}route replace {peer.subnet} via {via} dev {wanted} onlink proto {protocol}"
         )
         return f"{says}, it has to lead via {via} dev {wanted}", mend
-    mend = f"ip {flag}route replace {peer.subnet} via {peer.underlay} proto {PROTOCOL}"
+    mend = f"ip {flag}route replace {peer.subnet} via {peer.underlay} proto {protocol}"
     return f"{says}, it has to lead via {peer.underlay}", mend
 
 

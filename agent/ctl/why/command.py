@@ -11,6 +11,7 @@ from agent.config import Config
 from agent.ctl import show
 from agent.ctl.why.search import Asked, Search
 from agent.printable import printable
+from agent.why.ends import RESTART
 from agent.why.hop import BROKEN, OK, UNKNOWN, Hop
 from agent.why.judge import End, Verdict, judge
 from agent.why.records import Store
@@ -38,12 +39,25 @@ def why(flags: argparse.Namespace, settings: Config) -> int:
     proto, port = _port(flags.port)
     asked = Asked(flags.pod_a, flags.pod_b, proto, port, test=not flags.no_test)
     a, b, store, same_node = Search(settings, asked).ends()
-    verdict = judge(a, b, store, same_node=same_node)
+    verdict = _of_instance(judge(a, b, store, same_node=same_node), settings.instance)
     if flags.output == "json":
         show.as_json(_plain(a, b, verdict))
     else:
         _show(a, b, verdict, everything=flags.all)
     return _code(a, b, store, verdict)
+
+
+def _of_instance(verdict: Verdict, instance: str) -> Verdict:
+    """The units of a named instance have its name."""
+    if not instance:
+        return verdict
+
+    def renamed(hop: Hop) -> Hop:
+        mend = hop.mend.replace(RESTART, f"systemctl restart overlay-agent@{instance}")
+        return dataclasses.replace(hop, mend=mend)
+
+    first = renamed(verdict.first) if verdict.first is not None else None
+    return Verdict([renamed(hop) for hop in verdict.hops], first)
 
 
 def _port(text: str) -> tuple[str, int]:

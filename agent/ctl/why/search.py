@@ -90,7 +90,7 @@ class Search:
             with contextlib.suppress(OverlayError):  # not known, then
                 self._read_terms(from_, to)
         record_a, record_b = (self._record(place, one) for place, one in ((a, from_), (b, to)))
-        known = Store(fault=self._fault, net=self._net(Family.of(to)), near=record_a, far=record_b)
+        known = Store(fault=self._fault, net=self._net(), near=record_a, far=record_b)
         near = self._end(a, from_, to, record_b, answering=False)
         far_end = self._end(b, to, from_, record_a, answering=True)
         return near, far_end, known, bool(a.key) and a.key == b.key
@@ -248,17 +248,16 @@ class Search:
             rival=contradicting(self._leases.values()).get(lease.key, ""),
         )
 
-    def _net(self, family: Family) -> Net | None:
+    def _net(self) -> Net | None:
         if self._network is None:
             return None
-        backend, pool = self._network.backend, self._network.pool(family)
+        backend = self._network.backend
         return Net(
             tunnels=backend.tunnels,
             direct=backend.direct,
             vni=backend.vni,
             port=backend.port,
-            overhead=backend.overhead(family),
-            cluster=str(pool.network) if pool else "",
+            protocol=self._settings.marks.route_protocol,
         )
 
 
