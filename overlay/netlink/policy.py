@@ -48,7 +48,9 @@ def way_ask(destination: Address, *, source: Address | None = None, iif: int = 0
     """Which way would a packet go? From here, or (``iif`` and ``source``) arriving by an interface."""
     family = Family.of(destination)
     bits = family.bits if source is not None else 0
-    flags = RTM_F_LOOKUP_TABLE if family is Family.V4 else 0  # IPv6 names the table anyway, and refuses the flag
+    flags = (
+        RTM_F_LOOKUP_TABLE if family is Family.V4 else 0
+    )  # IPv6 names the table anyway, and refuses the flag
     head = _RT.pack(family.af, family.bits, bits, 0, 0, 0, 0, 0, flags)
     parts = [attribute(c.RTA_DST, destination.packed)]
     if source is not None:
