@@ -82,8 +82,7 @@ class _Collector:
         below = self._below(fdb[0] if fdb else self._asked.peer or direct)
         into = self._into(address, tunnel, below, out)
         verdicts = Verdicts(self._asked, self._other, address, page)
-        with contextlib.suppress(OverlayError):
-            verdicts.read()
+        verdicts.read()
         self._unread += verdicts.unread
         bridge_name, device = self._bridge_name(), out.link if out else ""
         veth = self._veth()
@@ -256,8 +255,7 @@ class _Collector:
             to = question.address(way.via or way.to)
             neighbour = view.neighbour(way.link, to) if way.link and to else None
             verdicts = Verdicts(self._asked, self._other, address, None)
-            with contextlib.suppress(OverlayError):
-                verdicts.read()
+            verdicts.read()
             return msgspec.structs.replace(
                 known,
                 link=view.link(link),

@@ -7,7 +7,7 @@ _LOOKS = ("ipam", "gc", "etcd", "leases", "why", "trace", "probe", "status")
 PROGRAMS = {
     "ip": frozenset(("link", "address", "route", "rule", "neigh", "-6", "-d")),
     "bridge": frozenset(("fdb",)),
-    "nft": frozenset(("delete", "insert", "-a")),
+    "nft": frozenset(("delete", "insert", "list", "-a")),
     "sysctl": frozenset(("-w", "net.ipv4.ip_forward")),
     "ss": frozenset(("-ltn",)),
     "systemctl": frozenset(("restart",)),

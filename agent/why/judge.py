@@ -12,6 +12,7 @@ from agent.why.commands import harmless
 from agent.why.facts import Answered, Facts, Link
 from agent.why.hop import BROKEN, OK, UNKNOWN, Hop, Place
 from agent.why.records import Store
+from agent.why.verdicts import UNREAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def judge(a: End, b: End, store: Store, *, same_node: bool) -> Verdict:
         hops = list(_on_one_node(a, b))
     else:
         hops = list(_across(a, b, store))
+    hops = [_blind(hop, a.facts, b.facts) for hop in hops]
     hops += _agents(a, b)
     test = a.facts.test if a.facts is not None else None
     tests = list(_tested(a, b, test))
@@ -55,6 +57,21 @@ def judge(a: End, b: End, store: Store, *, same_node: bool) -> Verdict:
     hops = [replace(hop, mend=harmless(hop.mend)) for hop in (*hops, *tests)]
     first = next((hop for hop in hops if hop.state == BROKEN), None)
     return Verdict(hops, first or next((hop for hop in hops if hop.state == UNKNOWN), None))
+
+
+def _blind(hop: Hop, *told: Facts | None) -> Hop:
+    """Rules that could not be read are not known to be right."""
+    if not hop.name.removeprefix("back: ").startswith("rules") or hop.state != OK:
+        return hop
+    for facts in told:
+        unread = (
+            (it for it in facts.unread if it.startswith(UNREAD)) if facts is not None else iter(())
+        )
+        if facts is not None and facts.node == hop.where and (why := next(unread, "")):
+            return replace(
+                hop, state=UNKNOWN, seen="", why=why, mend="nft list ruleset", maybe=True
+            )
+    return hop
 
 
 def _passed(hop: Hop) -> Hop:

@@ -1,17 +1,21 @@
 """What the firewall rules of one namespace do to the packets of one path, hook by hook."""
 
+import struct
 from dataclasses import replace
 
 from agent.rulesets import Drop, Packet, Ruleset, judge, read
 from agent.why.facts import Taken, Way
 from agent.why.question import Question, address
 from overlay.dataplane.filters import listings
+from overlay.errors import OverlayError
 from overlay.family import Address, Family
 from overlay.model import DEFAULT_VXLAN_PORT
 from overlay.netlink import LinkInfo
 from overlay.nodefile import NodePage
 
 MOST = 16
+UNREAD = "the firewall rules"
+"""How such a sentence begins, in the facts' ``unread``."""
 
 
 class Verdicts:
@@ -28,13 +32,13 @@ class Verdicts:
         self._cluster = next((str(one.cluster) for one in same), "")
 
     def read(self) -> None:
-        """Raises OverlayError where libnftables refuses; every answer is empty then, and `unread` says so."""
+        """What cannot be read is said in ``unread``; every answer is empty then."""
         try:
             self._rules = read(listings())
-        except Exception as error:
-            self.unread.append(f"the firewall rules: {error}")
-            raise
-        self.unread += self._rules.unread
+        except (OverlayError, OSError, ValueError, struct.error) as error:
+            self.unread.append(f"{UNREAD}: {error}")
+            return
+        self.unread += [f"{UNREAD}: {why}" for why in self._rules.unread]
 
     def forward(self, iif: str, oif: str, *, out: bool) -> list[Taken]:
         """What is routed between the bridge and the way to the other node."""
