@@ -10,6 +10,7 @@ from agent.config import Config
 from agent.life import Life
 from agent.loop import Loop
 from agent.pages import Pages, refuse_with_pods
+from agent.probes.answer import answer, asked
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
@@ -43,6 +44,10 @@ class Control:
         self._standing, self._underlay, self._pods = standing, underlay, pods
         self._upkeep = upkeep
 
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
+
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
         match question.get("verb"):
@@ -60,6 +65,10 @@ class Control:
                 return collect.answer(self._config, question)
             case "etcd":
                 return report.store(self._life)
+            case "probes":
+                return answer(self._upkeep.probes, question)
+            case "targets":
+                return asked(self._upkeep.probes)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
