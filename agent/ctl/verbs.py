@@ -56,6 +56,11 @@ VERBS = (
     ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
     Verb(
+        "why",
+        "why",
+        "why do two pods not reach each other? every hop, the first broken one, the command that mends it",
+    ),
+    Verb(
         "probe",
         "probe",
         "do packets reach the other nodes, and how large may they be? exit code 1: some are lost",
