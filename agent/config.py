@@ -56,6 +56,7 @@ class Config:
     conflist_when_unready: str
     sweep_interval: float
     checksum_test: bool
+    metrics_listen: tuple[Address, int] | None
     log_level: str
 
     @property
@@ -115,6 +116,8 @@ def _follow_the_instance(given: sources.Given) -> None:
     """What two agents must not share has another default for each instance."""
     marks = Marks(given["instance"][0])
     own = {"bridge": marks.bridge, "run_dir": marks.run_dir, "state_dir": marks.state_dir}
+    if marks.instance:
+        own["metrics_listen"] = ""  # one port is for one agent
     for key, value in own.items():
         if given[key][1] == "default":
             given[key] = (value, "default")

@@ -29,7 +29,10 @@ from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
+from agent.metrics.meteredkernel import MeteredKernel
+from agent.metrics.meters import Meters
 from agent.notify import Notifier
+from agent.outlook import Outlook, Sources
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
@@ -87,7 +90,8 @@ class Agent:
         self._pages, self._told_version = Pages(config), -1
         self._promise = Promise(config, self._pages, ready=self._notifier.ready)
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
-        registry = self._registry = connect.registry(config)
+        self._meters = Meters()
+        registry = self._registry = connect.registry(config, observed=self._meters.etcd)
         self._ground = Ground(config, Netlink())
         memory, ground = Memory(config.state_dir), Ground(config, Netlink())
         self._kept = drifthistory.Keeper(config.state_dir)
@@ -122,17 +126,32 @@ class Agent:
             pods=self._sweep.report,
             upkeep=self._upkeep,
         )
+        self._outlook = self._new_outlook()
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,
             ctl=self._control.answer,
             late=cni.too_late,
-            told=logs.cni_answered,
+            told=self._cni_answered,
         )
+
+    def _new_outlook(self) -> Outlook:
+        self._loop.told = self._meters.rounds.add
+        sources = Sources(
+            life=self._life,
+            loop=self._loop,
+            upkeep=self._upkeep,
+            standing=self._control.standing,
+            pods=self._sweep.report,
+            vital=VITAL,
+        )
+        outlook = Outlook(self._config, self._meters, sources)
+        self._upkeep.more_notices = outlook.notices
+        return outlook
 
     def _new_loop(self) -> Loop:
         reconciler = Reconciler(
-            self._dataplane,
+            MeteredKernel(self._dataplane, self._meters),
             clock=time.monotonic,
             resync_s=self._config.resync_interval,
             ttl_s=self._config.lease_ttl,
@@ -157,10 +176,12 @@ class Agent:
         watching = (self._watch, self._upkeep)
         for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
             part.start()
+        self._outlook.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             pass
         self._notifier.stopping()
         self._server.close()
+        self._outlook.stop()
         for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
             part.stop()
         self._kept.stop()
@@ -225,6 +246,12 @@ class Agent:
         """In the loop's thread: only a node that is ready has pages."""
         ready = reconciler.serving and not self._life.refusal
         return self._pages.keep() if ready else ""
+
+    def _cni_answered(
+        self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
+    ) -> None:
+        self._meters.cni(environ, steps, code, stdout)
+        logs.cni_answered(environ, steps, code, stdout)
 
     def _serve_cni(
         self, environ: Mapping[str, str], stdin: bytes, steps: Steps

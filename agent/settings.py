@@ -158,5 +158,12 @@ SETTINGS = (
         "check all attachments, and take away what dead pods left behind, this often",
     ),
     Setting("checksum_test", "true", values.boolean, "BOOL", "test checksum offload (docs/mtu.md)"),
+    Setting(
+        "metrics_listen",
+        "127.0.0.1:10158",
+        values.listen,
+        "ADDR:PORT",
+        "where /metrics, /healthz and /readyz are (docs/metrics.md); empty: nowhere, as with an instance",
+    ),
     Setting("log_level", "info", values.level, "LEVEL", "debug, info, warning or error"),
 )

@@ -39,6 +39,8 @@ class Upkeep:
             freed=lambda: loop.post(lambda reconciler: reconciler.hurry()),
             every_s=config.resync_interval,
         )
+        self.more_notices: Callable[[], Sequence[str]] = tuple
+        """Of other parts, for the status."""
         self._parts = (self._footing, self.links, self._selftest, self._in_way)
 
     def start(self) -> None:
@@ -83,7 +85,7 @@ class Upkeep:
 
     def notices(self) -> Sequence[str]:
         """Worth knowing, and in order."""
-        return self._selftest.notices
+        return [*self._selftest.notices, *self.more_notices()]
 
     def offload(self) -> Mapping[str, str]:
         """What is known of checksum offload, by device."""

@@ -17,6 +17,16 @@ def duration(text: str) -> float:
     return float(match[1]) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
+def listen(text: str) -> tuple[Address, int] | None:
+    """ADDRESS:PORT, or None for nothing."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})", text)
+    if not match or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("not ADDRESS:PORT, such as 127.0.0.1:10158 or [::1]:10158; empty: off")
+    return ip_address(match[1] or match[2]), int(match[3])
+
+
 def boolean(text: str) -> bool:
     """true/false, yes/no, 1/0."""
     if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
