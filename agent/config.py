@@ -65,20 +65,22 @@ class Config:
         return Marks(self.instance)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One flag per setting, and ``--config``."""
+def add_arguments(parser: argparse.ArgumentParser, *, shown: bool = True) -> None:
+    """One flag per setting, and ``--config``; in the help only if ``shown``."""
     parser.add_argument(
-        "--config", metavar="FILE", help=f"TOML file (default: {DEFAULT_FILE}, if there)"
+        "--config",
+        metavar="FILE",
+        help=f"TOML file (default: {DEFAULT_FILE}, if there)" if shown else argparse.SUPPRESS,
     )
     group = parser.add_argument_group(
         "settings (each also KEY = value in the file and OVERLAY_KEY)"
     )
     for row in SETTINGS:
-        shown = f" [{row.default}]" if row.default else ""
+        default = f" [{row.default}]" if row.default else ""
         group.add_argument(
             "--" + row.key.replace("_", "-"),
             metavar=row.metavar,
-            help=row.help.replace("%", "%%") + shown,
+            help=row.help.replace("%", "%%") + default if shown else argparse.SUPPRESS,
         )
 
 
