@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from overlay.model import Address
+from agent.values import Listen
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Door:
 
     def __init__(
         self,
-        address: tuple[Address, int],
+        address: Listen,
         paths: Mapping[str, Path],
         *,
         told: Told = lambda *_: None,
@@ -92,12 +92,12 @@ class Door:
 
     def start(self) -> None:
         """Begin; returns at once."""
-        if not self._address[0].is_loopback:
+        if not self._address.host.is_loopback:
             log.warning(
                 "metrics and health are shown to whoever reaches %s, unencrypted and without a password; "
                 "next: metrics_listen = 127.0.0.1:%d, or a firewall",
-                _place(self._address),
-                self._address[1],
+                self._address,
+                self._address.port,
             )
         self._thread.start()
 
@@ -123,7 +123,7 @@ class Door:
                 continue
             self.port = listener.getsockname()[1]
             if self.notice:
-                log.info("metrics and health are served at %s now", _place(self._address))
+                log.info("metrics and health are served at %s now", self._address)
             self.notice = ""
             with listener, selectors.DefaultSelector() as selector:
                 self._serve(listener, selector)
@@ -131,15 +131,15 @@ class Door:
 
     def _say(self, error: OSError) -> None:
         text = (
-            f"metrics and health are not served: {_place(self._address)}: {error.strerror}; look: "
-            f"ss -ltnp sport = :{self._address[1]}; next: set metrics_listen to another address, or to nothing"
+            f"metrics and health are not served: {self._address}: {error.strerror}; look: "
+            f"ss -ltnp sport = :{self._address.port}; next: set metrics_listen to another address, or to nothing"
         )
         if text != self.notice:
             log.warning("%s", text)
         self.notice = text
 
     def _listen(self) -> socket.socket:
-        host, port = self._address
+        host, port = self._address.host, self._address.port
         family = socket.AF_INET if host.version == 4 else socket.AF_INET6
         listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -288,8 +288,3 @@ def _asked(path: Path) -> Reply:
     except Exception:
         log.exception("a question over HTTP failed")
         return Reply(500, b"failed; look: journalctl -u overlay-agent\n")
-
-
-def _place(address: tuple[Address, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if host.version == 6 else f"{host}:{port}"

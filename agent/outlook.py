@@ -6,12 +6,12 @@ Nobody who asks can hold up the reconcile loop: it is asked one question at a ti
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from agent import health
+from agent import health, logs
 from agent.config import Config
+from agent.control import Control
 from agent.health import Pulse
 from agent.http import Door, Path, Reply
 from agent.life import Life
@@ -23,9 +23,10 @@ from agent.metrics.page import Page
 from agent.metrics.samples import Row, View
 from agent.pages import attachments
 from agent.reconcile import Reconciler
+from agent.sweep import Sweep
 from agent.upkeep import Upkeep
 from cni.ipam import Ipam
-from cni.standing import Standing
+from cni.steps import Steps
 from overlay import __version__
 from overlay.errors import NotReady
 from overlay.nodefile import NodeFamily, read_page
@@ -41,8 +42,8 @@ class Sources:
     life: Life
     loop: Loop
     upkeep: Upkeep
-    standing: Callable[[], Standing]
-    pods: Callable[[], Mapping[str, Any]]
+    control: Control
+    sweep: Sweep
     vital: Sequence[str]
 
 
@@ -54,27 +55,45 @@ class Outlook:
         self._latest = Latest(sources.loop.post, self._gather)
         self._page = Page(self._rows, meters)
         self._door: Door | None = None
-        if config.metrics_listen is not None:
+        sources.loop.told = meters.rounds.add
+        sources.upkeep.more_notices = self.notices
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._config.metrics_listen is not None:
             paths = {
                 "/metrics": Path(self._metrics, slow=True),
                 "/healthz": Path(self._healthz),
                 "/readyz": Path(self._readyz),
             }
-            self._door = Door(config.metrics_listen, paths, told=self._told)
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        if self._door is not None:
+            self._door = Door(self._config.metrics_listen, paths, told=self._told)
             self._door.start()
+
+    def follow(self, config: Config) -> None:
+        """Other settings: perhaps another address, or none."""
+        if config.metrics_listen != self._config.metrics_listen:
+            self.stop()
+            self._config = config
+            self.start()
+        self._config = config
 
     def stop(self) -> None:
         """End."""
-        if self._door is not None:
-            self._door.stop()
+        door, self._door = self._door, None
+        if door is not None:
+            door.stop()
+
+    def cni_answered(
+        self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
+    ) -> None:
+        """A CNI request was answered: it is counted and logged."""
+        self._meters.cni(environ, steps, code, stdout)
+        logs.cni_answered(environ, steps, code, stdout)
 
     def notices(self) -> Sequence[str]:
         """For the status: why nothing is shown, if so."""
-        return [self._door.notice] if self._door is not None and self._door.notice else []
+        door = self._door
+        return [door.notice] if door is not None and door.notice else []
 
     # --- the three pages, in the door's threads --------------------------------------------------
 
@@ -105,7 +124,7 @@ class Outlook:
         families = self._families()
         ipam = Ipam(self._config.run_dir)
         return health.unready(
-            self._from.standing(),
+            self._from.control.standing(),
             paged=bool(families),
             full=[str(it.subnet) for it in families if not ipam.free(it)],
             ailing=self._ailing(),
@@ -126,7 +145,9 @@ class Outlook:
             return ()
 
     def _gather(self, reconciler: Reconciler) -> facts.Facts:
-        return facts.gather(self._from.life, reconciler, self._from.pods(), self._from.upkeep)
+        return facts.gather(
+            self._from.life, reconciler, self._from.sweep.report(), self._from.upkeep
+        )
 
     def _rows(self) -> Iterator[Row]:
         found, age = self._latest.get(wait_s=WAIT_S)
@@ -153,12 +174,13 @@ class Outlook:
             watch_silent_s=life.heard_s_ago,
             watch_revision=life.store_revision,
             etcd_revision=self._meters.etcd_revision,
-            pods=self._from.pods(),
+            pods=self._from.sweep.report(),
             attachments=attachments(config),
             addresses={
                 f"ipv{it.subnet.version}": (ipam.count(it), ipam.free(it))
                 for it in self._families()
             },
+            probes=self._from.upkeep.probes.report(),
         )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from agent.machine import read_machine_id, read_node_name
@@ -17,14 +18,27 @@ def duration(text: str) -> float:
     return float(match[1]) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def listen(text: str) -> tuple[Address, int] | None:
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen."""
+
+    host: Address
+    port: int
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+        )
+
+
+def listen(text: str) -> Listen | None:
     """ADDRESS:PORT, or None for nothing."""
     if not text:
         return None
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})", text)
     if not match or not 1 <= int(match[3]) <= 65535:
         raise ValueError("not ADDRESS:PORT, such as 127.0.0.1:10158 or [::1]:10158; empty: off")
-    return ip_address(match[1] or match[2]), int(match[3])
+    return Listen(ip_address(match[1] or match[2]), int(match[3]))
 
 
 def boolean(text: str) -> bool:
@@ -149,6 +163,15 @@ def at_least(low: float) -> Callable[[str], float]:
         if value < low:
             raise ValueError(f"shorter than {low:g}s")
         return value
+
+    return parse
+
+
+def off_or_at_least(low: float) -> Callable[[str], float]:
+    """The same, or 0 for off."""
+
+    def parse(text: str) -> float:
+        return 0.0 if duration(text) == 0 else at_least(low)(text)
 
     return parse
 

@@ -34,7 +34,7 @@ KINDS = {
 }
 """What a metavar stands for."""
 SETTINGS_SHOWN = ("--config", "--run-dir", "--instance")
-MOST_WORDS = 500
+MOST_WORDS, MOST_PLACES = 500, 8
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@%+-]{0,252}")
 
 MANUAL = {
@@ -98,7 +98,10 @@ def verbs() -> Iterator[Words]:
         places: dict[int, str] = {}
         for action in alone(row)._actions:
             if not action.option_strings:
-                places[len(places) + 1] = _offer(action)
+                first, many = len(places) + 1, action.nargs in ("*", "+")
+                places |= dict.fromkeys(
+                    range(first, first + (MOST_PLACES if many else 1)), _offer(action)
+                )
             elif _is_shown(action):
                 options += action.option_strings
                 if action.nargs != 0:

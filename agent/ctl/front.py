@@ -62,5 +62,6 @@ def verb_in(words: Sequence[str]) -> str | None:
 
 def short(text: str, most: int) -> str:
     """The first clause of a row's sentence, cut to so many letters."""
-    text = text.partition(";")[0].partition(" (")[0]
+    for end in (";", " (", " exit code"):
+        text = text.partition(end)[0]
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

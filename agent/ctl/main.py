@@ -6,6 +6,7 @@ Exit codes: 0 done or healthy, 1 degraded or refused, 2 down or unreachable, 64 
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from agent import config
 from agent.ctl import front
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         flags.parser.error(f"unknown: {printable(' '.join(unknown))}")
     try:
-        settings = config.load(flags, os.environ)
+        settings = config.load(flags, os.environ, root=Path(flags.root), lacking=flags.lacking)
         return int(flags.run(flags, settings))
     except OverlayError as error:
         print(printable(f"overlayctl: {error}"), file=sys.stderr)

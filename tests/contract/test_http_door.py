@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from agent.http import MOST_OPEN, MOST_SLOW, Door, Path, Reply
+from agent.values import Listen
 from tests.contract.waiting import until
 
 pytestmark = pytest.mark.contract
@@ -28,7 +29,7 @@ class Served:
             "/bug": Path(lambda: Reply(1 // 0, b"")),
         }
         self.door = Door(
-            (HERE, port),
+            Listen(HERE, port),
             paths,
             told=lambda *it: self.told.append(it),
             patience_s=patience_s,
