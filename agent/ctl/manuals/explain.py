@@ -5,9 +5,9 @@ from agent.ctl.manual import Manual
 MANUAL = {
     "probe": Manual(
         """
-        Sends packets through the tunnel to the other nodes, small ones and such as just fit, and says for each peer what
-        was lost, how long the round trip took, and how large a packet may be. "Small ones arrive, large ones do not" is
-        an MTU black hole, and is told with the number that fits.
+        Sends packets through the tunnel to the other nodes, small ones and such as just fit, and says for each peer
+        what was lost, how long the round trip took, and how large a packet may be. "Small ones arrive,
+        large ones do not" is an MTU black hole, and is told with the number that fits.
 
         Without a name it is a table of all peers, with few packets each; with names, or --all, each peer is asked
         thoroughly. With the setting probe_interval the agent does a light one all the time: its results are in
