@@ -196,7 +196,7 @@ class Drift:
         more = f"; and {len(named) - 3} more (overlayctl drift)" if len(named) > 3 else ""
         names = dict.fromkeys(str(culprit) for _, culprit in named)
         log.warning(
-            "mended what others changed: %s%s; changes=%d likely=%s",
+            "mended what others changed: %s%s; changes=%d likely=%s; look: overlayctl drift",
             what,
             more,
             changes,

@@ -35,7 +35,7 @@ class EtcdHealth:
             news = self._enter(UNREACHABLE)
             self.outages += news
         if news:
-            log.warning("etcd is away, the kernel stays as it is: %s", why)
+            log.warning("etcd is away, the kernel stays as it is: %s; look: overlayctl etcd", why)
 
     def back(self, who: str) -> None:
         """``who`` has got an answer."""

@@ -65,7 +65,10 @@ class Loop(threading.Thread):
         try:
             return answer.result(timeout_s)
         except TimeoutError as error:
-            raise NotReady(f"the reconcile loop did not answer within {timeout_s:g} s") from error
+            raise NotReady(
+                f"the reconcile loop did not answer within {timeout_s:g} s",
+                hint="journalctl -u overlay-agent; if it stays so: systemctl restart overlay-agent",
+            ) from error
 
     def stop(self) -> None:
         """Ask the loop to end after its present job; the kernel stays as it is."""

@@ -86,7 +86,8 @@ def choose(
             if found := _named(hosts, family, wanted, held):
                 return found
         raise BadConfig(
-            f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}"
+            f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}",
+            hint="ip address; the setting is iface",
         )
     if reached_by:
         return _with_address(hosts, family, reached_by, held)
@@ -125,7 +126,10 @@ def reaches(netlink: Netlink, destination: Address) -> int:
     try:
         answer = netlink.get(messages.route_get(destination))
     except OverlayError as error:
-        raise NotReady(f"iface_can_reach = {destination}: no route to it ({error})") from error
+        raise NotReady(
+            f"iface_can_reach = {destination}: no route to it ({error})",
+            hint=f"ip route get {destination}",
+        ) from error
     return next((parse.parse_route(body).link for _, body in answer), 0)
 
 
@@ -146,7 +150,8 @@ def _matching(
         expression = re.compile(pattern)
     except re.error as error:
         raise BadConfig(
-            f"iface = {pattern!r}: neither an interface nor a regular expression: {error}"
+            f"iface = {pattern!r}: neither an interface nor a regular expression: {error}",
+            hint="ip -brief link; the setting is iface",
         ) from error
     fitting = [info for info in _usable(hosts, family) if expression.search(str(info.address.ip))]
     if fitting:

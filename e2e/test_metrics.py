@@ -1,5 +1,6 @@
 """/metrics, /healthz and /readyz of a real agent, from before its first lease to an etcd that hangs, and back."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -107,3 +108,20 @@ def test_what_happens_is_counted(lab: Lab) -> None:
         "the deed counted",
         timeout_s=20,
     )
+
+
+def test_an_address_that_cannot_be_had_is_a_notice_and_never_the_end(lab: Lab) -> None:
+    """Taken by SIGHUP: the old door is closed, the status says why there is no new one, and pods are attached."""
+    node = lab.nodes["n1"]
+    node.configure(metrics_listen="192.0.2.250:10158")
+    node.send(signal.SIGHUP)
+    wait_for(
+        lambda: any("192.0.2.250:10158" in text for text in node.status()["notices"]),
+        "the notice",
+        timeout_s=20,
+        also=node.log_tail,
+    )
+
+    assert get(node, "/healthz")[0] == 0
+    assert "192.0.2.250:10158" in node.log_text()
+    lab.add_pod(node)

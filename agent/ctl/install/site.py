@@ -71,7 +71,10 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise BadConfig(f"{error.object[error.start - 20 : error.end]!r} is no UTF-8") from error
+        raise BadConfig(
+            f"{error.object[error.start - 20 : error.end]!r} is no UTF-8",
+            hint="settings are text: give the value again",
+        ) from error
 
 
 def _copied(given: Mapping[str, str]) -> list[str]:
@@ -89,7 +92,7 @@ def _certificate(key: str, path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read(MOST_PEM + 1)
     except OSError as error:
-        raise BadConfig(f"{flag} {path}: {error.strerror}") from error
+        raise BadConfig(f"{flag} {path}: {error.strerror}", hint=f"ls -l {path}") from error
     if b"-----BEGIN " not in data or len(data) > MOST_PEM:
         raise BadConfig(f"{flag} {path}: it is no PEM file", hint=f"openssl x509 -in {path} -text")
     return data
