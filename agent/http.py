@@ -1,9 +1,10 @@
 """A small door for strangers: GET and HEAD of a few paths, bounded in everything, and never in the agent's way.
 
 Theory of operation. One thread waits on all connections at once, so one that says nothing, or a letter a second,
-costs a descriptor until its time is up. Where MOST_OPEN wait, the one that has waited longest makes room. Quick
-paths are answered by that thread itself; a slow one gets a thread of its own, and there are MOST_SLOW at most, so
-whoever floods the slow ones keeps nobody from the quick ones. Every connection ends with its answer.
+costs a descriptor until its time is up. Where MOST_OPEN wait, the one that has waited longest makes room, and the
+next ones wait outside until it has had its GRACE_S: who asks at once is answered in any flood. Quick paths are
+answered by that thread itself; a slow one gets a thread of its own, and there are MOST_SLOW at most, so whoever
+floods the slow ones keeps nobody from the quick ones. Every connection ends with its answer.
 
 A port that is in use is tried again, and said meanwhile; it is never the end of the agent.
 """
@@ -17,36 +18,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from agent.httptext import MOST_HEAD, REASONS, Reply, head_of, request
 from agent.values import Listen
 
 log = logging.getLogger(__name__)
 
-MOST_LINE, MOST_HEAD = 8 << 10, 16 << 10
-MOST_OPEN, MOST_SLOW, BACKLOG = 64, 4, 512
+MOST_OPEN, MOST_SLOW, BACKLOG = 128, 4, 512
 PATIENCE_S = 5.0
 """From a connection to its whole request; and as long for the answer to go out."""
+GRACE_S = 0.1
+"""So long nobody has to make room: time for a request to come; a flood is taken in no faster than that allows."""
 AGAIN_S = 10.0
 BUFFER = 256 << 10
 """An answer fits, so nobody's reading holds us up."""
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    414: "URI Too Long",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a path answers."""
-
-    code: int
-    body: bytes
-    kind: str = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +140,21 @@ class Door:
     # --- the thread that waits for all ---------------------------------------------------------------
 
     def _serve(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
-        selector.register(listener, selectors.EVENT_READ)
         selector.register(self._woken, selectors.EVENT_READ)
+        taking = False
         while not self._stopping.is_set():
+            full_s = self._full_s()
+            if taking is (full_s > 0):  # a full house hears no knock, or it would never rest
+                taking = not taking
+                if taking:
+                    selector.register(listener, selectors.EVENT_READ)
+                else:
+                    selector.unregister(listener)
             first = next(iter(self._waiting.values()), None)
             pause = None if first is None else max(0.0, first.ends_at - time.monotonic())
-            for key, _ in selector.select(pause):
+            for key, _ in selector.select(full_s or pause):
                 if key.fileobj is listener:
-                    for _ in range(MOST_OPEN):
-                        if not self._accept(listener, selector):
-                            break
+                    self._take_in(listener, selector)
                 elif isinstance(key.fileobj, socket.socket) and key.fileobj is not self._woken:
                     self._hear(key.fileobj, selector)
             now = time.monotonic()
@@ -174,24 +163,33 @@ class Door:
         for client in list(self._waiting):
             self._turn_away(client, selector)
 
-    def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> bool:
-        """Take one; False if there is none."""
-        try:
-            client, _ = listener.accept()
-        except BlockingIOError:
-            return False
-        except OSError as error:  # no descriptors: others need them more
-            log.debug("no connection can be taken: %s", error)
-            if oldest := next(iter(self._waiting), None):
-                self._turn_away(oldest, selector)
-            self._stopping.wait(0.1)
-            return False
-        if len(self._waiting) >= MOST_OPEN:
-            self._turn_away(next(iter(self._waiting)), selector)
-        client.setblocking(False)
-        self._waiting[client] = _Caller(time.monotonic() + self._patience_s)
-        selector.register(client, selectors.EVENT_READ)
-        return True
+    def _full_s(self) -> float:
+        """Seconds until there is room for another; 0 if there is."""
+        if len(self._waiting) < MOST_OPEN:
+            return 0.0
+        came_at = next(iter(self._waiting.values())).ends_at - self._patience_s
+        return max(0.0, came_at + GRACE_S - time.monotonic())
+
+    def _take_in(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+        """Who knocks, as long as there is room; the one that has waited longest makes some."""
+        for _ in range(MOST_OPEN):
+            if self._full_s():
+                return
+            try:
+                client, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # no descriptors: others need them more
+                log.debug("no connection can be taken: %s", error)
+                if oldest := next(iter(self._waiting), None):
+                    self._turn_away(oldest, selector)
+                self._stopping.wait(GRACE_S)
+                return
+            if len(self._waiting) >= MOST_OPEN:
+                self._turn_away(next(iter(self._waiting)), selector)
+            client.setblocking(False)
+            self._waiting[client] = _Caller(time.monotonic() + self._patience_s)
+            selector.register(client, selectors.EVENT_READ)
 
     def _turn_away(self, client: socket.socket, selector: selectors.BaseSelector) -> None:
         self._forget(client, selector)
@@ -225,7 +223,7 @@ class Door:
             code = 404
         if code != 200 or path is None:
             known = ", ".join(self._paths)
-            text = f"{_REASONS[code]}; GET or HEAD one of: {known}\n"
+            text = f"{REASONS[code]}; GET or HEAD one of: {known}\n"
             self._send(client, method, "other", Reply(code, text.encode()))
         elif not path.slow:
             self._send(client, method, name, _asked(path))
@@ -245,41 +243,13 @@ class Door:
             self._slow.release()
 
     def _send(self, client: socket.socket, method: str, name: str, reply: Reply) -> None:
-        allow = "Allow: GET, HEAD\r\n" if reply.code == 405 else ""
-        head = (
-            f"HTTP/1.1 {reply.code} {_REASONS[reply.code]}\r\nContent-Type: {reply.kind}\r\n"
-            f"Content-Length: {len(reply.body)}\r\n{allow}Cache-Control: no-store\r\n"
-            "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-        ).encode()
+        head = head_of(reply)
         with contextlib.suppress(OSError), client:
             if name in self._paths and self._paths[name].slow:
                 client.settimeout(self._patience_s)
             client.sendall(head + (b"" if method == "HEAD" else reply.body))
             client.shutdown(socket.SHUT_WR)
         self._told(name, reply.code)
-
-
-def request(heard: bytes) -> tuple[int, str, str] | None:
-    """A request as far as it has come: the code to answer (200: look at the path), method, path; None: not all yet."""
-    line, ended, _ = heard.partition(b"\n")
-    if len(line) > MOST_LINE:
-        return 414, "GET", ""
-    if ended and line.strip() == b"":
-        return 400, "GET", ""
-    if ended and (code := _line(line)[0]) != 200:
-        return code, "GET", ""
-    if b"\r\n\r\n" not in heard and b"\n\n" not in heard:
-        return (431, "GET", "") if len(heard) > MOST_HEAD else None
-    return _line(line)
-
-
-def _line(line: bytes) -> tuple[int, str, str]:
-    words = line.rstrip(b"\r").decode("latin-1").split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
-        return 400, "GET", ""
-    if words[0] not in ("GET", "HEAD"):
-        return 405, "GET", ""
-    return 200, words[0], words[1].partition("?")[0]
 
 
 def _asked(path: Path) -> Reply:

@@ -13,7 +13,8 @@ from agent import health, logs
 from agent.config import Config
 from agent.control import Control
 from agent.health import Pulse
-from agent.http import Door, Path, Reply
+from agent.http import Door, Path
+from agent.httptext import Reply
 from agent.life import Life
 from agent.loop import Loop
 from agent.metrics import facts, samples

@@ -12,6 +12,7 @@ from agent.metrics import catalogue
 from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
+from e2e.process import Daemon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 _GET = """
@@ -19,6 +20,16 @@ import socket, sys
 with socket.create_connection(("127.0.0.1", 10158), timeout=5) as door:
     door.sendall(f"GET {sys.argv[1]} HTTP/1.1\\r\\n\\r\\n".encode())
     sys.stdout.buffer.write(b"".join(iter(lambda: door.recv(65536), b"")))
+"""
+
+_FLOOD = """
+import contextlib, socket
+held = []
+while True:
+    with contextlib.suppress(OSError):
+        door = socket.create_connection(("127.0.0.1", 10158), timeout=5)
+        door.sendall(b"G")
+        held = [*held[-900:], door]
 """
 
 
@@ -108,6 +119,24 @@ def test_what_happens_is_counted(lab: Lab) -> None:
         "the deed counted",
         timeout_s=20,
     )
+
+
+def test_a_flood_of_strangers_does_not_reach_the_pods(lab: Lab) -> None:
+    """A thousand connections that say a letter and no more, again and again: a pod is attached, health is answered."""
+    node = lab.nodes["n1"]
+    words = node.namespace.inside([sys.executable, "-S", "-c", _FLOOD])
+    flood = Daemon("flood", words, node.work / "flood.log")
+    lab.track(flood)
+    turned = ("overlay_http_turned_away_total",)
+    wait_for(lambda: values(node).get(turned, 0) > 1000, "a flood", timeout_s=20)
+
+    assert lab.add_pod(node).addresses
+    assert says(node, "/healthz", 200)
+    assert says(node, "/readyz", 200)
+    descriptors = values(node)["process_open_fds",]
+    assert flood.alive
+    flood.end()
+    assert descriptors < 200
 
 
 def test_an_address_that_cannot_be_had_is_a_notice_and_never_the_end(lab: Lab) -> None:

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from agent.http import MOST_OPEN, MOST_SLOW, Door, Path, Reply
+from agent.http import MOST_OPEN, MOST_SLOW, Door, Path
+from agent.httptext import Reply
 from agent.values import Listen
 from tests.contract.waiting import until
 

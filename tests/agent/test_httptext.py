@@ -1,10 +1,10 @@
-"""http: a request is read as far as it has come, and whatever comes, it is bounded."""
+"""httptext: a request is read as far as it has come, and whatever comes, it is bounded."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.http import MOST_HEAD, MOST_LINE, request
+from agent.httptext import MOST_HEAD, MOST_LINE, request
 
 
 @pytest.mark.parametrize(
