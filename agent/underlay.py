@@ -180,7 +180,8 @@ def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Add
         ]
         why = f" ({', '.join(twice)} is a duplicate: another machine has it)" if twice else ""
         raise NotReady(
-            f"interface {name} has no {family.name} address yet{why}: ip address show dev {name}"
+            f"interface {name} has no {family.name} address yet{why}",
+            hint=f"ip address show dev {name}",
         )
     return _underlay(hosts, _best(infos, held))
 
@@ -218,7 +219,10 @@ def _best(infos: Sequence[AddressInfo], held: Collection[Address]) -> AddressInf
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:
     link = next((link for link in hosts.links if link.index == info.link), None)
     if link is None:  # links are read before addresses
-        raise NotReady(f"the interface of {info.address.ip} was made just now, looking again")
+        raise NotReady(
+            f"the interface of {info.address.ip} was made just now, looking again",
+            hint="ip -brief link",
+        )
     return Underlay(link.name, link.index, info.address.ip, link.mtu)
 
 

@@ -21,8 +21,9 @@ from overlay.errors import OverlayError
 FILES = "@file"
 KINDS = {
     "POD": "@pod",
-    "PODA": "@pod",
-    "PODB": "@pod",
+    "POD_A": "@pod",
+    "POD_B": "@pod",
+    "WHO": "@pod",
     "ADDRESS|CONTAINER|DIR": "@pod",
     "IP|POD": "@pod",
     "NAME": "@node",

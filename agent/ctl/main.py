@@ -40,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(flags.run(flags, settings))
     except OverlayError as error:
         print(printable(f"overlayctl: {error}"), file=sys.stderr)
-        if error.hint:
-            print(printable(f"  next: {error.hint}"), file=sys.stderr)
+        print(printable(f"  next: {error.hint or next_step(error, str(verb))}"), file=sys.stderr)
         if isinstance(error, BadConfig):
             return EXIT_USAGE
         return 2 if isinstance(error, NotReady | StoreUnavailable) else 1
@@ -49,6 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def next_step(error: OverlayError, verb: str) -> str:
+    """Where to go on from an error that does not say it."""
+    if isinstance(error, BadConfig):
+        return f"overlayctl {verb} --help"
+    return "overlayctl etcd" if isinstance(error, StoreUnavailable) else "overlayctl doctor"
 
 
 if __name__ == "__main__":

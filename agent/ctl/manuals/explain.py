@@ -1,8 +1,57 @@
-"""probe, doctor."""
+"""why, probe, trace, history, doctor."""
 
 from agent.ctl.manual import Manual
 
 MANUAL = {
+    "why": Manual(
+        """
+        Walks the whole way from one pod to the other, on both nodes: attachment, veth, bridge, route, neighbour, FDB
+        entry, underlay, MTU, rules that drop, the far end's record, its bridge and veth, the address in the pod. Each
+        hop is right or broken; the first broken one is named, with the command that mends it.
+
+        A pod is a name, namespace/name, an address, or the beginning of a container's id. The far side is asked through
+        its agent; where it does not answer, what can be known from here is still said.
+        """,
+        (
+            ("why web-1 db-0", "do they reach each other, and if not, why?"),
+            ("why web-1 10.5.9.3 --port tcp/5432", "judge the rules for a port, and try it"),
+            ("why web-1 db-0 --no-test", "only look, send nothing"),
+        ),
+        {0: "the whole way is right", 1: "a hop is broken, or not known", 2: "nobody can be asked"},
+        ("overlayctl trace", "overlayctl probe", "overlayctl doctor"),
+    ),
+    "trace": Manual(
+        """
+        Shows a pod's packets while they pass, at its veth and at the underlay, where they are inside the tunnel: the
+        same packet is told once, with both times, and one that is seen at one point only is told as lost between the
+        two. It listens and changes nothing. Ctrl-C ends it and says what was seen.
+        """,
+        (
+            ("trace web-1", "everything of the pod"),
+            ("trace web-1 --port 5432 --seconds 10", "one port, for ten seconds"),
+            ("trace web-1 -w web-1.pcapng", "also into a file, for wireshark"),
+        ),
+        {1: "packets vanished, or were too large"},
+        ("overlayctl why", "overlayctl probe"),
+    ),
+    "history": Manual(
+        """
+        Who had an address, or which address a pod had: since when, until when, on which node, by the journals of the
+        nodes and etcd's records. Both are bounded: what is older than they reach is said to be unknown, not to be
+        nobody's.
+        """,
+        (
+            ("history 10.5.3.7", "all that is known of an address"),
+            ('history 10.5.3.7 --at "14:02"', "who had it then?"),
+            ("history web-1 --all", "a pod, on every node"),
+        ),
+        {
+            0: "somebody had it",
+            1: "nobody that is known of",
+            2: "nobody here, and others did not answer",
+        },
+        ("overlayctl ipam", "overlayctl leases"),
+    ),
     "probe": Manual(
         """
         Sends packets through the tunnel to the other nodes, small ones and such as just fit, and says for each peer

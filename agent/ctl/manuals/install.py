@@ -1,4 +1,4 @@
-"""install."""
+"""install, uninstall."""
 
 from agent.ctl.manual import Manual
 
@@ -19,5 +19,21 @@ MANUAL = {
         ),
         {1: "refused, or the agent is not ready yet: it goes on trying"},
         ("overlayctl doctor", "overlayctl status", "overlayctl init"),
+    ),
+    "uninstall": Manual(
+        """
+        Takes this node's overlay away, in this order: the conflist, so that no pod comes; the attachments; rules,
+        routes and devices; the lease; the files. It ends with a look at kernel, file system and etcd, and names
+        whatever is left with the command that takes it away. It is refused while pods are attached.
+
+        Files that were changed since they were laid down, such as the settings, stay unless --purge is given.
+        """,
+        (
+            ("uninstall --dry-run", "only say what would be done"),
+            ("uninstall", "on a node that is drained"),
+            ("uninstall --force --purge", "pods lose their network, and nothing of ours is kept"),
+        ),
+        {0: "nothing is left", 1: "refused, or something is left: it is named"},
+        ("overlayctl leave", "overlayctl install", "overlayctl doctor"),
     ),
 }

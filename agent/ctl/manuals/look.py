@@ -1,4 +1,4 @@
-"""status, peers, drift, plan."""
+"""status, peers, mesh, drift, plan."""
 
 from agent.ctl.manual import Manual
 
@@ -30,6 +30,20 @@ MANUAL = {
             ("peers --output json", "for a program"),
         ),
         see=("overlayctl probe", "overlayctl leases", "overlayctl mesh"),
+    ),
+    "mesh": Manual(
+        """
+        Asks every node's agent what its probes have shown, and puts it together: all nodes, and the paths between them
+        that are not fine, with loss, round trip and the largest packet. --html writes it as one page that loads nothing
+        from anywhere. Without probe_interval on the nodes there are no paths to tell about.
+        """,
+        (
+            ("mesh", "nodes, and what is not fine between them"),
+            ("mesh --html mesh.html", "the same as a page for a browser"),
+            ("mesh --limit 50", "ask no more than 50 nodes"),
+        ),
+        {0: "all is well", 1: "something is not", 2: "nobody has answered"},
+        ("overlayctl probe", "overlayctl peers"),
     ),
     "drift": Manual(
         """
