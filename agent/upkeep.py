@@ -58,6 +58,7 @@ class Upkeep:
     def follow(self, config: Config) -> None:
         """Other settings; from the next pause on."""
         self._footing.every_s = self._in_way.every_s = config.resync_interval
+        self.probes.follow(config.probe_interval)
 
     def held(self) -> None:
         """This node holds a lease: its underlay may have changed before anybody listened."""

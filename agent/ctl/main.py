@@ -3,6 +3,7 @@
 Exit codes: 0 done or healthy, 1 degraded or refused, 2 down or unreachable, 64 wrong usage.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -36,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         flags.parser.error(f"unknown: {printable(' '.join(unknown))}")
     try:
-        settings = config.load(flags, os.environ, root=Path(flags.root), lacking=flags.lacking)
-        return int(flags.run(flags, settings))
+        return int(flags.run(flags, _settings(flags)))
     except OverlayError as error:
         print(printable(f"overlayctl: {error}"), file=sys.stderr)
         print(printable(f"  next: {error.hint or next_step(error, str(verb))}"), file=sys.stderr)
@@ -55,6 +55,19 @@ def next_step(error: OverlayError, verb: str) -> str:
     if isinstance(error, BadConfig):
         return f"overlayctl {verb} --help"
     return "overlayctl etcd" if isinstance(error, StoreUnavailable) else "overlayctl doctor"
+
+
+def _settings(flags: argparse.Namespace) -> config.Config:
+    """Those of the agent. A verb that is ``lenient`` gets the defaults where they are of no use, and the reason."""
+    root = Path(flags.root)
+    try:
+        return config.load(flags, os.environ, root=root, lacking=flags.lacking)
+    except BadConfig as error:
+        if not flags.lenient:
+            raise
+        flags.unread = error
+    given = argparse.Namespace(**{**vars(flags), "config": os.devnull})
+    return config.load(given, {}, root=root, lacking=flags.lacking)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def alone(row: Verb) -> argparse.ArgumentParser:
 
 def fill(verb: argparse.ArgumentParser, row: Verb, asked: Sequence[str]) -> None:
     """The verb's own arguments first, then what all have; the settings are flags everywhere and seldom shown."""
-    verb.set_defaults(run=row.run(), parser=verb, root="/", lacking=False)
+    verb.set_defaults(run=row.run(), parser=verb, root="/", lacking=False, lenient=False)
     row.add_arguments(verb)
     verb.add_argument(
         "--output", choices=("table", "json"), default="table", help="json for machines"
