@@ -72,5 +72,6 @@ def target_of(said: Mapping[str, Any]) -> Target:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"the agent's targets cannot be read: {error}; is it of another version?"
+            f"the agent's targets cannot be read: {error}; is it of another version?",
+            hint="compare: overlayctl --version, overlayctl status; then: systemctl restart overlay-agent",
         ) from error

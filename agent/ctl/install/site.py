@@ -11,6 +11,10 @@ from cni import install as front
 from overlay.errors import BadConfig
 from overlay.marks import Marks
 
+COMPLETIONS = {
+    "bash": Path("/usr/local/share/bash-completion/completions/overlayctl"),
+    "zsh": Path("/usr/local/share/zsh/site-functions/_overlayctl"),
+}
 MOST_PEM = 1 << 20
 
 
@@ -57,15 +61,20 @@ def shipped(name: str) -> str:
 
 
 def completions() -> dict[Path, bytes]:
-    """Where shells look for what completes our command; none where this version has none."""
-    return {}
+    """Where shells look for what completes our command."""
+    from agent.ctl import completion  # it looks at every verb, this one as well
+
+    return {path: completion.text(shell).encode() for shell, path in COMPLETIONS.items()}
 
 
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise BadConfig(f"{error.object[error.start - 20 : error.end]!r} is no UTF-8") from error
+        raise BadConfig(
+            f"{error.object[error.start - 20 : error.end]!r} is no UTF-8",
+            hint="settings are text: give the value again",
+        ) from error
 
 
 def _copied(given: Mapping[str, str]) -> list[str]:
@@ -83,7 +92,7 @@ def _certificate(key: str, path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read(MOST_PEM + 1)
     except OSError as error:
-        raise BadConfig(f"{flag} {path}: {error.strerror}") from error
+        raise BadConfig(f"{flag} {path}: {error.strerror}", hint=f"ls -l {path}") from error
     if b"-----BEGIN " not in data or len(data) > MOST_PEM:
         raise BadConfig(f"{flag} {path}: it is no PEM file", hint=f"openssl x509 -in {path} -text")
     return data
