@@ -61,7 +61,7 @@ def test_a_second_run_changes_no_inode(tmp_path: Path) -> None:
     second = install(tmp_path, "--output", "json")
 
     assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert {file["action"] for file in json.loads(second.out)["files"]} == {"unchanged", "kept"}
+    assert {file["action"] for file in json.loads(second.out)["files"]} == {"unchanged"}
     assert {path: path.lstat().st_ctime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -152,9 +152,23 @@ def test_another_cni_that_would_win_is_named_before_anything_is_done(tmp_path: P
     assert install(tmp_path).code == 0
 
 
-def test_a_flag_that_contradicts_the_settings_that_are_there_is_refused(tmp_path: Path) -> None:
+def test_settings_are_added_to_a_file_that_nobody_has_edited(tmp_path: Path) -> None:
+    """A second installation knows what the first was told."""
+    install(tmp_path, "--bridge", "br7")
+
+    said = install(tmp_path, "--lease-ttl", "1h")
+
+    assert said.code == 0, said.err
+    text = (tmp_path / "etc/overlay/agent.toml").read_text()
+    assert 'bridge = "br7"\n' in text
+    assert 'lease_ttl = "1h"\n' in text
+
+
+def test_a_flag_that_contradicts_an_edited_file_is_refused(tmp_path: Path) -> None:
     """The file stays the operator's, and nothing is said in vain."""
     install(tmp_path, "--bridge", "br7")
+    with (tmp_path / "etc/overlay/agent.toml").open("a") as file:
+        file.write("# mine\n")
     before = tree(tmp_path)
 
     same, other = install(tmp_path, "--bridge", "br7"), install(tmp_path, "--bridge", "br8")

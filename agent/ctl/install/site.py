@@ -19,11 +19,14 @@ def wishes(
     given: Mapping[str, str],
     *,
     settings: Mapping[str, str],
+    written: tuple[Path, ...],
     config_file: Path,
+    config_is_ours: bool,
     root: Path,
     kind: str,
 ) -> Wishes:
     """``given`` is what flags and environment say, for the settings' file; ``settings`` has what is in force.
+    ``config_is_ours``: that file is as the last installation wrote it, so that it may be written anew.
 
     Raises:
         BadConfig: something that belongs to it is not there, or cannot be used.
@@ -39,8 +42,10 @@ def wishes(
         front=data,
         front_kind=kind,
         config_file=config_file,
+        config_is_ours=config_is_ours,
         config=_utf8(texts.settings(known, marks.instance)),
         tls={key: _certificate(key, given[key]) for key in _copied(given)},
+        written=written,
         units={name: shipped(name) for name in (UNIT, TEMPLATE_UNIT)},
         completions=completions(),
     )

@@ -32,18 +32,27 @@ def unit(shipped: str, bin_dir: Path) -> str:
     Raises:
         BadConfig: systemd would read the path as something else, or the file does not start the agent.
     """
-    before, start, after = shipped.partition(f"ExecStart={SHIPPED_BIN}/overlay-agent")
-    if not start:
+    if f"\nExecStart={SHIPPED_BIN}/overlay-agent" not in shipped:
         raise BadConfig(
             f"the shipped unit file has no line ExecStart={SHIPPED_BIN}/overlay-agent",
             hint="install the package again",
         )
-    if any(letter.isspace() or letter in "\"'\\$;" for letter in str(bin_dir)):
+    return shipped.replace(f"={SHIPPED_BIN}/", f"={_escaped(bin_dir)}/")
+
+
+def drop_in(directories: Sequence[Path]) -> str:
+    """For directories of the agent's in what the unit has read-only (ProtectSystem=full)."""
+    lines = "".join(f"ReadWritePaths=-{_escaped(it)}\n" for it in directories)
+    return f"{_HEAD}[Service]\n{lines}"
+
+
+def _escaped(path: Path) -> str:
+    """As a word of a unit file."""
+    if any(letter.isspace() or letter in "\"'\\$;" for letter in str(path)):
         raise BadConfig(
-            f"{str(bin_dir)!r} cannot stand in a unit file",
-            hint="make the virtual environment at a plainer path",
+            f"{str(path)!r} cannot stand in a unit file", hint="choose a plainer path for it"
         )
-    return f"{before}ExecStart={str(bin_dir).replace('%', '%%')}/overlay-agent{after}"
+    return str(path).replace("%", "%%")
 
 
 def networkd_network(names: Sequence[str]) -> str:
