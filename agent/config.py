@@ -55,6 +55,7 @@ class Config:
     host_local_dir: Path
     conflist_when_unready: str
     sweep_interval: float
+    probe_interval: float
     checksum_test: bool
     log_level: str
 

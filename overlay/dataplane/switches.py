@@ -12,12 +12,12 @@ from overlay.model import Sysctl
 
 
 class Switches:
-    """``changes`` counts accepted writes; what was there before the first one is noted in ``former``."""
+    """``changes`` counts accepted writes; ``former`` notes what was before the first. None: an operator turns it."""
 
-    def __init__(self, root: Path, former: Path) -> None:
+    def __init__(self, root: Path, former: Path | None = None) -> None:
         self.changes = 0
         self._root = root
-        self._former = Former(former, root)
+        self._former = Former(former, root) if former is not None else None
         self._wanted: tuple[Sysctl, ...] = ()
         self._told: frozenset[Sysctl] = frozenset()
 
@@ -31,7 +31,8 @@ class Switches:
 
     def set(self, item: Sysctl) -> None:
         """Turn it; raises KernelRefused."""
-        self._former.note(item.path)
+        if self._former is not None:
+            self._former.note(item.path)
         try:
             (self._root / item.path).write_text(item.value)
         except OSError as error:

@@ -32,12 +32,13 @@ def unit(shipped: str, bin_dir: Path) -> str:
     Raises:
         BadConfig: systemd would read the path as something else, or the file does not start the agent.
     """
-    if f"\nExecStart={SHIPPED_BIN}/overlay-agent" not in shipped:
+    start = f"={SHIPPED_BIN}/overlay-agent"
+    if f"ExecStart{start}" not in shipped:
         raise BadConfig(
-            f"the shipped unit file has no line ExecStart={SHIPPED_BIN}/overlay-agent",
+            f"the shipped unit file has no line ExecStart{start}",
             hint="install the package again",
         )
-    return shipped.replace(f"={SHIPPED_BIN}/", f"={_escaped(bin_dir)}/")
+    return shipped.replace(start, f"={_escaped(bin_dir)}/overlay-agent")
 
 
 def drop_in(directories: Sequence[Path]) -> str:
