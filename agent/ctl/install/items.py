@@ -17,6 +17,10 @@ NETWORKMANAGER_DIR = Path("/etc/NetworkManager/conf.d")
 PROTOCOLS_DIR = Path("/etc/iproute2/rt_protos.d")
 TLS_DIR = Path("/etc/overlay/tls")
 COMMAND = Path("/usr/local/bin/overlayctl")
+COMPLETIONS = {
+    "bash": Path("/usr/local/share/bash-completion/completions/overlayctl"),
+    "zsh": Path("/usr/local/share/zsh/site-functions/_overlayctl"),
+}
 TLS_FILES = {
     "etcd_cafile": "ca.crt",
     "etcd_certfile": "client.crt",

@@ -1,12 +1,21 @@
 """What this installation is made of: the facts that decide what is laid down, read from where we run."""
 
+import importlib
 import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from agent.ctl.install import texts
-from agent.ctl.install.items import TEMPLATE_UNIT, TLS_DIR, TLS_FILES, UNIT, Wishes, tls_path
+from agent.ctl.install.items import (
+    COMPLETIONS,
+    TEMPLATE_UNIT,
+    TLS_DIR,
+    TLS_FILES,
+    UNIT,
+    Wishes,
+    tls_path,
+)
 from cni import install as front
 from overlay.errors import BadConfig
 from overlay.marks import Marks
@@ -63,7 +72,11 @@ def shipped(name: str) -> str:
 
 def completions() -> dict[Path, bytes]:
     """Where shells look for what completes our command; none where this version has none."""
-    return {}
+    try:
+        completion = importlib.import_module("agent.ctl.completion")
+    except ModuleNotFoundError:
+        return {}
+    return {path: completion.text(shell).encode() for shell, path in COMPLETIONS.items()}
 
 
 def _utf8(text: str) -> bytes:

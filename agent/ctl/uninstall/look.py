@@ -11,6 +11,7 @@ from agent.config import Config
 from agent.ctl.install import manifest, service, texts, writing
 from agent.ctl.install.items import (
     COMMAND,
+    COMPLETIONS,
     NETWORKD_DIR,
     NETWORKMANAGER_DIR,
     PROTOCOLS_DIR,
@@ -39,7 +40,7 @@ RUN_NAMES = {
 }
 STATE_NAMES = {"drift.json", "drift.unreadable", "last-good.json", "state.json", "state.unreadable"}
 """What an agent and the CNI program leave in a directory; temporary files have a dot before and .tmp behind."""
-OURS = (texts.MARK, b"Description=Overlay network agent", b"overlay-agent")
+OURS = (texts.MARK, b"overlay-agent", b"overlayctl completion")
 """In every file that an installation lays down, and in no other."""
 
 
@@ -155,7 +156,7 @@ def _usual(settings: Config) -> Iterator[Path]:
     yield NETWORKMANAGER_DIR / f"05-{marks.name}.conf"
     yield PROTOCOLS_DIR / f"{marks.name}.conf"
     yield drop_in(marks)
-    yield COMMAND
+    yield from (COMMAND, *COMPLETIONS.values())
 
 
 def _laid(settings: Config, *, purge: bool) -> Iterator[Laid]:
@@ -184,7 +185,7 @@ def _laid(settings: Config, *, purge: bool) -> Iterator[Laid]:
 def _of_others(settings: Config) -> Iterator[Path]:
     """The files that other agents of this node need."""
     if others(settings):
-        yield from (UNIT_DIR / UNIT, UNIT_DIR / TEMPLATE_UNIT, COMMAND)
+        yield from (UNIT_DIR / UNIT, UNIT_DIR / TEMPLATE_UNIT, COMMAND, *COMPLETIONS.values())
         yield settings.cni_bin_dir / "overlay"
     own = manifest.path_of(settings.marks)
     for path in Path("/var/lib").glob(f"overlay*/{manifest.NAME}"):
