@@ -47,7 +47,7 @@ mount -t tmpfs tmpfs $1/root/tmp
 mount --bind $1/wheels $1/root/run/wheels
 exec chroot $1/root /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin \
     PIP_NO_INDEX=1 PIP_FIND_LINKS=/run/wheels PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    make -C $3 install FLAGS=--no-start
+    make -C $3 install
 """
 
 
