@@ -84,8 +84,17 @@ def test_a_node_without_anything_is_done() -> None:
 
 def test_an_etcd_that_does_not_answer_may_hold_a_lease() -> None:
     """It is said, with what frees it later."""
-    (found,) = left(replace(NOTHING, held=Held(True, error="no answer within 5 s")))
+    file = Path("/etc/overlay/agent.toml")
+    facts = replace(
+        NOTHING,
+        held=Held(True, error="no answer within 5 s"),
+        laid=(Laid(file, Fate.OURS),),
+        settings=(file,),
+    )
 
+    (found,) = left(facts)
+
+    assert "until etcd" in next(kept(facts)), "a second run has to know which etcd"
     assert "no answer" in found.what
     assert "overlayctl node remove n7" in found.mend
 

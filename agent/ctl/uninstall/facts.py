@@ -47,7 +47,7 @@ class Facts:
     """One look. ``agent`` is its pid; ``places`` are the attachments with a journal, ``strays`` links without one.
 
     ``steps`` delete what the kernel holds. ``inside`` are the files in run and state directory that are ours,
-    ``unknown`` others there. ``settings`` have to stay while etcd has something of ours. ``others`` are the other
+    ``unknown`` others there. ``settings`` is what etcd is asked with, empty if it is to go. ``others`` are the other
     agents of this node, which need the switches as they are.
     """
 
@@ -72,6 +72,11 @@ class Facts:
     def pods(self) -> int:
         """Interfaces of pods that would lose their network."""
         return len(self.places) + len(self.strays)
+
+    @property
+    def needed(self) -> frozenset[Path]:
+        """What etcd is asked with, while it may hold something of ours."""
+        return frozenset(self.settings if self.held.keys or self.held.error else ())
 
     @property
     def unit(self) -> str:
@@ -139,7 +144,7 @@ def left(facts: Facts) -> Iterator[Left]:
         yield Left(f"{item.path} is {item.now}, it was {item.before}", item.command)
     yield from _left_in_etcd(facts)
     for laid in facts.laid:
-        if laid.fate in (Fate.OURS, Fate.SAVED):
+        if laid.fate in (Fate.OURS, Fate.SAVED) and laid.path not in facts.needed:
             yield Left(f"the file {laid.path}", f"rm {laid.path}")
     for path in facts.inside:
         yield Left(f"the file {path}", f"rm -r {path}")
@@ -152,9 +157,11 @@ def kept(facts: Facts) -> Iterator[str]:
     if facts.others:
         yield f"sysctls stay as they are, and so does what {' and '.join(facts.others)} needs"
     for laid in facts.laid:
-        if laid.fate is Fate.CHANGED:
+        if laid.path in facts.needed:
+            yield f"{laid.path} stays until etcd has nothing of this node; --purge removes it all the same"
+        elif laid.fate is Fate.CHANGED:
             yield f"{laid.path} is {laid.fate.value}; overlayctl uninstall --purge removes it"
-        if laid.fate is Fate.SHARED:
+        elif laid.fate is Fate.SHARED:
             yield f"{laid.path} is {laid.fate.value}"
 
 

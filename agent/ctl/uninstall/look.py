@@ -73,7 +73,7 @@ def facts(settings: Config, *, purge: bool, etcd: bool) -> Facts:
         others=tuple(str(other.marks) for other in needed),
         held=held(settings) if etcd else Held(),
         laid=laid,
-        settings=_of_settings(settings),
+        settings=() if purge else _of_settings(settings),
         inside=inside,
         unknown=unknown,
     )

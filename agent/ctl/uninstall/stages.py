@@ -138,7 +138,7 @@ def lease(facts: Facts, settings: Config) -> Trouble:
 
 def files(facts: Facts, settings: Config) -> Trouble:
     """What was laid down and what the agent wrote. While etcd has something of ours, what it is asked with stays."""
-    stay = set(facts.settings) if facts.held.keys or facts.held.error else set()
+    stay = set(facts.needed)
     if facts.switches:
         stay.add(settings.run_dir / former.NAME)
     for path in facts.inside:
