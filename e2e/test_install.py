@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,7 @@ def files(node: SystemdNode) -> list[str]:
     return sorted(quiet)
 
 
-def answered(
-    node: SystemdNode, verb: str, *flags: str
-) -> tuple[int, dict[str, list[dict[str, str]]]]:
+def answered(node: SystemdNode, verb: str, *flags: str) -> tuple[int, dict[str, Any]]:
     """Its exit code and answer."""
     said = node.run(INSTALLED, verb, "--output", "json", *flags)
     assert said.out, said.err

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ class Machine:
         installed = (self.files.upper / "-etc/overlay/agent.toml").exists()
         return [] if installed else ["--config", str(self.node.config_file)]
 
-    def uninstall(self, *flags: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    def uninstall(self, *flags: str) -> tuple[int, dict[str, Any]]:
         """Its exit code and answer."""
         said = self.overlayctl("uninstall", "--output", "json", *flags)
         assert said.out, said.err
