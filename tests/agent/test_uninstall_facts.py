@@ -113,3 +113,15 @@ def test_what_stays_on_purpose_is_no_residue() -> None:
     assert "--purge" in "".join(sentences)
     (found,) = left(replace(NOTHING, unknown=(Path("/run/overlay/core"),)))
     assert "does not know" in found.what
+
+
+def test_thousands_of_routes_are_a_number() -> None:
+    """Those of a large cluster; the bridge among them is named all the same."""
+    routes = [replace(ROUTE, dst=ip_network(f"10.{n // 256}.{n % 256}.0/24")) for n in range(5000)]
+    facts = replace(NOTHING, steps=tuple(Step(Action.DELETE, it) for it in (*routes, BRIDGE)))
+
+    done, residue = list(deeds(facts)), list(left(facts))
+
+    assert len(done) == len(residue) < 30
+    assert "4980 more of kind Route" in done[-1][1]
+    assert any("overlay0" in what for _, what in done)

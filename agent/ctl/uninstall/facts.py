@@ -3,7 +3,8 @@
 Both are said from one picture, so that a dry run, a run, and the report after it cannot contradict each other.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,9 @@ from cni.strays import Stray
 from overlay.dataplane.former import Turned
 from overlay.marks import Marks
 from overlay.model import Bridge, KernelObject, LinkAddress, Route, Step, Vxlan
+
+MOST_SHOWN = 20
+"""Of each kind of kernel object."""
 
 
 class Fate(Enum):
@@ -106,8 +110,10 @@ def deeds(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "pods", f"detach {place}"
     if facts.table:
         yield "kernel", f"delete table {facts.table}"
-    for step in facts.steps:
-        yield "kernel", str(step)
+    shown, more = _few(facts.steps)
+    yield from (("kernel", str(step)) for step in shown)
+    if more:
+        yield "kernel", f"delete {more}"
     gone = {step.object.name for step in facts.steps if isinstance(step.object, Vxlan | Bridge)}
     for item in facts.switches:
         if item.path.split("/")[-2] not in gone:
@@ -138,8 +144,10 @@ def left(facts: Facts) -> Iterator[Left]:
         yield Left(f"the pod's link {stray.link}", f"ip link delete {stray.link}")
     if facts.table:
         yield Left(f"the nft table {facts.table}", f"nft delete table {facts.table}")
-    for step in facts.steps:
-        yield Left(str(step.object), _command(step.object))
+    shown, more = _few(facts.steps)
+    yield from (Left(str(step.object), _command(step.object)) for step in shown)
+    if more:
+        yield Left(more, again)
     for item in facts.switches:
         yield Left(f"{item.path} is {item.now}, it was {item.before}", item.command)
     yield from _left_in_etcd(facts)
@@ -163,6 +171,19 @@ def kept(facts: Facts) -> Iterator[str]:
             yield f"{laid.path} is {laid.fate.value}; overlayctl uninstall --purge removes it"
         elif laid.fate is Fate.SHARED:
             yield f"{laid.path} is {laid.fate.value}"
+
+
+def _few(steps: Sequence[Step]) -> tuple[list[Step], str]:
+    """Nobody reads thousands of routes: the first of each kind, and how many more there are."""
+    seen = Counter[str]()
+    shown = []
+    for step in steps:
+        kind = type(step.object).__name__
+        seen[kind] += 1
+        if seen[kind] <= MOST_SHOWN:
+            shown.append(step)
+    rest = {kind: count - MOST_SHOWN for kind, count in seen.items() if count > MOST_SHOWN}
+    return shown, ", ".join(f"{count} more of kind {kind}" for kind, count in rest.items())
 
 
 def _left_in_etcd(facts: Facts) -> Iterator[Left]:

@@ -144,6 +144,9 @@ def files(facts: Facts, settings: Config) -> Trouble:
     for path in facts.inside:
         if path not in stay:
             yield from _remove(path)
+    for directory in (settings.run_dir, settings.state_dir):
+        with suppress(OSError):  # while something is left in it
+            directory.rmdir()
     late = (*facts.settings, settings.cni_bin_dir / "overlay")
     for item in sorted(facts.laid, key=lambda it: it.path in late):
         if item.path in stay or item.fate in (Fate.CHANGED, Fate.SHARED):
@@ -153,9 +156,6 @@ def files(facts: Facts, settings: Config) -> Trouble:
                 item.path.replace(item.back)
         else:
             yield from _remove(item.path)
-    for directory in (settings.run_dir, settings.state_dir):
-        with suppress(OSError):
-            directory.rmdir()
     if not stay:
         _forget(facts, settings)
     yield from _tell(facts)

@@ -15,8 +15,8 @@ from agent.ctl.uninstall.stages import STAGES
 from agent.printable import printable
 from overlay.errors import Fatal
 
-ASKS_ETCD = ("lease", "files")
-"""Stages that have to know what etcd holds by then."""
+ASKS_ETCD = ("files",)
+"""Stages that have to know what etcd holds by then; giving the lease back asks itself."""
 
 
 def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
