@@ -23,6 +23,11 @@ from e2e.sidebyside import add_agent
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 BLUE = '{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":2,"DirectRouting":true}}'
+ORPHAN = (
+    "link add ovlfeedfeedfeed type veth peer name orphan",
+    "link set ovlfeedfeedfeed alias overlay:overlay/feed/eth0",
+)
+"""A pod's host end that lost its journal and its bridge."""
 _BY_ITSELF = ("nf_conntrack_count", "/random/", "stat_refresh")
 
 
@@ -125,9 +130,10 @@ def test_forced_with_pods_it_leaves_nothing(field: Field) -> None:
     pods = [lab.add_pod(node) for _ in range(3)]
     assert pods[0].ping(lab.add_pod(field.stays).address, count=2, wait_s=3).ok
     subnet = node.subnet
+    node.namespace.ip(*ORPHAN)
 
     refused = one.overlayctl("uninstall")
-    assert (refused.code, "3 pods" in refused.err) == (1, True), refused.err
+    assert (refused.code, "4 pods" in refused.err) == (1, True), refused.err
     code, plan = one.uninstall("--dry-run")
     assert code == 0
     wanted = ["conflist", "service", "pods", "kernel", "switches", "lease", "files"]

@@ -178,6 +178,20 @@ def test_a_flag_that_contradicts_an_edited_file_is_refused(tmp_path: Path) -> No
     assert tree(tmp_path) == before
 
 
+def test_a_second_agent_leaves_what_it_shares_with_the_first(tmp_path: Path) -> None:
+    """One executable, which knows the first one's directory, and one template; settings and devices of its own."""
+    install(tmp_path, "--run-dir", "/run/first")
+
+    said = json.loads(install(tmp_path, "--instance", "blue", "--output", "json").out)
+
+    by_action: dict[str, set[str]] = {}
+    for file in said["files"]:
+        by_action.setdefault(file["action"], set()).add(Path(file["path"]).name)
+    assert {"overlay", "overlay-agent.service", "overlay-agent@.service"} <= by_action["unchanged"]
+    assert {"blue.toml", "05-overlay-blue.network", "installed.json"} <= by_action["create"]
+    assert set(by_action) == {"unchanged", "create"}
+
+
 def test_certificates_are_copied_for_root_alone_and_renewed(tmp_path: Path) -> None:
     """The settings name the copy; another certificate under the same flag replaces it, and nothing else."""
     source, image = tmp_path / "ca.pem", tmp_path / "image"

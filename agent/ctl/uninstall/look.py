@@ -26,10 +26,13 @@ from agent.ctl.uninstall.facts import Facts, Fate, Held, Laid
 from agent.memory import Memory
 from cni import strays
 from cni.ipam import Ipam
+from cni.owner import owner_at
+from cni.strays import Stray
 from overlay.dataplane import Dataplane, former
 from overlay.errors import BadInput, OverlayError
 from overlay.marks import instance_of
-from overlay.model import Lease, Ruleset, Step
+from overlay.model import ALIAS_PREFIX, Lease, Ruleset, Step
+from overlay.netlink import Netlink, messages, parse
 from overlay.nft import Nft
 from overlay.plan import plan
 
@@ -67,7 +70,7 @@ def facts(settings: Config, *, purge: bool, etcd: bool) -> Facts:
         agent=sole.running(marks, run_dir),
         conflist=conflist if conflist.exists() else None,
         places=tuple(page.places()),
-        strays=tuple(strays.survey(run_dir, settings.bridge)),
+        strays=_strays(settings),
         steps=steps,
         table=table,
         switches=()
@@ -89,6 +92,21 @@ def kernel(settings: Config) -> tuple[str, tuple[Step, ...]]:
     with closing(Nft()) as nft:
         table = settings.marks.table if nft.has_table(settings.marks.table) else ""
     return table, tuple(step for step in plan({}, found) if not isinstance(step.object, Ruleset))
+
+
+def _strays(settings: Config) -> tuple[Stray, ...]:
+    """Host ends without a journal, in our bridge or, where that is gone already, anywhere."""
+    found = {it.link: it for it in strays.survey(settings.run_dir, settings.bridge)}
+    journaled = {
+        it.host_link for place in Ipam(settings.run_dir).places() if (it := owner_at(place))
+    }
+    with Netlink() as host:
+        links = [parse.parse_link(body) for _, body in host.dump(messages.link_dump())]
+    for link in links:
+        mine = link.alias.startswith(f"{ALIAS_PREFIX}{settings.marks.name}/")
+        if mine and link.kind == "veth" and link.name not in journaled:
+            found.setdefault(link.name, Stray(link.name, link.index, strays.named(link), ""))
+    return tuple(found.values())
 
 
 def held(settings: Config) -> Held:

@@ -91,7 +91,7 @@ def pods(facts: Facts, settings: Config) -> Trouble:
                 time.sleep(_POLL_S)
         except (OverlayError, OSError) as error:
             yield f"{place}: {error}"
-    for stray in strays.survey(run_dir, settings.bridge):
+    for stray in facts.strays:
         try:
             strays.remove(stray)
         except OverlayError as error:
