@@ -117,7 +117,7 @@ def test_what_stays_on_purpose_is_no_residue() -> None:
 
 def test_thousands_of_routes_are_a_number() -> None:
     """Those of a large cluster; the bridge among them is named all the same."""
-    routes = [replace(ROUTE, dst=ip_network(f"10.{n // 256}.{n % 256}.0/24")) for n in range(5000)]
+    routes: list[KernelObject] = [replace(ROUTE, dst=ip_network(f"10.{n // 256}.{n % 256}.0/24")) for n in range(5000)]
     routes.append(BRIDGE)
     facts = replace(NOTHING, steps=tuple(Step(Action.DELETE, it) for it in routes))
 
