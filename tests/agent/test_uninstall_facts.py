@@ -12,7 +12,7 @@ from agent.ctl.uninstall.facts import Facts, Fate, Held, Laid, deeds, kept, left
 from cni.strays import Stray
 from overlay.dataplane.former import Turned
 from overlay.marks import Marks
-from overlay.model import Action, Bridge, LinkAddress, Route, Step
+from overlay.model import Action, Bridge, KernelObject, LinkAddress, Route, Step
 
 NOTHING = Facts(marks=Marks(), node="n7", service=Service(True, "overlay-agent.service"))
 BRIDGE = Bridge("overlay0", "0a:58:0a:05:01:01", 1450, True)
@@ -117,7 +117,9 @@ def test_what_stays_on_purpose_is_no_residue() -> None:
 
 def test_thousands_of_routes_are_a_number() -> None:
     """Those of a large cluster; the bridge among them is named all the same."""
-    routes: list[KernelObject] = [replace(ROUTE, dst=ip_network(f"10.{n // 256}.{n % 256}.0/24")) for n in range(5000)]
+    routes: list[KernelObject] = [
+        replace(ROUTE, dst=ip_network(f"10.{n // 256}.{n % 256}.0/24")) for n in range(5000)
+    ]
     routes.append(BRIDGE)
     facts = replace(NOTHING, steps=tuple(Step(Action.DELETE, it) for it in routes))
 
