@@ -23,6 +23,7 @@ from e2e.sidebyside import add_agent
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 BLUE = '{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":2,"DirectRouting":true}}'
+THEIRS = b"#!/bin/false\n"
 ORPHAN = (
     "link add ovlfeedfeedfeed type veth peer name orphan",
     "link set ovlfeedfeedfeed alias overlay:overlay/feed/eth0",
@@ -79,13 +80,25 @@ class Machine:
         return said.code, json.loads(said.out)
 
     def install(self) -> None:
-        """With the settings that its agent is started with."""
+        """With the settings that its agent is started with, in the place of another program of our plugin's name."""
+        self.plugin.write_bytes(THEIRS)
         given = tomllib.loads(self.node.config_file.read_text())
         flags = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
-        words: list[str | Path] = [VENV_BIN / "overlayctl", "install", "--no-start", *flags]
+        words: list[str | Path] = [
+            VENV_BIN / "overlayctl",
+            "install",
+            "--no-start",
+            "--force",
+            *flags,
+        ]
         said = self.files.run(words)
         assert said.code == 0, said.err
         assert "/etc/systemd/system/overlay-agent.service" in said.out
+
+    @property
+    def plugin(self) -> Path:
+        """The CNI executable."""
+        return self.node.runtime.bin_dir / "overlay"
 
     def see_that_nothing_is_left(self) -> None:
         """Kernel, switches, rules, run and state directory, and the machine's own directories."""
@@ -144,6 +157,7 @@ def test_forced_with_pods_it_leaves_nothing(field: Field) -> None:
 
     assert (code, answer["residue"]) == (0, [])
     one.see_that_nothing_is_left()
+    assert not one.plugin.exists()
     assert not field.has_lease(subnet)
     assert field.has_lease(field.stays.subnet)
     code, answer = one.uninstall()
@@ -174,6 +188,7 @@ def test_a_hung_agent_a_dead_etcd_and_kills_do_not_keep_it_from_an_end(field: Fi
 
     assert (code, answer["residue"]) == (0, [])
     two.see_that_nothing_is_left()
+    assert two.plugin.read_bytes() == THEIRS
     assert not field.has_lease(subnet)
 
 

@@ -152,8 +152,10 @@ def left(facts: Facts) -> Iterator[Left]:
         yield Left(f"{item.path} is {item.now}, it was {item.before}", item.command)
     yield from _left_in_etcd(facts)
     for laid in facts.laid:
-        if laid.fate in (Fate.OURS, Fate.SAVED) and laid.path not in facts.needed:
+        if laid.fate is Fate.OURS and laid.path not in facts.needed:
             yield Left(f"the file {laid.path}", f"rm {laid.path}")
+        if laid.fate is Fate.SAVED:
+            yield Left(f"{laid.path}, which was there before us", f"mv {laid.path} {laid.back}")
     for path in facts.inside:
         yield Left(f"the file {path}", f"rm -r {path}")
     for path in facts.unknown:

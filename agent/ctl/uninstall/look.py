@@ -21,7 +21,7 @@ from agent.ctl.install.items import (
     drop_in,
 )
 from agent.ctl.install.manifest import Manifest
-from agent.ctl.install.steps import SAVED, Kind, digest
+from agent.ctl.install.steps import SAVED, Kind, Present, digest
 from agent.ctl.uninstall.facts import Facts, Fate, Held, Laid
 from agent.memory import Memory
 from cni import strays
@@ -182,6 +182,7 @@ def _usual(settings: Config) -> Iterator[Path]:
 
 def _laid(settings: Config, *, purge: bool) -> Iterator[Laid]:
     noted, shared = listed(settings), set(_of_others(settings))
+    stays: set[Path] = set()
     files = dict(noted.files)
     if purge:
         files |= {config.file_of(settings.instance): ""}
@@ -189,18 +190,22 @@ def _laid(settings: Config, *, purge: bool) -> Iterator[Laid]:
         present = writing.look(path)
         if present.kind is Kind.ABSENT:
             continue
-        if path in shared:
-            yield Laid(path, Fate.SHARED)
-        elif purge or digest(present) == known:
-            yield Laid(path, Fate.OURS)
-        else:
-            yield Laid(path, Fate.CHANGED)
+        fate = Fate.OURS if purge or digest(present) == known else Fate.CHANGED
+        fate = Fate.SHARED if path in shared else fate
+        if fate is not Fate.OURS:
+            stays.add(path)
+        yield Laid(path, fate)
     for path in noted.saved:
         present, back = writing.look(path), path.with_name(path.name.removesuffix(SAVED))
-        if present.kind is not Kind.ABSENT and back not in shared:
-            edited = any(mark in present.data for mark in OURS)
-            fate = (Fate.OURS if purge else Fate.CHANGED) if edited else Fate.SAVED
-            yield Laid(path, fate, back)
+        if present.kind is not Kind.ABSENT:
+            yield Laid(path, _fate_of_saved(present, back, stays=stays, purge=purge), back)
+
+
+def _fate_of_saved(present: Present, back: Path, *, stays: set[Path], purge: bool) -> Fate:
+    """What was there before ours goes back, unless it is an older version of ours that somebody had edited."""
+    if any(mark in present.data for mark in OURS):
+        return Fate.OURS if purge else Fate.CHANGED
+    return Fate.CHANGED if back in stays else Fate.SAVED
 
 
 def _of_others(settings: Config) -> Iterator[Path]:

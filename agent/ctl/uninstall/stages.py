@@ -149,16 +149,22 @@ def files(facts: Facts, settings: Config) -> Trouble:
             directory.rmdir()
     late = (*facts.settings, settings.cni_bin_dir / "overlay")
     for item in sorted(facts.laid, key=lambda it: it.path in late):
-        if item.path in stay or item.fate in (Fate.CHANGED, Fate.SHARED):
-            continue
-        if item.fate is Fate.SAVED and item.back is not None and not os.path.lexists(item.back):
-            with suppress(OSError):
-                item.path.replace(item.back)
-        else:
+        if item.fate is Fate.OURS and item.path not in stay:
             yield from _remove(item.path)
+    yield from _put_back(facts)
     if not stay:
         _forget(facts, settings)
     yield from _tell(facts)
+
+
+def _put_back(facts: Facts) -> Trouble:
+    """What --force had replaced, once its place is free."""
+    for item in facts.laid:
+        if item.fate is Fate.SAVED and item.back is not None and not os.path.lexists(item.back):
+            try:
+                item.path.replace(item.back)
+            except OSError as error:
+                yield f"{item.path}: {error.strerror}"
 
 
 def _forget(facts: Facts, settings: Config) -> None:
