@@ -52,6 +52,11 @@ VERBS = (
         "lay this version down on this node, start it, wait until it is ready (--dry-run: say it only)",
     ),
     Verb(
+        "uninstall",
+        "uninstall",
+        "take this node's overlay away, and look whether anything is left (--dry-run: say it only)",
+    ),
+    Verb(
         "status",
         "node",
         "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
