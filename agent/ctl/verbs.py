@@ -51,6 +51,11 @@ VERBS = (
         "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
     ),
     Verb(
+        "trace",
+        "trace",
+        "a pod's packets inside and outside of the tunnel, live, and where they vanish",
+    ),
+    Verb(
         "leases",
         "leases",
         "all subnet leases in etcd, unreadable ones included (--stale: what nobody looks after)",

@@ -59,7 +59,7 @@ def test_a_probe_counts_more_than_the_kernel() -> None:
         _probe(KEYS[2], "black hole", largest=1400, full=1450),
     ]
 
-    found = _build(said, {KEYS[0]: {"probes": rows}, KEYS[1]: {"probes": [_probe(KEYS[0])]}})
+    found = _build(said, {KEYS[0]: {"results": rows}, KEYS[1]: {"results": [_probe(KEYS[0])]}})
 
     assert [(edge.source, edge.target, edge.state) for edge in found.bad_edges] == [
         (1, 0, "failing"),
@@ -139,7 +139,7 @@ STATUS = st.fixed_dictionaries(
     },
 )
 ANSWER = STATUS | st.just(NotReady(HOSTILE))
-PROBES = st.fixed_dictionaries({"probes": st.lists(ROW, max_size=5) | JSON}) | JSON
+PROBES = st.fixed_dictionaries({"results": st.lists(ROW, max_size=5) | JSON}) | JSON
 
 
 class _Page(HTMLParser):

@@ -192,7 +192,7 @@ def _measured(
 
 
 def _rows(results: Mapping[str, Any]) -> Iterable[Any]:
-    rows = results.get("probes", ())
+    rows = results.get("results", ())
     return rows if isinstance(rows, list | tuple) else ()
 
 
