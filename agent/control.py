@@ -10,6 +10,7 @@ from agent.config import Config
 from agent.life import Life
 from agent.loop import Loop
 from agent.pages import Pages, refuse_with_pods
+from agent.probes.answer import answer, asked
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
@@ -18,6 +19,8 @@ from overlay import nodefile
 from overlay.errors import BadConfig, OverlayError
 
 ASK_TIMEOUT_S = 10.0
+REMOTE = frozenset({"status", "facts", "probes", "history"})
+"""What may be asked from another node, through etcd: whoever can write there can ask. None changes anything."""
 Answer = Mapping[str, Any]
 
 
@@ -40,6 +43,10 @@ class Control:
         self._standing, self._underlay, self._pods = standing, underlay, pods
         self._upkeep = upkeep
 
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
+
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
         match question.get("verb"):
@@ -55,10 +62,24 @@ class Control:
                 return dataclasses.asdict(self.standing())
             case "etcd":
                 return report.store(self._life)
+            case "probes":
+                return answer(self._upkeep.probes, question)
+            case "targets":
+                return asked(self._upkeep.probes)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
                 raise BadConfig(f"unknown verb {other!r}")
+
+    def answer_from_afar(self, asker: str, question: Answer) -> Answer:
+        """The same for another node, which gets only what changes nothing; raises OverlayError."""
+        verb = question.get("verb")
+        if verb not in REMOTE:
+            raise BadConfig(
+                f"verb {verb!r} cannot be asked from {asker or 'another node'}",
+                hint="from afar: " + ", ".join(sorted(REMOTE)),
+            )
+        return self.answer(question)
 
     def standing(self) -> Standing:
         """Can this node take pods now? Waits for nothing."""

@@ -4,6 +4,7 @@ What was heard of each range is remembered by revision, and a stream that ends i
 behind it. Before that etcd is asked whether it still has the history we know: the same cluster, no older
 revision, and the last record we heard of as we heard of it. If not, or if history was compacted meanwhile, all is
 listed again. The config is one key that hardly ever changes: it is read instead of followed from where it was.
+Beside them one more range may be listened to, of which only what is written from now on matters (`beside`).
 """
 
 import logging
@@ -21,7 +22,7 @@ from overlay.errors import BadRecord, Compacted, OverlayError, StoreReplaced
 
 log = logging.getLogger(__name__)
 
-_LEASES, _CONFIG = 0, 1
+_LEASES, _CONFIG, _BESIDE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,18 @@ class Seen:
 
     cluster: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A range whose writes are handed to ``told``, in the watch's thread: it must be quick, and never fails.
+
+    What is written while no stream is open is not told; a deletion never is.
+    """
+
+    start: str
+    end: str
+    told: Callable[[Record], None]
 
 
 class Following:
@@ -46,6 +59,8 @@ class Following:
         self.seen: Seen | None = None
         self.heard_at: float | None = None
         """Of the last sign of life, by time.monotonic()."""
+        self.beside: Beside | None = None
+        """Set before ``events``."""
         self._store, self._keys, self._closing = store, keys, closing
         self._wake = threading.Event()
         self._streaming = self._hurried = False
@@ -139,7 +154,7 @@ class Following:
         self.seen = Seen(listing.cluster, listing.revision)
         self.heard_at = time.monotonic()
         self._lost = False
-        self._next = dict.fromkeys((_LEASES, _CONFIG), listing.revision + 1)
+        self._next = dict.fromkeys((_LEASES, _CONFIG, _BESIDE), listing.revision + 1)
         self._config = config
         self._witness = max(leases, key=lambda one: one.mod_revision, default=None)
         snapshot = decoded(Listing(tuple(leases), listing.revision), self._keys.start)
@@ -171,7 +186,7 @@ class Following:
         if (
             self._next is not None
         ):  # else its first revision would soon be compacted, and all listed for it
-            self._next[_CONFIG] = listing.revision + 1
+            self._next[_CONFIG] = self._next[_BESIDE] = listing.revision + 1
 
     def _stands(self, witness: Record | None, listing: Listing) -> bool:
         if witness is None or witness in listing.records:
@@ -196,10 +211,13 @@ class Following:
         stream from there says nothing of it (etcd issue 18089); one from before it says that it is compacted.
         """
         first = self._next or {}
-        return [
+        spans = [
             Span(self._keys.start, self._keys.end, first[_LEASES] - 1),
             Span(self._config_key, "", first[_CONFIG] - 1),
         ]
+        if (more := self.beside) is not None:
+            spans.append(Span(more.start, more.end, first[_BESIDE], progress=False))
+        return spans
 
     def _take(self, heard: Heard) -> Iterator[Event]:
         self.heard_at = time.monotonic()
@@ -207,11 +225,19 @@ class Following:
             self.seen = Seen(self.seen.cluster, heard.revision)
         if not heard.changes or self._next is None:
             return  # a progress report: the events up to its revision may still be to come
+        if heard.span == _BESIDE:
+            self._tell_beside(heard)
+            return
         first = self._next[heard.span]
         for change in heard.changes:
             if change.revision >= first:
                 yield self._event(change)
         self._next[heard.span] = max(first, heard.changes[-1].revision + 1)
+
+    def _tell_beside(self, heard: Heard) -> None:
+        for change in heard.changes:
+            if change.record is not None and self.beside is not None:
+                self.beside.told(change.record)
 
     def _event(self, change: Change) -> Event:
         if change.key == self._config_key:

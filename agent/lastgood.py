@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.config import Config
 from agent.following import Seen
 from agent.moment import Moment
 from agent.recalled import FILE_NAME, MOST_BYTES, Page, Row, row_of
@@ -57,6 +58,11 @@ class LastGood:
         self._stopping = threading.Event()
         self._complaint = ""
         self._thread = threading.Thread(target=self._run, name="last-good", daemon=True)
+
+    def follow(self, config: Config) -> None:
+        """Other settings: whose copy it is, its next start asks by the endpoints."""
+        if config.etcd_endpoints != self._page.endpoints:
+            self._set(endpoints=config.etcd_endpoints)
 
     # --- what is told; all of it quick ---------------------------------------------------------------
 

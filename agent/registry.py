@@ -12,9 +12,9 @@ from agent import etcd, survey, twins
 from agent.byhand import ByHand, emptied
 from agent.claim import Ask, Identity, Tunnel, Tunnels
 from agent.claimant import Claimant
-from agent.etcd import Etcd, members
+from agent.etcd import Credentials, Etcd, members
 from agent.events import Event, Snapshot
-from agent.following import Following, Seen, decoded
+from agent.following import Beside, Following, Seen, decoded
 from agent.ownrecord import OwnRecord
 from agent.records import Claimed, Keys
 from agent.retry import Pauses
@@ -62,6 +62,17 @@ class Registry:
         """Our address is another one: connections from the old one hang until TCP gives them up."""
         self._etcd.reconnect()
         self._following.hurry()
+
+    def redial(
+        self, endpoints: Sequence[str], credentials: Credentials, *, timeout_s: float
+    ) -> None:
+        """Another way to the same etcd; raises BadConfig, and then nothing has changed."""
+        self._etcd.redial(endpoints, credentials, timeout_s=timeout_s)
+        self._following.hurry()
+
+    def certificates(self) -> bool:
+        """Look at the certificates' files now; True if a new set was taken; raises BadConfig."""
+        return self._etcd.certificates()
 
     # --- the network config -------------------------------------------------------------------------
 
@@ -199,6 +210,14 @@ class Registry:
         Snapshot says so.
         """
         return self._following.events(on_lost=on_lost, on_back=on_back, seen=seen)
+
+    def listen(self, beside: Beside) -> None:
+        """To one more range on the same stream; call it before ``watch``."""
+        self._following.beside = beside
+
+    def answer(self, key: str, value: bytes, lease: int) -> None:
+        """Write what somebody asked for, to go with his etcd lease; raises LeaseLost if that has ended."""
+        self._etcd.put(key, value, lease=lease)
 
     @property
     def seen(self) -> Seen | None:

@@ -26,11 +26,15 @@ PULSE_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range to watch, the key ``start`` alone if ``end`` is empty, from ``revision`` on."""
+    """A range to watch, the key ``start`` alone if ``end`` is empty, from ``revision`` on.
+
+    ``progress``: etcd tells now and then how far it is, though nothing changes.
+    """
 
     start: str
     end: str
     revision: int
+    progress: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Watch:
                 key=span.start.encode(),
                 range_end=span.end.encode(),
                 start_revision=span.revision,
-                progress_notify=True,
+                progress_notify=span.progress,
             )
             self._requests.put(rpc_pb2.WatchRequest(create_request=create))
         while len(self._spans) < len(spans):

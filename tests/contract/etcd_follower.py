@@ -31,8 +31,12 @@ class Follower:
         self.store = store
         self.registry = Registry(store, prefix, pauses=Pauses(most_s=0.3))
         self._seen = seen
+        self.prepare()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+
+    def prepare(self) -> None:
+        """What is to be set at the registry before it watches."""
 
     def _run(self) -> None:
         watch = self.registry.watch(
