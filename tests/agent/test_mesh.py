@@ -85,7 +85,7 @@ def test_silent_and_foreign_nodes_are_rows_as_well() -> None:
     assert (found.asked, found.answered, found.code) == (1, 0, 2)
 
 
-def test_only_the_first_so_many_are_asked_and_none_of_flannels() -> None:
+def test_only_so_many_are_asked_this_node_first_and_none_of_flannels() -> None:
     """And those that are silent are not asked a second time."""
     calls: list[tuple[list[str], str]] = []
 
@@ -94,9 +94,9 @@ def test_only_the_first_so_many_are_asked_and_none_of_flannels() -> None:
         return {key: _status() if key != "c" else NotReady("silent") for key in keys}
 
     members = tuple(Member(key, key, (), "", foreign=key == "b") for key in "abcde")
-    found = collect(Roll(members), ask, here="n1", limit=3)
+    found = collect(Roll(members), ask, here="d", limit=3)
 
-    assert calls == [(["a", "c", "d"], "status"), (["a", "d"], "probes")]
+    assert calls == [(["d", "a", "c"], "status"), (["d", "a"], "probes")]
     assert found.verdicts == {"silent": 1, "flannel": 1, "not asked": 1, "healthy": 2}
 
 
