@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 
 import pytest
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.packet import Packet
 from scapy.utils import PcapNgReader
 
@@ -16,7 +16,7 @@ from tests.agent.podpackets import OTHER, PEER, POD, SECOND, ether, inside, outs
 def _story() -> Story:
     return Story(
         within([ip_network("10.5.0.0/16")], [ip_network("10.5.1.0/24")]),
-        {PEER: "n2"}.get,  # type: ignore[arg-type]
+        lambda sight: "n2" if sight.far == PEER else "",
     )
 
 
@@ -92,6 +92,38 @@ def test_segments_that_were_cut_or_put_together_have_not_vanished() -> None:
 
     (found,) = story.findings("ovl1", "eth0")
     assert found.text.startswith(f"1 tcp packets {POD} > {OTHER}")
+
+
+def test_fragments_are_compared_by_their_bytes_as_well() -> None:
+    """Put together and cut anew on this node, as conntrack does; whose last piece is missing has vanished."""
+    story = _story()
+    whole = IP(src=POD, dst=OTHER, id=5) / UDP(sport=1, dport=2) / (b"x" * 3000)
+    for piece in fragment(whole, fragsize=1400):  # type: ignore[no-untyped-call]
+        story.add(inside(piece))
+    for piece in fragment(whole, fragsize=1424):  # type: ignore[no-untyped-call]
+        story.add(outside(wrapped(piece)))
+    lost = IP(src=POD, dst=OTHER, id=6) / UDP(sport=1, dport=2) / (b"x" * 2000)
+    for piece in fragment(lost, fragsize=1400):  # type: ignore[no-untyped-call]
+        story.add(inside(piece))
+    story.add(outside(wrapped(ping(OTHER, POD), out=False), out=False))
+    story.add(inside(ping(OTHER, POD), out=False))
+    story.last += 2 * SECOND
+
+    (found,) = story.findings("ovl1", "eth0")
+    assert found.text.startswith(f"2 udp packets {POD} > {OTHER}")
+
+
+def test_nothing_is_said_to_vanish_that_may_just_not_have_been_heard() -> None:
+    """Where a point was not read to the end, and where packets came too fast."""
+    story = _story()
+    for seq in range(3):
+        story.add(inside(ping(seq=seq), at=(1 + seq) * SECOND))
+    story.last = 9 * SECOND
+    assert story.findings("ovl1", "eth0")[0].text.startswith("3 icmp")
+    story.until = 2 * SECOND + SECOND // 2
+    assert story.findings("ovl1", "eth0")[0].text.startswith("2 icmp")
+    story.unheard = 2
+    assert story.findings("ovl1", "eth0") == []
 
 
 def test_memory_is_bounded_and_what_was_forgotten_is_counted() -> None:

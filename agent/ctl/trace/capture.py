@@ -47,7 +47,8 @@ class Ear:
 
     def __init__(self, link: str, program: bytes = b"") -> None:
         self.link = link
-        self.down = False
+        self.behind: int | None = None
+        """The time of the last frame that was taken, while more may be waiting behind it."""
         self._lost = 0
         self._socket = _listening(link, program)
 
@@ -66,9 +67,9 @@ class Ear:
             except OSError as error:
                 if error.errno not in _GONE:
                     raise
-                self.down = True
-                continue
+                continue  # the link is down, or gone: what came before is still to be had
             frames.append(_frame(self.link, data, words, where))
+        self.behind = frames[-1].at if len(frames) == MOST_AT_ONCE else None
         return frames
 
     @property

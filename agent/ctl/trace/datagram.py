@@ -11,13 +11,17 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
 NAMES = {IPPROTO_UDP: "udp", IPPROTO_TCP: "tcp", IPPROTO_ICMP: "icmp", IPPROTO_ICMPV6: "icmp"}
+LEAST_CUT = 576
+"""Bytes that every link must carry (RFC 791): nobody cuts less."""
 _DIGESTED = 32
 """Bytes of a payload that help to know a packet again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """One packet. ``payload`` is that of IP, extension headers included; ``later``: not the first fragment."""
+    """One packet. ``payload`` is that of IP, extension headers included; ``later``: not the first fragment;
+    ``divisible``: routers may cut it.
+    """
 
     layer: Packet
     source: str
@@ -27,6 +31,7 @@ class Datagram:
     length: int
     fragment: bool = False
     later: bool = False
+    divisible: bool = False
     identity: int = 0
 
 
@@ -54,6 +59,7 @@ def datagram_of(layer: Packet) -> Datagram | None:
             int(layer.len or len(raw)),
             fragment=more or bool(offset),
             later=bool(offset),
+            divisible=not int(layer.flags or 0) & 2,
             identity=int(layer.id or 0) << 16 | offset,
         )
     if isinstance(layer, IPv6):
@@ -90,15 +96,19 @@ def key_of(datagram: Datagram) -> Hashable:
     return (datagram.source, datagram.target, datagram.number, datagram.identity, head)
 
 
-def segment_of(datagram: Datagram) -> tuple[Hashable, tuple[int, int]]:
-    """Of a TCP segment with data: the connection, one way, and which bytes."""
-    if datagram.number != IPPROTO_TCP or datagram.later or len(datagram.payload) < 20:
-        return None, (0, 0)
-    sport, dport, begin, _, offset = struct.unpack_from("!HHIIB", datagram.payload)
-    count = len(datagram.payload) - (offset >> 4) * 4
-    if count <= 0:
-        return None, (0, 0)
-    return (datagram.source, sport, datagram.target, dport), (begin, begin + count)
+def span_of(datagram: Datagram) -> tuple[Hashable, tuple[int, int]]:
+    """What may be cut or joined on its way, and which of its bytes these are: a TCP connection, a fragmented packet."""
+    payload = datagram.payload
+    if datagram.number == IPPROTO_TCP and not datagram.fragment and len(payload) >= 20:
+        sport, dport, begin, _, offset = struct.unpack_from("!HHIIB", payload)
+        count = len(payload) - (offset >> 4) * 4
+        ends = (datagram.source, sport, datagram.target, dport)
+        return (ends, (begin, begin + count)) if count > 0 else (None, (0, 0))
+    if datagram.fragment or (datagram.divisible and datagram.length > LEAST_CUT):
+        one = (datagram.source, datagram.target, datagram.number, datagram.identity >> 16)
+        begin = (datagram.identity & 0xFFFF) * 8
+        return (one, (begin, begin + len(payload)))
+    return None, (0, 0)
 
 
 def quoted_in(datagram: Datagram) -> Datagram | None:

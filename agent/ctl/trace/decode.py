@@ -6,7 +6,14 @@ Importing scapy takes half a second and more: whoever imports this module says s
 import contextlib
 from dataclasses import replace
 from ipaddress import ip_address
-from socket import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
+from socket import (
+    IPPROTO_HOPOPTS,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_IGMP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+)
 
 from scapy.layers.inet import IP, in4_chksum
 from scapy.layers.inet6 import in6_chksum
@@ -24,11 +31,14 @@ from agent.ctl.trace.datagram import (
     ports_of,
     quoted_in,
     read,
-    segment_of,
+    span_of,
 )
 from agent.ctl.trace.sightings import Known, Point, Sight, Way
 from agent.ctl.trace.words import told, too_large
 from agent.printable import printable
+
+_NEIGHBOURS, _CHATTER = frozenset({135, 136, 137}), frozenset({130, 131, 132, 133, 134, 143})
+"""Types of ICMPv6: solicitation, advertisement, redirect; multicast listeners, routers."""
 
 
 def on_the_veth(frame: Frame, known: Known) -> Sight | None:
@@ -40,7 +50,7 @@ def on_the_veth(frame: Frame, known: Known) -> Sight | None:
     if ARP in ether:
         return _arp(frame, ether[ARP], way)
     datagram = datagram_of(ether.payload)
-    if datagram is None:
+    if datagram is None or _is_chatter(datagram):
         return None
     sight = _sight(frame, Point.POD, way, datagram)
     astray = _astray(datagram, known) if way is Way.OUT else []
@@ -100,12 +110,8 @@ def _word(frame: Frame, outer: Datagram, word: str, known: Known) -> Sight | Non
 
 
 def _sight(frame: Frame, point: Point, way: Way, datagram: Datagram) -> Sight:
-    flow, span = segment_of(datagram)
-    remarks = []
-    if word := too_large(datagram):
-        remarks.append(f"MTU: {word}")
-    if datagram.fragment:
-        remarks.append("MTU: in fragments")
+    flow, span = span_of(datagram)
+    word = too_large(datagram)
     return Sight(
         at=frame.at,
         point=point,
@@ -119,16 +125,27 @@ def _sight(frame: Frame, point: Point, way: Way, datagram: Datagram) -> Sight:
         ports=() if datagram.later else ports_of(datagram),
         flow=flow,
         span=span,
-        remarks=tuple(remarks),
+        remarks=(f"MTU: {word}",) if word else (),
     )
 
 
 def _protocol(datagram: Datagram) -> str:
-    # Type 0 of the next header is what multicast listeners put before their reports.
-    first = datagram.payload[:1] or b"\0"
-    if datagram.number == 0 or (datagram.number == IPPROTO_ICMPV6 and 130 <= first[0] <= 143):
-        return "nd"
-    return NAMES.get(datagram.number, f"protocol {datagram.number}")
+    finds = datagram.number == IPPROTO_ICMPV6 and _first(datagram) in _NEIGHBOURS
+    return "nd" if finds else NAMES.get(datagram.number, f"protocol {datagram.number}")
+
+
+def _is_chatter(datagram: Datagram) -> bool:
+    """What every host tells its link now and then: who listens to which group, is there a router."""
+    if datagram.number in (
+        IPPROTO_HOPOPTS,
+        IPPROTO_IGMP,
+    ):  # the former before an IPv6 listener's report
+        return True
+    return datagram.number == IPPROTO_ICMPV6 and _first(datagram) in _CHATTER
+
+
+def _first(datagram: Datagram) -> int:
+    return datagram.payload[0] if datagram.payload else -1
 
 
 def _arp(frame: Frame, arp: Packet, way: Way) -> Sight:
@@ -160,7 +177,7 @@ def _wrong(datagram: Datagram, frame: Frame, *, what: str = "") -> list[str]:
     layer, found = datagram.layer, []
     if isinstance(layer, IP) and checksum(bytes(layer.original)[: int(layer.ihl or 5) * 4]):
         found.append(f"{what}IP checksum is wrong")
-    whole = not datagram.fragment and len(frame.data) >= frame.length
+    whole = not datagram.fragment and datagram.length <= len(bytes(layer.original))
     if frame.unsummed or not whole or _sum_of(datagram) in (0, None):
         return found
     return [*found, f"{what}{NAMES[datagram.number].upper()} checksum is wrong"]

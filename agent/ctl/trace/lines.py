@@ -39,15 +39,16 @@ class Printer:
             parts.append(printable(f"  !! {'; '.join(sight.remarks)}"), style="bold red")
         self._print(parts)
 
-    def summary(self, pod_link: str, underlay: str, lost: int) -> None:
-        """Counts at each point, and what follows from them."""
+    def summary(self, pod_link: str, underlay: str) -> list[Finding]:
+        """Counts at each point, and what follows from them, which is returned as well."""
         counts = self.story.counts()
         findings = self.story.findings(pod_link, underlay)
         if self.json:
             told = [{"text": it.text, "next": it.next} for it in findings]
-            about = {"lost_by_the_capture": lost, "forgotten": self.story.forgotten}
-            self._object({"type": "summary", **counts, **about, "findings": told})
-            return
+            about = {"unheard": self.story.unheard, "forgotten": self.story.forgotten}
+            sides = {"other_sides": self.story.other_sides()}
+            self._object({"type": "summary", **counts, **about, "findings": told, **sides})
+            return findings
         self._print(Text(""))
         self._print(Text("seen", style="bold"))
         for name, what in (
@@ -57,16 +58,16 @@ class Printer:
             ("pod_in", f"reached the pod ({pod_link})"),
         ):
             self._print(Text(printable(f"  {counts[name]:>7}  {what}")))
-        if lost or self.story.forgotten:
-            self._print(
-                Text(
-                    f"  {lost} packets came too fast to be captured, {self.story.forgotten} to be compared"
-                )
-            )
+        if self.story.unheard or self.story.forgotten:
+            fast = f"{self.story.unheard} packets came too fast to be captured"
+            self._print(Text(f"  {fast}, {self.story.forgotten} to be compared"))
         for finding in findings:
             self._finding(finding)
         if not findings:
             self._print(Text("nothing vanished on this node", style="green"))
+        for side in self.story.other_sides():
+            self._print(Text(printable(f"  the other side: {side}")))
+        return findings
 
     def _finding(self, finding: Finding) -> None:
         self._print(Text(printable(f"! {finding.text}"), style="yellow"))
@@ -75,14 +76,14 @@ class Printer:
 
     def _place(self, sight: Sight) -> str:
         out = sight.way is Way.OUT
-        far = self.story.name(sight.far) if sight.far else ""
+        far = self.story.name(sight) or "?"
         match sight.point:
             case Point.POD:
                 return "pod → veth" if out else "veth → pod"
             case Point.TUNNEL:
                 return f"→ tunnel to {far}" if out else f"← tunnel from {far}"
             case Point.DIRECT:
-                return "→ underlay, direct" if out else "← underlay, direct"
+                return f"→ direct to {far}" if out else f"← direct from {far}"
             case Point.WORD:
                 return "→ a router's word" if out else "← a router's word"
 

@@ -4,7 +4,7 @@ A packet is known again by what no router changes. TCP is compared by its bytes:
 between the two points. Whatever was seen in the last moment is not judged: its second sight may be yet to come.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -43,13 +43,19 @@ class _Lane:
 
 @dataclass(slots=True)
 class Story:
-    """``meshed`` says of a target whether the overlay leads to it; ``name`` of an underlay address whose node it is."""
+    """``meshed`` says of a target whether the overlay leads to it; ``name`` which node is at the other end of a sight.
+
+    Before it is judged, ``until`` is set where not all points were read to the end, and ``unheard`` to the number of
+    packets that came too fast: so many may be missing without having vanished.
+    """
 
     meshed: Callable[[str], bool]
-    name: Callable[[str], str] = str
+    name: Callable[[Sight], str]
     seen: Counter[str] = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
     last: int = 0
+    until: int | None = None
+    unheard: int = 0
     forgotten: int = 0
     most: int = MOST_WAITING
     _lanes: dict[Way, _Lane] = field(default_factory=lambda: {way: _Lane() for way in Way})
@@ -95,6 +101,12 @@ class Story:
             )
         return found
 
+    def other_sides(self) -> list[str]:
+        """Where the rest of the way can be seen: commands, one for each of a few targets."""
+        nodes = {target: self.name(first) for (_, target), first in self._left.items()}
+        sides = [f"on {node}: overlayctl trace {target}" for target, node in nodes.items() if node]
+        return sides[:MOST_PLACES]
+
     def counts(self) -> dict[str, int]:
         """By point and way."""
         names = ("pod out", "tunnel out", "tunnel in", "pod in")
@@ -111,15 +123,17 @@ class Story:
     def _missing(self, way: Way) -> Iterable[Sequence[Sight]]:
         """Seen at the first point only, by source, target and protocol; the most first."""
         lane, groups = self._lanes[way], dict[Any, list[Sight]]()
+        until = (self.last if self.until is None else self.until) - GRACE_NS
+        covered = {flow: _merged(spans) for flow, spans in lane.pieces.items()}
         for waiting in lane.first.values():
             for sight in waiting:
-                late = sight.at > self.last - GRACE_NS
-                if late or (way is Way.OUT and not self.meshed(sight.target)):
+                if sight.at > until or (way is Way.OUT and not self.meshed(sight.target)):
                     continue
-                if sight.flow is None or not _covered(lane.pieces.get(sight.flow, ()), sight.span):
+                if not _touches(covered.get(sight.flow, []), sight.span):
                     key = (sight.source, sight.target, sight.protocol)
                     groups.setdefault(key, []).append(sight)
-        return sorted(groups.values(), key=len, reverse=True)[:MOST_PLACES]
+        some = [group for group in groups.values() if len(group) > self.unheard]
+        return sorted(some, key=len, reverse=True)[:MOST_PLACES]
 
     def _lost(self, group: Sequence[Sight], way: Way, pod_link: str, underlay: str) -> Finding:
         one, least = group[0], min(sight.length for sight in group)
@@ -142,7 +156,7 @@ class Story:
         for pair, first in self._left.items():
             if pair in self._back or first.at > self.last - ANSWER_NS:
                 continue
-            node = self.name(first.far) if first.far else "the other node"
+            node = self.name(first) or "the other node"
             text = (
                 f"{self._sent[pair]} packets {pair[0]} > {pair[1]} left for {node}, "
                 f"and nothing came back from {pair[1]}"
@@ -160,12 +174,21 @@ class Story:
                 del lane[key]
 
 
-def _covered(spans: Iterable[tuple[int, int]], wanted: tuple[int, int]) -> bool:
-    """Whether some of these bytes were seen; ``spans`` in any order."""
-    ordered = sorted(spans)
-    place = bisect_right(ordered, (wanted[0], 1 << 40))
-    near = ordered[max(place - 1, 0) : place + 1]
-    return any(begin < wanted[1] and wanted[0] < end for begin, end in near)
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes as few spans in their order, none of which touches another."""
+    found: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return found
+
+
+def _touches(merged: Sequence[tuple[int, int]], wanted: tuple[int, int]) -> bool:
+    """Whether some of these bytes are among them."""
+    place = bisect_left(merged, (wanted[1], 0)) - 1
+    return place >= 0 and merged[place][1] > wanted[0]
 
 
 def within(subnets: Sequence[Subnet], own: Sequence[Subnet]) -> Callable[[str], bool]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.config import Config
 from agent.ctl import nodepage
 from agent.ctl.client import ask
+from agent.ctl.trace.sightings import Sight, Way
 from cni.ipam import Ipam, is_address
 from cni.record import Attachment
 from overlay.errors import BadConfig, OverlayError
@@ -131,6 +132,13 @@ class Peers:
 
     by_underlay: Mapping[str, str]
     by_subnet: Mapping[Subnet, str]
+
+    def name(self, sight: Sight) -> str:
+        """Of the node at the other end; its underlay address where it has none, nothing where nobody knows."""
+        if sight.far:
+            return self.by_underlay.get(sight.far, sight.far)
+        other = ip_address(sight.target if sight.way is Way.OUT else sight.source)
+        return next((name for net, name in self.by_subnet.items() if other in net), "")
 
 
 def peers(settings: Config) -> Peers:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from agent.ctl.trace.sightings import Known, Sight
 from agent.ctl.trace.story import Story, within
 from overlay.errors import BadConfig
 
-LINGER_S = 0.25
+TURN_S, LINGER_S = 0.2, 0.25
 """After the end: what is on its way is still to be seen at its second point."""
 Decode = Callable[[Frame, Known], Sight | None]
 
@@ -62,15 +63,14 @@ def trace(flags: argparse.Namespace, settings: Config) -> int:
         )
         from agent.ctl.trace import decode
 
-        story = Story(within(ways.meshed, ways.own), lambda far: others.by_underlay.get(far, far))
+        story = Story(within(ways.meshed, ways.own), others.name)
         show = Printer(story, json=flags.output == "json")
         decoders: dict[str, Decode] = dict.fromkeys(ways.underlays, decode.on_the_underlay)
         decoders[pod.link] = decode.on_the_veth
         session = _Session(flags, [inside, *outside], decoders, known, story, show, file)
         _say("overlayctl trace: listening; Ctrl-C ends it and says what was seen")
         session.run()
-    show.summary(pod.link, ", ".join(ways.underlays), session.lost)
-    return int(bool(story.findings(pod.link, ", ".join(ways.underlays))))
+    return int(bool(show.summary(pod.link, ", ".join(ways.underlays))))
 
 
 @dataclass(slots=True)
@@ -83,24 +83,25 @@ class _Session:
     show: Printer
     file: BinaryIO | None
     shown: int = 0
-    lost: int = 0
     _places: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> None:
         """Until enough was seen, the time is over, or somebody says so."""
         self._places = {ear.link: place for place, ear in enumerate(self.ears)}
         end = time.monotonic() + self.flags.seconds if self.flags.seconds else None
-        with contextlib.suppress(KeyboardInterrupt):
-            while (end is None or time.monotonic() < end) and not self._enough():
-                left = 0.5 if end is None else max(min(0.5, end - time.monotonic()), 0)
+        with _told_to_end() as told:
+            while not told and (end is None or time.monotonic() < end) and not self._enough():
+                left = TURN_S if end is None else max(min(TURN_S, end - time.monotonic()), 0)
                 select.select(self.ears, [], [], left)
                 self._round(quiet=False)
-        linger = time.monotonic() + LINGER_S
-        with contextlib.suppress(KeyboardInterrupt):
+            linger = time.monotonic() + LINGER_S
             while (left := linger - time.monotonic()) > 0:
                 select.select(self.ears, [], [], left)
                 self._round(quiet=True)
-        self.lost = sum(ear.lost for ear in self.ears)
+        self.story.last = max(self.story.last, time.time_ns())
+        self.story.unheard = sum(ear.lost for ear in self.ears)
+        behind = [ear.behind for ear in self.ears if ear.behind is not None]
+        self.story.until = min(behind) if behind else None
 
     def _enough(self) -> bool:
         return bool(self.flags.count) and self.shown >= self.flags.count
@@ -140,6 +141,28 @@ class _Session:
             is_icmp = self.flags.icmp and sight.protocol == "icmp"
             return is_icmp or (bool(self.flags.port) and self.flags.port in sight.ports)
         return True
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[list[int]]:
+    """What comes by SIGINT or SIGTERM is put down: an exception in between would lose packets that were just read.
+
+    A second one is as it always is.
+    """
+    told: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        told.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ def told(datagram: Datagram) -> str:
             for end, port in zip((source, target), ports, strict=True)
         )
     what = " ".join(_what(datagram))
+    if datagram.fragment and not datagram.later:
+        what += " (first fragment)"
     return printable(f"{source} > {target} {what}, {datagram.length} bytes")
 
 
