@@ -79,7 +79,6 @@ def test_who_is_silent_foreign_or_unreachable_is_a_row(scene: Scene) -> None:
     assert [(it["state"], it["largest"]) for it in fine] == [("ok", 1450)]  # without its agent
 
     said = one.overlayctl("mesh", "--limit", "1")
-    assert said.code == 0, said.out  # of what it was told to ask nothing is wrong
     assert "asked 1 of 4 nodes, 1 answered" in said.out
     assert one.overlayctl("mesh", "--wait", "1").code == 1
 
