@@ -83,6 +83,16 @@ VERBS = (
         "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
     ),
     Verb(
+        "mesh",
+        "mesh",
+        "all nodes and the paths between them that are not fine (--html FILE: as a page)",
+    ),
+    Verb(
+        "trace",
+        "trace",
+        "a pod's packets inside and outside of the tunnel, live, and where they vanish",
+    ),
+    Verb(
         "leases",
         "leases",
         "all subnet leases in etcd, unreadable ones included (--stale: what nobody looks after)",
