@@ -31,7 +31,7 @@ class Promise:
             self._publish(reconciler)
         elif not self._withdrawn:
             self._withdrawn = True
-            log.warning("no new pods: %s", life.refusal)
+            log.warning("no new pods: %s; look: overlayctl status", life.refusal)
             self._pages.withdraw(conflist=self._config.conflist_when_unready == "remove")
             self._now_ready()
 
