@@ -1,12 +1,21 @@
 """What this installation is made of: the facts that decide what is laid down, read from where we run."""
 
+import importlib
 import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from agent.ctl.install import texts
-from agent.ctl.install.items import TEMPLATE_UNIT, TLS_DIR, TLS_FILES, UNIT, Wishes, tls_path
+from agent.ctl.install.items import (
+    COMPLETIONS,
+    TEMPLATE_UNIT,
+    TLS_DIR,
+    TLS_FILES,
+    UNIT,
+    Wishes,
+    tls_path,
+)
 from cni import install as front
 from overlay.errors import BadConfig
 from overlay.marks import Marks
@@ -23,11 +32,14 @@ def wishes(
     given: Mapping[str, str],
     *,
     settings: Mapping[str, str],
+    written: tuple[Path, ...],
     config_file: Path,
+    config_is_ours: bool,
     root: Path,
     kind: str,
 ) -> Wishes:
     """``given`` is what flags and environment say, for the settings' file; ``settings`` has what is in force.
+    ``config_is_ours``: that file is as the last installation wrote it, so that it may be written anew.
 
     Raises:
         BadConfig: something that belongs to it is not there, or cannot be used.
@@ -43,8 +55,10 @@ def wishes(
         front=data,
         front_kind=kind,
         config_file=config_file,
+        config_is_ours=config_is_ours,
         config=_utf8(texts.settings(known, marks.instance)),
         tls={key: _certificate(key, given[key]) for key in _copied(given)},
+        written=written,
         units={name: shipped(name) for name in (UNIT, TEMPLATE_UNIT)},
         completions=completions(),
     )
