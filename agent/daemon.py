@@ -37,7 +37,6 @@ from agent.memory import Memory
 from agent.metrics.meteredkernel import MeteredKernel
 from agent.metrics.meters import Meters
 from agent.notify import Notifier
-from agent.outlook import Outlook, Sources
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
@@ -50,6 +49,7 @@ from agent.standing import NodeStanding
 from agent.sweep import Sweep
 from agent.upkeep import Upkeep
 from agent.vital import Vital, show_names
+from agent.window import Sources, Window
 from cni import main as cni
 from cni.steps import Steps
 from overlay import __version__
@@ -138,14 +138,14 @@ class Agent:
             upkeep=self._upkeep,
         )
         sources = Sources(self._life, self._loop, self._upkeep, self._control, self._sweep, VITAL)
-        self._outlook = Outlook(config, self._meters, sources)
+        self._window = Window(config, self._meters, sources)
         self._read_letters(registry)
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,
             ctl=self._control.answer,
             late=cni.too_late,
-            told=self._outlook.cni_answered,
+            told=self._window.cni_answered,
         )
         self._hearing = Hearing(time.monotonic, patience_s=patience(config))
         self._reload = self._new_reload(read, registry)
@@ -167,7 +167,7 @@ class Agent:
             self._config,
             read,
             connect.Dialled(self._config, registry),
-            [self._follow, self._outlook.follow, *(part.follow for part in followers)],
+            [self._follow, self._window.follow, *(part.follow for part in followers)],
         )
 
     def _new_loop(self) -> Loop:
@@ -198,7 +198,7 @@ class Agent:
         watching = (self._watch, self._upkeep)
         for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
             part.start()
-        self._outlook.start()
+        self._window.start()
         show_names()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             if self._hangup.is_set():
@@ -208,7 +208,7 @@ class Agent:
                 self._notifier.reloaded()
         self._notifier.stopping()
         self._server.close()
-        self._outlook.stop()
+        self._window.stop()
         for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
             part.stop()
         self._kept.stop()

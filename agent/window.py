@@ -48,7 +48,7 @@ class Sources:
     vital: Sequence[str]
 
 
-class Outlook:
+class Window:
     """Made before the threads start; nothing listens where ``metrics_listen`` is empty."""
 
     def __init__(self, config: Config, meters: Meters, sources: Sources) -> None:
