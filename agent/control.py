@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent import report
+from agent.ailments import Ailments
 from agent.config import Config
 from agent.life import Life
 from agent.loop import Loop
@@ -37,16 +38,17 @@ class Control:
         underlay: Callable[[], str],
         pods: Callable[[], Answer],
         upkeep: Upkeep,
+        ailments: Ailments,
     ) -> None:
         self._config, self._life, self._loop, self._pages = config, life, loop, pages
         self._standing, self._underlay, self._pods = standing, underlay, pods
-        self._upkeep = upkeep
+        self._upkeep, self._ailments = upkeep, ailments
 
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
         match question.get("verb"):
             case "status":
-                return self._ask(self._status)
+                return {**self._ask(self._status), "addresses": report.addresses(self._config)}
             case "peers":
                 return self._ask(report.peers)
             case "plan":
@@ -84,6 +86,7 @@ class Control:
             self._underlay(),
             self._pods(),
             upkeep=self._upkeep,
+            ailments=self._ailments,
         )
 
     def _ask(self, question: Callable[[Reconciler], Answer]) -> Answer:

@@ -16,22 +16,33 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from agent import arena, connect, drifthistory, logs, moment, recalled, report, usage
+from agent import (
+    arena,
+    connect,
+    drifthistory,
+    logs,
+    mailbox,
+    moment,
+    outlook,
+    recalled,
+    report,
+    usage,
+)
 from agent import config as settings
+from agent.ailments import Ailments
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
 from agent.events import Event
-from agent.following import Beside
 from agent.ground import Ground
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
-from agent.mailbox import Mailbox
 from agent.memory import Memory
 from agent.notify import Notifier
+from agent.outlook import Outlook
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
@@ -114,6 +125,10 @@ class Agent:
             lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
             self._upkeep.links,
         )
+        self._outlook = self._new_outlook()
+        self._ailments = Ailments(
+            config, self._life, pods=self._sweep.report, complainers=(self._upkeep, self._outlook)
+        )
         self._control = Control(
             config,
             life=self._life,
@@ -123,22 +138,15 @@ class Agent:
             underlay=lambda: self._ground.chosen,
             pods=self._sweep.report,
             upkeep=self._upkeep,
+            ailments=self._ailments,
         )
-        mailbox = Mailbox(
-            config.etcd_prefix,
-            config.machine_id,
+        mailbox.attend(
+            registry,
+            config,
             answer=self._control.answer_from_afar,
-            put=registry.answer,
             holds=lambda: self._life.claimed is not None,
         )
-        registry.listen(Beside(mailbox.place.start, mailbox.place.end, mailbox.told))
-        self._server = Server(
-            config.run_dir / "cni.sock",
-            cni=self._serve_cni,
-            ctl=self._control.answer,
-            late=cni.too_late,
-            told=logs.cni_answered,
-        )
+        self._server = self._new_server()
 
     def _new_loop(self) -> Loop:
         reconciler = Reconciler(
@@ -150,6 +158,24 @@ class Agent:
         )
         round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
         return Loop(reconciler, round_s=round_s, after_round=self._after_round)
+
+    def _new_server(self) -> Server:
+        return Server(
+            self._config.run_dir / "cni.sock",
+            cni=self._serve_cni,
+            ctl=self._control.answer,
+            late=cni.too_late,
+            told=logs.cni_answered,
+        )
+
+    def _new_outlook(self) -> Outlook:
+        said = {
+            "new pods": lambda: self._promise.trouble,
+            "last-good copy": lambda: self._last_good.trouble,
+            "attachments": lambda: self._sweep.failure,
+            "socket": lambda: self._server.trouble,
+        }
+        return outlook.of(self._config, self._pages, self._sweep, said=said)
 
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
@@ -165,13 +191,27 @@ class Agent:
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
         watching = (self._watch, self._upkeep)
-        for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
+        for part in (
+            self._loop,
+            self._last_good,
+            *watching,
+            self._life,
+            self._sweep,
+            self._outlook,
+        ):
             part.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             pass
         self._notifier.stopping()
         self._server.close()
-        for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
+        for part in (
+            self._outlook,
+            self._sweep,
+            *watching,
+            self._life,
+            self._last_good,
+            self._loop,
+        ):
             part.stop()
         self._kept.stop()
         self._loop.join(0.5)
@@ -215,6 +255,7 @@ class Agent:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
         self._upkeep.turned(reconciler)
+        self._ailments.turned(reconciler)
         self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))

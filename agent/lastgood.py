@@ -58,6 +58,12 @@ class LastGood:
         self._complaint = ""
         self._thread = threading.Thread(target=self._run, name="last-good", daemon=True)
 
+    @property
+    def trouble(self) -> str:
+        """Why the copy on disk is not what it should be; empty if it is."""
+        why = self._complaint
+        return f"the last-good copy cannot be written: {why}" if why else ""
+
     # --- what is told; all of it quick ---------------------------------------------------------------
 
     def changed(self) -> None:

@@ -41,7 +41,7 @@ class Verb:
 VERBS = (
     Verb(
         "status",
-        "node",
+        "status",
         "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
     ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
