@@ -7,6 +7,7 @@ from typing import Any
 
 from agent import report
 from agent.ailments import Ailments
+from agent.chronicle import Chronicle
 from agent.config import Config
 from agent.life import Life
 from agent.loop import Loop
@@ -39,10 +40,11 @@ class Control:
         pods: Callable[[], Answer],
         upkeep: Upkeep,
         ailments: Ailments,
+        chronicle: Chronicle,
     ) -> None:
         self._config, self._life, self._loop, self._pages = config, life, loop, pages
         self._standing, self._underlay, self._pods = standing, underlay, pods
-        self._upkeep, self._ailments = upkeep, ailments
+        self._upkeep, self._ailments, self._chronicle = upkeep, ailments, chronicle
 
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
@@ -59,6 +61,8 @@ class Control:
                 return dataclasses.asdict(self.standing())
             case "etcd":
                 return report.store(self._life)
+            case "history":
+                return self._chronicle.answer(question)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:

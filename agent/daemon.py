@@ -30,6 +30,7 @@ from agent import (
 )
 from agent import config as settings
 from agent.ailments import Ailments
+from agent.chronicle import Chronicle
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
@@ -125,7 +126,9 @@ class Agent:
             lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
             self._upkeep.links,
         )
+        self._chronicle = Chronicle(config.run_dir, config.state_dir)
         self._outlook = self._new_outlook()
+        self._beside = (self._sweep, self._outlook, self._chronicle)
         self._ailments = Ailments(
             config, self._life, pods=self._sweep.report, complainers=(self._upkeep, self._outlook)
         )
@@ -139,6 +142,7 @@ class Agent:
             pods=self._sweep.report,
             upkeep=self._upkeep,
             ailments=self._ailments,
+            chronicle=self._chronicle,
         )
         mailbox.attend(
             registry,
@@ -165,7 +169,7 @@ class Agent:
             cni=self._serve_cni,
             ctl=self._control.answer,
             late=cni.too_late,
-            told=logs.cni_answered,
+            told=self._cni_answered,
         )
 
     def _new_outlook(self) -> Outlook:
@@ -173,6 +177,7 @@ class Agent:
             "new pods": lambda: self._promise.trouble,
             "last-good copy": lambda: self._last_good.trouble,
             "attachments": lambda: self._sweep.failure,
+            "history": lambda: self._chronicle.trouble,
             "socket": lambda: self._server.trouble,
         }
         return outlook.of(self._config, self._pages, self._sweep, said=said)
@@ -190,28 +195,14 @@ class Agent:
             self._config.etcd_prefix,
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
-        watching = (self._watch, self._upkeep)
-        for part in (
-            self._loop,
-            self._last_good,
-            *watching,
-            self._life,
-            self._sweep,
-            self._outlook,
-        ):
+        parts = (self._loop, self._last_good, self._watch, self._upkeep, self._life, *self._beside)
+        for part in parts:
             part.start()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             pass
         self._notifier.stopping()
         self._server.close()
-        for part in (
-            self._outlook,
-            self._sweep,
-            *watching,
-            self._life,
-            self._last_good,
-            self._loop,
-        ):
+        for part in reversed(parts):
             part.stop()
         self._kept.stop()
         self._loop.join(0.5)
@@ -288,6 +279,12 @@ class Agent:
             steps=steps,
             alone=False,
         )
+
+    def _cni_answered(
+        self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
+    ) -> None:
+        self._chronicle.tell(steps.line)
+        logs.cni_answered(environ, steps, code, stdout)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ class Pages:
             run_dir=str(self._config.run_dir),
             agent_wide=agent_wide(self._config),
             instance=self._config.instance,
+            state_dir=str(self._config.state_dir),
         )
 
 

@@ -82,6 +82,12 @@ VERBS = (
         "ipam",
         "which pod has which address; whether records and kernel agree; free one by hand",
     ),
+    Verb(
+        "history",
+        "history",
+        "who had an address, or which one a pod had, when, and on which node (--at TIME)",
+        "history_of",
+    ),
     Verb("plan", "node", "what would be changed in the kernel now, without changing it"),
     Verb(
         "drift",

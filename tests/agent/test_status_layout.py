@@ -92,8 +92,8 @@ def test_a_few_troubles_are_told_in_full_with_their_age_and_command() -> None:
     lines = shown(told)
     text = " ".join(line.strip() for line in lines)
     assert "● n1 is healthy: 2 troubles, the oldest for 1 h 2 min" in lines
-    assert "! (for 1 h 2 min) etcd: traffic goes on, but etcd is away next: overlayctl etcd" in text
-    assert f"! (for 5 s) x: is bent next: ip link {'x' * 60}" in text
+    assert "! etcd: traffic goes on, but etcd is away (for 1 h 2 min) next: overlayctl etcd" in text
+    assert f"! x: is bent (for 5 s) next: ip link {'x' * 60}" in text
 
 
 def test_a_long_command_is_folded_and_not_cut() -> None:
@@ -163,7 +163,7 @@ def test_whatever_another_agent_answers_it_is_one_harmless_screen(
 
 def test_what_only_grows_older_is_no_news() -> None:
     """``--watch`` in a pipe tells what changed."""
-    assert still("  ! (for 3 s) etcd: away") == still("  ! (for 1 h 2 min) etcd: away")
+    assert still("  ! etcd: away (for 3 s)") == still("  ! etcd: away (for 1 h 2 min)")
     assert still("● n1 is degraded: 1 trouble, the oldest for 3 s") == still(
         "● n1 is degraded: 1 trouble, the oldest for 9 s"
     )

@@ -231,8 +231,8 @@ _BY_NAME = {
 def _in_full(rows: Sequence[tuple[str, str, str]], width: int) -> list[Text]:
     found = []
     for age, what, command in rows:
-        old = f"(for {age}) " if age else ""
-        found += _folded("  ! ", [f"{old}{what}"], width, "yellow")
+        old = f" (for {age})" if age else ""
+        found += _folded("  ! ", [f"{what}{old}"], width, "yellow")
         found += _folded("      next: ", [command], width, "bold")
     return found
 
@@ -240,9 +240,9 @@ def _in_full(rows: Sequence[tuple[str, str, str]], width: int) -> list[Text]:
 def _in_short(row: tuple[str, str, str], width: int) -> Text:
     age, what, command = row
     short = command.split(";")[0].strip()
-    tail = f" → {short}" if len(short) <= _LONGEST_NEXT else " → overlayctl status --output json"
-    head = f"  ! {age + ' ' if age else ''}"
-    return Text(head + _cut(what, width - len(head) - len(tail)) + tail, style="yellow")
+    tail = f" (for {age})" if age else ""
+    tail += f" → {short if len(short) <= _LONGEST_NEXT else 'overlayctl status --output json'}"
+    return Text("  ! " + _cut(what, width - 4 - len(tail)) + tail, style="yellow")
 
 
 def _where_more(rest: Sequence[tuple[str, str, str]]) -> str:

@@ -16,7 +16,7 @@ from agent.ctl.status.layout import CODES, laid_out
 EVERY_S = 2.0
 Look = Callable[[], Mapping[str, Any]]
 _RUNNING = re.compile(
-    r"renewed \d+ s ago|watch last heard \d+ s ago|revision \d+|\(for [^)]*\) |, the oldest for .*"
+    r"renewed \d+ s ago|watch last heard \d+ s ago|revision \d+| \(for [^)]*\)|, the oldest for .*"
 )
 
 
