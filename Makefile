@@ -10,6 +10,7 @@ JSON ?= bench.json
 FLANNELD ?=
 NODES ?= 5000
 DESTDIR ?=
+FLAGS ?=
 
 FRONT := cni/front-$(shell uname -m)
 BIN := $(VENV)/bin
@@ -96,13 +97,10 @@ bench-etcd: setup ## what NODES=5000 ask of one real etcd, by etcd's own counter
 build: $(STAMP) ## wheel and sdist into dist/
 	$(BIN)/python -m hatchling build
 
-install: ## onto this node: /opt/overlay, the unit, the CNI executables
+install: ## onto this node: a venv in /opt/overlay, then `overlayctl install $(FLAGS)`; DESTDIR=image only lays it down
 	$(PYTHON) -m venv $(DESTDIR)/opt/overlay
 	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt hatchling
 	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt --no-build-isolation --no-deps --force-reinstall .
 	$(DESTDIR)/opt/overlay/bin/pip install -q -c constraints.txt .
-	install -d $(DESTDIR)/usr/local/bin
-	ln -sf /opt/overlay/bin/overlayctl $(DESTDIR)/usr/local/bin/overlayctl
-	$(DESTDIR)/opt/overlay/bin/python -I -m cni.install --bin-dir $(DESTDIR)/opt/cni/bin
-	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system agent/files/overlay-agent.service agent/files/overlay-agent@.service
-	@echo "next: write /etc/overlay/agent.toml, then: systemctl daemon-reload && systemctl enable --now overlay-agent"
+	$(if $(DESTDIR),grep -lIs '^#!$(abspath $(DESTDIR))/' $(DESTDIR)/opt/overlay/bin/* | xargs -r sed -i '1s|^#!$(abspath $(DESTDIR))/|#!/|')
+	$(DESTDIR)/opt/overlay/bin/python -I -m agent.ctl.main install $(if $(DESTDIR),--root $(DESTDIR)) $(FLAGS)

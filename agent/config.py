@@ -55,6 +55,7 @@ class Config:
     host_local_dir: Path
     conflist_when_unready: str
     sweep_interval: float
+    probe_interval: float
     checksum_test: bool
     log_level: str
 
@@ -81,8 +82,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def load(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+def load(
+    flags: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    root: Path = Path("/"),
+    lacking: bool = False,
+) -> Config:
     """The one place where a Config is made.
+
+    ``root`` is where the file is looked for, unless a flag names it; ``lacking`` allows that of an instance to be
+    absent, for who is about to write it.
 
     Raises:
         BadConfig: unknown key or bad value, with key, value and source named.
@@ -93,22 +103,20 @@ def load(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     for key in known:
         if (value := getattr(flags, key, None)) is not None:
             above[key] = (value, "--" + key.replace("_", "-"))
-    path, required = _file(flags, environ, {**below, **above})
+    named = flags.config or environ.get(ENV_PREFIX + "CONFIG", "")
+    instance = {**below, **above}.get("instance", ("", ""))[0]
+    path = Path(named) if named else root / file_of(instance).relative_to("/")
+    required = bool(named) or (file_of(instance) != DEFAULT_FILE and not lacking)
     given = {row.key: (row.default, "default") for row in SETTINGS}
     given |= sources.from_file(path, known, required=required) | below | above
     _follow_the_instance(given)
     return Config(**{row.key: _parsed(row, *given[row.key]) for row in SETTINGS})
 
 
-def _file(
-    flags: argparse.Namespace, environ: Mapping[str, str], given: sources.Given
-) -> tuple[Path, bool]:
-    """The file, and whether it must be there; an instance that is named outside of it has its own."""
-    named = flags.config or environ.get(ENV_PREFIX + "CONFIG", "")
-    instance = given.get("instance", ("", ""))[0]
-    if instance and not named and "/" not in instance:
-        named = NAMED_FILES / f"{instance}.toml"
-    return Path(named or DEFAULT_FILE), bool(named)
+def file_of(instance: str) -> Path:
+    """Where the settings of an instance are; one that is named outside of it has its own."""
+    named = instance and "/" not in instance
+    return NAMED_FILES / f"{instance}.toml" if named else DEFAULT_FILE
 
 
 def _follow_the_instance(given: sources.Given) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent import report
-from agent.ailments import Ailments
-from agent.chronicle import Chronicle
 from agent.config import Config
+from agent.housekeeping import Housekeeping
 from agent.life import Life
 from agent.loop import Loop
 from agent.pages import Pages, refuse_with_pods
+from agent.probes.answer import answer, asked
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
@@ -26,7 +26,7 @@ Answer = Mapping[str, Any]
 
 
 class Control:
-    """Called in the socket's threads. ``underlay`` says which was chosen, ``pods`` what the last sweep found."""
+    """Called in the socket's threads. ``underlay`` says which was chosen."""
 
     def __init__(
         self,
@@ -37,14 +37,16 @@ class Control:
         pages: Pages,
         standing: NodeStanding,
         underlay: Callable[[], str],
-        pods: Callable[[], Answer],
         upkeep: Upkeep,
-        ailments: Ailments,
-        chronicle: Chronicle,
+        house: Housekeeping,
     ) -> None:
         self._config, self._life, self._loop, self._pages = config, life, loop, pages
-        self._standing, self._underlay, self._pods = standing, underlay, pods
-        self._upkeep, self._ailments, self._chronicle = upkeep, ailments, chronicle
+        self._standing, self._underlay = standing, underlay
+        self._upkeep, self._house = upkeep, house
+
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
 
     def answer(self, question: Answer) -> Answer:
         """Raises OverlayError where the answer is no."""
@@ -62,7 +64,11 @@ class Control:
             case "etcd":
                 return report.store(self._life)
             case "history":
-                return self._chronicle.answer(question)
+                return self._house.chronicle.answer(question)
+            case "probes":
+                return answer(self._upkeep.probes, question)
+            case "targets":
+                return asked(self._upkeep.probes)
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
@@ -88,9 +94,9 @@ class Control:
             self._life,
             reconciler,
             self._underlay(),
-            self._pods(),
+            self._house.sweep.report(),
             upkeep=self._upkeep,
-            ailments=self._ailments,
+            ailments=self._house.ailments,
         )
 
     def _ask(self, question: Callable[[Reconciler], Answer]) -> Answer:

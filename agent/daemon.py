@@ -4,9 +4,10 @@ Start: settings, one agent per run directory, kernel doors, socket (so that CNI 
 cause at once), then the node's life with etcd. Stop (SIGTERM, SIGINT): within a second, leaving the
 kernel, the lease and the pages as they are, so that traffic flows and the next start changes nothing.
 A failure of the reconcile loop, or of another thread that all hangs on, ends the process with code 70 for
-systemd to start it anew.
+systemd to start it anew. SIGHUP has the settings read again (agent.reload).
 """
 
+import faulthandler
 import gc
 import logging
 import os
@@ -14,28 +15,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from agent import (
-    arena,
-    connect,
-    drifthistory,
-    logs,
-    mailbox,
-    moment,
-    outlook,
-    recalled,
-    report,
-    usage,
-)
+from agent import arena, connect, drifthistory, logs, mailbox, moment, recalled, report, usage
 from agent import config as settings
-from agent.ailments import Ailments
-from agent.chronicle import Chronicle
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
 from agent.events import Event
 from agent.ground import Ground
+from agent.hearing import Hearing, patience
+from agent.housekeeping import Housekeeping, Rooms
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
@@ -43,18 +34,17 @@ from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
 from agent.notify import Notifier
-from agent.outlook import Outlook
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
-from agent.registry import Claimed, Seen
+from agent.registry import Claimed, Registry, Seen
+from agent.reload import Reload
 from agent.roll import Past
 from agent.server import Server
 from agent.sole import Sole
 from agent.standing import NodeStanding
-from agent.sweep import Sweep
 from agent.upkeep import Upkeep
-from agent.vital import Vital
+from agent.vital import Vital, show_names
 from cni import main as cni
 from cni.steps import Steps
 from overlay import __version__
@@ -75,28 +65,33 @@ VITAL = ("life", "watch", "kernelwatch", "footing", "podlinks", "last-good", "in
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until a signal; returns the exit code."""
     flags = usage.parser().parse_args(argv)
+    faulthandler.enable()  # the watchdog's SIGABRT: where each thread stands goes to the journal
     try:
         config = settings.load(flags, os.environ)
+        if flags.check:
+            connect.check(config)
+            print("overlay-agent: the settings are in order")
+            return 0
         logs.configure(config.log_level)
         arena.share()
-        agent = Agent(config)
+        agent = Agent(config, partial(settings.load, flags, os.environ))
     except OverlayError as error:
-        print(f"overlay-agent: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  next: {error.hint}", file=sys.stderr)
+        logs.refused(error)
+        if not flags.check:
+            Notifier().refused(str(error))
         return EXIT_CONFIG if isinstance(error, BadConfig) else EXIT_FAILED
     return agent.run()
 
 
 class Agent:
-    """All parts of one node, joined. Implements agent.life.Sink."""
+    """All parts of one node, joined. Implements agent.life.Sink. ``read`` reads the settings again."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read: Callable[[], Config]) -> None:
         self._config = config
         self._sole = Sole(config.marks)
         self._sole.hold(run_dir=config.run_dir, state_dir=config.state_dir, bridge=config.bridge)
         self._notifier = Notifier()
-        self._stop = threading.Event()
+        self._stop, self._hangup = threading.Event(), threading.Event()
         self._vital = Vital(VITAL, self._stop.set)
         self._pages, self._told_version = Pages(config), -1
         self._promise = Promise(config, self._pages, ready=self._notifier.ready)
@@ -121,16 +116,11 @@ class Agent:
         )
         self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
         self._standing = NodeStanding(time.monotonic)
-        self._sweep = Sweep(
+        self._house = Housekeeping(
             config,
-            lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
-            self._upkeep.links,
-        )
-        self._chronicle = Chronicle(config.run_dir, config.state_dir)
-        self._outlook = self._new_outlook()
-        self._beside = (self._sweep, self._outlook, self._chronicle)
-        self._ailments = Ailments(
-            config, self._life, pods=self._sweep.report, complainers=(self._upkeep, self._outlook)
+            Rooms(self._life, self._upkeep, self._pages, self._promise, self._last_good),
+            keep_pages=lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
+            unreachable=lambda: self._server.trouble,
         )
         self._control = Control(
             config,
@@ -139,10 +129,8 @@ class Agent:
             pages=self._pages,
             standing=self._standing,
             underlay=lambda: self._ground.chosen,
-            pods=self._sweep.report,
             upkeep=self._upkeep,
-            ailments=self._ailments,
-            chronicle=self._chronicle,
+            house=self._house,
         )
         mailbox.attend(
             registry,
@@ -151,6 +139,17 @@ class Agent:
             holds=lambda: self._life.claimed is not None,
         )
         self._server = self._new_server()
+        self._hearing = Hearing(time.monotonic, patience_s=patience(config))
+        self._reload = self._new_reload(read, registry)
+
+    def _new_reload(self, read: Callable[[], Config], registry: Registry) -> Reload:
+        followers = (self._pages, self._last_good, self._upkeep, self._house, self._control)
+        return Reload(
+            self._config,
+            read,
+            connect.Dialled(self._config, registry),
+            [self._follow, *(part.follow for part in followers)],
+        )
 
     def _new_loop(self) -> Loop:
         reconciler = Reconciler(
@@ -172,20 +171,11 @@ class Agent:
             told=self._cni_answered,
         )
 
-    def _new_outlook(self) -> Outlook:
-        said = {
-            "new pods": lambda: self._promise.trouble,
-            "last-good copy": lambda: self._last_good.trouble,
-            "attachments": lambda: self._sweep.failure,
-            "history": lambda: self._chronicle.trouble,
-            "socket": lambda: self._server.trouble,
-        }
-        return outlook.of(self._config, self._pages, self._sweep, said=said)
-
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        signal.signal(signal.SIGHUP, lambda *_: self._hangup.set())
         threading.excepthook = self._vital.ended
         log.info(
             "overlay-agent %s starts node=%s etcd=%s prefix=%s",
@@ -195,11 +185,16 @@ class Agent:
             self._config.etcd_prefix,
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
-        parts = (self._loop, self._last_good, self._watch, self._upkeep, self._life, *self._beside)
+        parts = (self._loop, self._last_good, self._watch, self._upkeep, self._life, self._house)
         for part in parts:
             part.start()
+        show_names()
         while not self._stop.wait(0.5) and self._loop.failure is None:
-            pass
+            if self._hangup.is_set():
+                self._hangup.clear()
+                self._notifier.reloading()
+                self._reload.now()
+                self._notifier.reloaded()
         self._notifier.stopping()
         self._server.close()
         for part in reversed(parts):
@@ -210,6 +205,12 @@ class Agent:
             return EXIT_FAILED
         log.info("stopped; traffic, lease and pods stay as they are")
         return 0
+
+    def _follow(self, config: Config) -> None:
+        """Called in the main thread, before all others are told."""
+        logs.set_level(config.log_level)
+        self._loop.post(lambda reconciler: setattr(reconciler, "resync_s", config.resync_interval))
+        self._life.look()
 
     # --- agent.life.Sink ---------------------------------------------------------------------------
 
@@ -246,8 +247,11 @@ class Agent:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
         self._upkeep.turned(reconciler)
-        self._ailments.turned(reconciler)
+        self._house.turned(reconciler)
         self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
+        life = self._life
+        if self._hearing.deaf(life.heard_s_ago, etcd_answers=life.health.fine):
+            self._vital.give_up("watch", f"has heard nothing for {life.heard_s_ago:.0f} s")
         self._notifier.watchdog()
         self._notifier.status(report.sentence(self._life, reconciler))
 
@@ -283,7 +287,7 @@ class Agent:
     def _cni_answered(
         self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
     ) -> None:
-        self._chronicle.tell(steps.line)
+        self._house.chronicle.tell(steps.line)
         logs.cni_answered(environ, steps, code, stdout)
 
 

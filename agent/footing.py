@@ -60,7 +60,7 @@ class Footing:
         self.trouble = ""
         """Why (some of) the local facts are those of before; empty if they are those of now."""
         self._ground, self._loop = ground, loop
-        self._moved, self._every_s = moved, every_s
+        self._moved, self.every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
         self._churn_s, self._not_before = churn_s, 0.0
         self._stopping = threading.Event()
@@ -84,7 +84,7 @@ class Footing:
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
-            told = self._news.wait(self._every_s)
+            told = self._news.wait(self.every_s)
             if told and not self._hurry.is_set():
                 self._hurry.wait(max(0.0, self._not_before - time.monotonic()))
             if told and self._stopping.wait(SETTLE_S):

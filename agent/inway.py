@@ -34,7 +34,7 @@ class InWay:
         freed: Callable[[], None],
         every_s: float,
     ) -> None:
-        self._netlink, self._stance, self._every_s = netlink, stance, every_s
+        self._netlink, self._stance, self.every_s = netlink, stance, every_s
         self._freed = freed
         self._needs: Needs | None = None
         self._found: dict[str, str] = {}
@@ -102,7 +102,7 @@ class InWay:
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
-            if self._news.wait(self._every_s) and self._stopping.wait(SETTLE_S):
+            if self._news.wait(self.every_s) and self._stopping.wait(SETTLE_S):
                 return
             self._news.clear()
             took = 0.0

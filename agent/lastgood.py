@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.config import Config
 from agent.following import Seen
 from agent.moment import Moment
 from agent.recalled import FILE_NAME, MOST_BYTES, Page, Row, row_of
@@ -63,6 +64,11 @@ class LastGood:
         """Why the copy on disk is not what it should be; empty if it is."""
         why = self._complaint
         return f"the last-good copy cannot be written: {why}" if why else ""
+
+    def follow(self, config: Config) -> None:
+        """Other settings: whose copy it is, its next start asks by the endpoints."""
+        if config.etcd_endpoints != self._page.endpoints:
+            self._set(endpoints=config.etcd_endpoints)
 
     # --- what is told; all of it quick ---------------------------------------------------------------
 

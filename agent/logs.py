@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from agent.printable import printable
 from cni.steps import Steps
+from overlay.errors import OverlayError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,19 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS["journal" if os.environ.get("JOURNAL_STREAM") else "plain"])
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def set_level(level: str) -> None:
+    """Another one from now on."""
+    logging.getLogger().setLevel(level)
+
+
+def refused(error: OverlayError) -> None:
+    """Why the agent does not start, for a person or the journal; there may be no settings for a log yet."""
+    mark = "<3>" if os.environ.get("JOURNAL_STREAM") else ""
+    print(f"{mark}overlay-agent: {printable(str(error))}", file=sys.stderr)
+    if error.hint:
+        print(f"{mark}  next: {printable(error.hint)}", file=sys.stderr)
 
 
 def cni_answered(environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes) -> None:

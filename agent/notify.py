@@ -2,13 +2,18 @@
 
 import os
 import socket
+import time
+
+REFUSED_S = 3.0
+"""An operator who waits for `systemctl start` to fail waits so long."""
 
 
 class Notifier:
-    """Sends READY, STATUS, WATCHDOG and STOPPING to the service manager that started us."""
+    """Sends READY, RELOADING, STATUS, WATCHDOG and STOPPING to the service manager that started us."""
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
+        self._said_ready = False
 
     @property
     def watchdog_s(self) -> float:
@@ -18,7 +23,18 @@ class Notifier:
 
     def ready(self) -> None:
         """The node serves: lease held, first clean apply done."""
+        self._said_ready = True
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The settings are being read again; a node that is not ready yet does not become so by that."""
+        if self._said_ready:
+            self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """The end of ``reloading``."""
+        if self._said_ready:
+            self._send("READY=1")
 
     def status(self, text: str) -> None:
         """The line that ``systemctl status`` shows."""
@@ -27,6 +43,12 @@ class Notifier:
     def watchdog(self) -> None:
         """Proof of progress; call it only after the loop has really gone round."""
         self._send("WATCHDOG=1")
+
+    def refused(self, why: str) -> None:
+        """It cannot start. Tried again at once, twice a second, it would fill the journal: that is put off a while."""
+        if self._address:
+            self.status(why)
+            time.sleep(REFUSED_S)
 
     def stopping(self) -> None:
         """A stop was asked for and has begun."""

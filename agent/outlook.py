@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent.config import Config
-from agent.pages import Pages
-from agent.sweep import Sweep
 from cni.netconf import PLUGIN
 from overlay.errors import OverlayError
 
@@ -60,6 +58,10 @@ class Outlook:
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
+
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
 
     def trouble(self) -> Mapping[str, str]:
         """As of the last look."""
@@ -141,19 +143,6 @@ class Outlook:
                 "next: journalctl -u overlay-agent; systemctl restart overlay-agent (traffic goes on)"
             )
         return found
-
-
-def of(
-    config: Config, pages: Pages, sweep: Sweep, *, said: Mapping[str, Callable[[], str]]
-) -> Outlook:
-    """That of a whole agent."""
-    return Outlook(
-        config,
-        promised=lambda: pages.published,
-        mend=sweep.keep_pages,
-        swept_s_ago=lambda: sweep.swept_s_ago,
-        said=said,
-    )
 
 
 def not_executable(program: Path) -> str:

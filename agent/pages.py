@@ -46,6 +46,10 @@ class Pages:
         self._config = config
         self._published: NodePage | None = None
 
+    def follow(self, config: Config) -> None:
+        """Other settings; what is published says them after the next round."""
+        self._config = config
+
     def publish(self, network: Network, me: Me) -> bool:
         """Write all pages that differ; True if this is news."""
         page = self._page(network, me)

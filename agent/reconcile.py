@@ -61,7 +61,7 @@ class Reconciler:
         self.drift = drift or Drift()
         self._kernel = kernel
         self._clock = clock
-        self._resync_s = resync_s
+        self.resync_s = resync_s
         self._have: dict[Hashable, KernelObject] = {}
         self._backlog = Backlog()
         self._next_resync = self._not_before = 0.0
@@ -179,7 +179,7 @@ class Reconciler:
         now = self._clock()
         self.demand.expire()
         if self.waiting_for:
-            return self._resync_s
+            return self.resync_s
         looked = now >= self._next_resync
         if looked:
             try:
@@ -220,7 +220,7 @@ class Reconciler:
         read_at = self._clock()
         self._not_before = read_at + REST * (read_at - now)
         wrong = differing(want, have, additive=self._additive)
-        self._next_resync = now + self._resync_s * random.uniform(0.9, 1.1)
+        self._next_resync = now + self.resync_s * random.uniform(0.9, 1.1)
         waiting = self._backlog.keys()  # at a start that is all there is
         if self._settled:
             wrong, pause_ends = self._mending.due(

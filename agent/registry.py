@@ -12,7 +12,7 @@ from agent import etcd, survey, twins
 from agent.byhand import ByHand, emptied
 from agent.claim import Ask, Identity, Tunnel, Tunnels
 from agent.claimant import Claimant
-from agent.etcd import Etcd, members
+from agent.etcd import Credentials, Etcd, members
 from agent.events import Event, Snapshot
 from agent.following import Beside, Following, Seen, decoded
 from agent.ownrecord import OwnRecord
@@ -62,6 +62,17 @@ class Registry:
         """Our address is another one: connections from the old one hang until TCP gives them up."""
         self._etcd.reconnect()
         self._following.hurry()
+
+    def redial(
+        self, endpoints: Sequence[str], credentials: Credentials, *, timeout_s: float
+    ) -> None:
+        """Another way to the same etcd; raises BadConfig, and then nothing has changed."""
+        self._etcd.redial(endpoints, credentials, timeout_s=timeout_s)
+        self._following.hurry()
+
+    def certificates(self) -> bool:
+        """Look at the certificates' files now; True if a new set was taken; raises BadConfig."""
+        return self._etcd.certificates()
 
     # --- the network config -------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ def status(
         "last_mended": reconciler.drift.last,
         "mended_last_day": reconciler.drift.history.day(),
         "offload": dict(upkeep.offload()),
+        "probes": upkeep.probes.summary(),
         "notices": [
             text for text in (reconciler.notice.text, _strict(me), *upkeep.notices()) if text
         ],

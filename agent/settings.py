@@ -157,6 +157,13 @@ SETTINGS = (
         "TIME",
         "check all attachments, and take away what dead pods left behind, this often",
     ),
+    Setting(
+        "probe_interval",
+        "0",
+        values.off_or_at_least(5),
+        "TIME",
+        "ask each peer through the tunnel once in this time whether packets pass; 0: never (docs/probe.md)",
+    ),
     Setting("checksum_test", "true", values.boolean, "BOOL", "test checksum offload (docs/mtu.md)"),
     Setting("log_level", "info", values.level, "LEVEL", "debug, info, warning or error"),
 )

@@ -61,6 +61,10 @@ class Sweep:
         """Begin; returns at once."""
         self._thread.start()
 
+    def follow(self, config: Config) -> None:
+        """Other settings; from the next pause on."""
+        self._interval_s = config.sweep_interval
+
     def stop(self) -> None:
         """End after the present sweep."""
         self._stop.set()

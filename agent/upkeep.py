@@ -1,6 +1,6 @@
 """What of this node is kept right without etcd, each in a thread of its own: the underlay's facts (`agent.footing`),
-the pods' links (`agent.podlinks`), checksum offload (`agent.selftest`), what others put in the way (`agent.inway`).
-Joined here for the daemon."""
+the pods' links (`agent.podlinks`), checksum offload (`agent.selftest`), what others put in the way (`agent.inway`),
+whether packets reach the peers (`agent.probes`, off by default). Joined here for the daemon."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +10,7 @@ from agent.footing import ASK_TIMEOUT_S, Footing, Ground, stance
 from agent.inway import InWay
 from agent.loop import Loop
 from agent.podlinks import PodLinks
+from agent.probes.prober import Prober
 from agent.reconcile import Reconciler
 from agent.selftest import SelfTest
 from overlay.netlink import Netlink
@@ -39,7 +40,8 @@ class Upkeep:
             freed=lambda: loop.post(lambda reconciler: reconciler.hurry()),
             every_s=config.resync_interval,
         )
-        self._parts = (self._footing, self.links, self._selftest, self._in_way)
+        self.probes = Prober(loop, interval_s=config.probe_interval, prefix=config.etcd_prefix)
+        self._parts = (self._footing, self.links, self._selftest, self._in_way, self.probes)
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -50,6 +52,10 @@ class Upkeep:
         """End the threads."""
         for part in self._parts:
             part.stop()
+
+    def follow(self, config: Config) -> None:
+        """Other settings; from the next pause on."""
+        self._footing.every_s = self._in_way.every_s = config.resync_interval
 
     def held(self) -> None:
         """This node holds a lease: its underlay may have changed before anybody listened."""
@@ -76,10 +82,12 @@ class Upkeep:
         self._selftest.turned(reconciler)
 
     def trouble(self) -> Mapping[str, str]:
-        """For ``overlayctl status``: what keeps this node from following its underlay, and what is in its way."""
+        """For ``overlayctl status``: what keeps this node from following its underlay, what is in its way, and which
+        peers its packets do not reach."""
         why = self._footing.trouble
         found = {"mtu": f"{why}; what there is stays as it is"} if why else {}
-        return found | {f"in the way: {what}": it for what, it in self._in_way.report().items()}
+        found |= {f"in the way: {what}": it for what, it in self._in_way.report().items()}
+        return found | self.probes.trouble()
 
     def notices(self) -> Sequence[str]:
         """Worth knowing, and in order."""

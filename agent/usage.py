@@ -17,6 +17,7 @@ files:
   <state-dir>/last-good.json   lease, peers and network config, for a start while etcd does not answer
 signals:
   TERM, INT                    stop within a second; kernel, lease and pods stay as they are
+  HUP                          read settings and certificates again, take what can change now, name what cannot
 see also: overlayctl status, overlayctl plan, etcdctl get --prefix /coreos.com/network/subnets
 """
 
@@ -30,5 +31,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"overlay-agent {__version__}")
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="read settings and certificates, say what is wrong with them (exit code 64), and end",
+    )
     config.add_arguments(made)
     return made

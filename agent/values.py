@@ -143,6 +143,15 @@ def at_least(low: float) -> Callable[[str], float]:
     return parse
 
 
+def off_or_at_least(low: float) -> Callable[[str], float]:
+    """The same, or 0 for off."""
+
+    def parse(text: str) -> float:
+        return 0.0 if duration(text) == 0 else at_least(low)(text)
+
+    return parse
+
+
 def plain(text: str) -> str:
     """Text as it is."""
     return text

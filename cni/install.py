@@ -16,6 +16,8 @@ from overlay.errors import BadConfig
 from overlay.nodefile import DEFAULT_RUN_DIR, write_atomic
 
 NAME = "overlay"
+MODE = 0o755
+"""Never setuid: whoever may start it has the rights that it needs."""
 FRONTS = ("auto", "compiled", "python")
 LONGEST_SHEBANG = 127
 """Linux before 5.1 cut the first line there (BINPRM_BUF_SIZE)."""
@@ -45,28 +47,47 @@ def write(
     bin_dir: Path, wanted: front.Settings, *, kind: str = "auto", program: Path = compiled.PATH
 ) -> tuple[Path, str]:
     """The same, given all the settings."""
-    if kind == "auto":
-        kind = "compiled" if program.exists() else "python"
-    data = _compiled(program, wanted) if kind == "compiled" else _script(wanted)
+    data, kind = content(wanted, kind=kind, program=program)
     path = bin_dir / NAME
-    write_atomic(path, data, mode=0o755)
+    write_atomic(path, data, mode=MODE)
     return path, kind
 
 
-def settings(run_dir: str) -> front.Settings:
-    """What an executable for this installation has to know.
+def content(
+    wanted: front.Settings, *, kind: str = "auto", program: Path = compiled.PATH, root: str = ""
+) -> tuple[bytes, str]:
+    """The executable's bytes, and which it is; ``root`` as in `settings`.
+
+    Raises:
+        BadConfig: it cannot be made.
+    """
+    if kind == "auto":
+        kind = "compiled" if program.exists() else "python"
+    return (_compiled(program, wanted) if kind == "compiled" else _script(wanted, root)), kind
+
+
+def settings(run_dir: str, *, root: str = "") -> front.Settings:
+    """What an executable for this installation has to know; ``root`` is an image in which it lies for another machine.
 
     Raises:
         BadConfig: ``run_dir`` is not an absolute path, or this Python's path would break a message.
     """
     if not run_dir.startswith("/") or "\0" in run_dir:
         raise BadConfig(f"run-dir is {run_dir!r}, it must be an absolute path")
-    if not _PLAIN.fullmatch(sys.executable):
+    python = seen_from(root, sys.executable)
+    if not _PLAIN.fullmatch(python):
         raise BadConfig(
-            f"{sys.executable!r} cannot start an executable: its path has blanks, quotes or backslashes",
+            f"{python!r} cannot start an executable: its path has blanks, quotes or backslashes",
             hint="make the virtual environment at a plainer path",
         )
-    return front.Settings(run_dir, (sys.executable, "-I", "-c", _start(run_dir)))
+    code = seen_from(root, str(Path(cni.__file__).resolve().parent.parent))
+    return front.Settings(run_dir, (python, "-I", "-c", _start(run_dir, code)))
+
+
+def seen_from(root: str, path: str) -> str:
+    """A path as it is for who has ``root`` as his /; what lies elsewhere stays as it is."""
+    inside = root.rstrip("/")
+    return path.removeprefix(inside) if path.startswith(f"{inside}/") else path
 
 
 def _compiled(program: Path, wanted: front.Settings) -> bytes:
@@ -76,8 +97,8 @@ def _compiled(program: Path, wanted: front.Settings) -> bytes:
         raise BadConfig(f"there is no compiled front at {program}", hint=compiled.BUILD) from error
 
 
-def _script(wanted: front.Settings) -> bytes:
-    python = sys.executable
+def _script(wanted: front.Settings, root: str) -> bytes:
+    python = seen_from(root, sys.executable)
     if len(f"#!{python}{_FLAGS}") > LONGEST_SHEBANG:
         raise BadConfig(
             f"{python} cannot start an executable: its path has over {LONGEST_SHEBANG} bytes",
@@ -86,11 +107,10 @@ def _script(wanted: front.Settings) -> bytes:
     return os.fsencode(front.pack(front.render(wanted, python=python)))
 
 
-def _start(run_dir: str) -> str:
+def _start(run_dir: str, code: str) -> str:
     """What the full program runs; the path makes it work from a checkout as well."""
-    root = str(Path(cni.__file__).resolve().parent.parent)
     return (
-        f"import sys; sys.path.insert(0, {root!r}); from cni.main import main; "
+        f"import sys; sys.path.insert(0, {code!r}); from cni.main import main; "
         f"sys.exit(main({run_dir!r}))"
     )
 

@@ -239,7 +239,8 @@ class Lab:
 
     def _namespace(self, name: str) -> Namespace:
         full = f"ovl-{self.id}-{name}"
-        self._namespaces.append(full)
+        if full not in self._namespaces:
+            self._namespaces.append(full)
         self.record()
         return Namespace(full)
 

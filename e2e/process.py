@@ -48,9 +48,9 @@ def run(
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-def must(arguments: Sequence[str | Path], *, stdin: str = "") -> str:
+def must(arguments: Sequence[str | Path], *, stdin: str = "", timeout_s: float = 30) -> str:
     """Run to the end and return what it printed; any code but 0 is CommandFailed."""
-    said = run(arguments, stdin=stdin)
+    said = run(arguments, stdin=stdin, timeout_s=timeout_s)
     if said.code != 0:
         words = " ".join(str(word) for word in arguments)
         raise CommandFailed(

@@ -13,6 +13,7 @@ from overlay.errors import KernelRefused
 
 LIBRARY = "libnftables.so.1"
 _OUTPUT_STATELESS = 1 << 1  # NFT_CTX_OUTPUT_STATELESS, nftables/libnftables.h
+_OUTPUT_HANDLES, _OUTPUT_JSON = 1 << 3, 1 << 4
 _ABSENT = os.strerror(errno.ENOENT)
 
 
@@ -39,7 +40,7 @@ class Nft:
         lib.nft_ctx_free.restype = None
         self._context = ctypes.c_void_p(lib.nft_ctx_new(0))
         self._lock = threading.Lock()
-        lib.nft_ctx_output_set_flags(self._context, _OUTPUT_STATELESS)
+        self._set(_OUTPUT_STATELESS)
         lib.nft_ctx_buffer_output(self._context)
         lib.nft_ctx_buffer_error(self._context)
 
@@ -57,11 +58,37 @@ class Nft:
             KernelRefused: nft's own words.
         """
         with self._lock:
-            if not self._context:
-                raise KernelRefused("nft was closed", errno=errno.EBADF)
-            code = self._lib.nft_run_cmd_from_buffer(self._context, text.encode())
-            output = self._lib.nft_ctx_get_output_buffer(self._context) or b""
-            words = self._lib.nft_ctx_get_error_buffer(self._context) or b""
+            return self._run(text)
+
+    def listing(self, table: str) -> tuple[str, str] | None:
+        """A table with its counters as JSON, and as text with the handles of its rules; None if there is none.
+
+        Raises:
+            KernelRefused: nft's own words.
+        """
+        with self._lock:
+            try:
+                self._set(_OUTPUT_JSON)
+                structure = self._run(f"list table {table}")
+                self._set(_OUTPUT_HANDLES)
+                return structure, self._run(f"list table {table}")
+            except KernelRefused as error:
+                if _ABSENT in str(error):
+                    return None
+                raise
+            finally:
+                self._set(_OUTPUT_STATELESS)
+
+    def _set(self, flags: int) -> None:
+        if self._context:
+            self._lib.nft_ctx_output_set_flags(self._context, flags)
+
+    def _run(self, text: str) -> str:
+        if not self._context:
+            raise KernelRefused("nft was closed", errno=errno.EBADF)
+        code = self._lib.nft_run_cmd_from_buffer(self._context, text.encode())
+        output = self._lib.nft_ctx_get_output_buffer(self._context) or b""
+        words = self._lib.nft_ctx_get_error_buffer(self._context) or b""
         if code:
             raise KernelRefused(
                 f"nft refused: {words.decode(errors='replace').strip()}", errno=errno.EINVAL

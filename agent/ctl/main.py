@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from agent import config
@@ -17,6 +18,7 @@ from overlay.errors import BadConfig, NotReady, OverlayError, StoreUnavailable
 
 _EPILOG = """\
 examples:
+  overlayctl install --dry-run              what would be laid down on this node, and started
   overlayctl init --network 10.5.0.0/16     write the network config, once per cluster
   overlayctl status                         is this node all right? (exit code 0, 1, 2)
   overlayctl etcd                           is etcd all right, and how long will it be?
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     flags = _parser(words).parse_args(words)
     try:
-        settings = config.load(flags, os.environ)
+        settings = config.load(flags, os.environ, root=Path(flags.root), lacking=flags.lacking)
         return int(flags.run(flags, settings))
     except OverlayError as error:
         print(printable(f"overlayctl: {error}"), file=sys.stderr)
@@ -76,7 +78,7 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
         verb = verbs.add_parser(row.name, help=row.help, description=row.help)
         if row.name not in asked:
             continue
-        verb.set_defaults(run=row.run())
+        verb.set_defaults(run=row.run(), root="/", lacking=False)
         verb.add_argument(
             "--output", choices=("table", "json"), default="table", help="json for machines"
         )

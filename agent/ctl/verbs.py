@@ -40,11 +40,26 @@ class Verb:
 
 VERBS = (
     Verb(
+        "install",
+        "install",
+        "lay this version down on this node, start it, wait until it is ready (--dry-run: say it only)",
+    ),
+    Verb(
         "status",
         "status",
         "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
     ),
+    Verb(
+        "doctor",
+        "doctor",
+        "what is wrong with this node, why it matters and what mends it; before the installation, too",
+    ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
+    Verb(
+        "probe",
+        "probe",
+        "do packets reach the other nodes, and how large may they be? exit code 1: some are lost",
+    ),
     Verb(
         "etcd",
         "etcd",

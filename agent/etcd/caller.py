@@ -85,8 +85,8 @@ class Caller:
         """The id of the cluster we know, 0 before the first answer."""
         self._credentials, self._scope = credentials, scope
         self._timeout_s, self._clock = timeout_s, clock
-        self._tls = TlsFiles(credentials)
-        self._channels = Channels(self._tls)
+        self.tls = TlsFiles(credentials)
+        self._channels = Channels(self.tls)
         self._tokens = Tokens(credentials.username)
         self._known_at = clock()
         self._lock = threading.Lock()
@@ -258,7 +258,7 @@ class Caller:
             found = None
             if not text.startswith(("etcdserver", "connection refused")):
                 found = probe.why(
-                    endpoint, self._credentials, self._tls.context, timeout_s=self._left(deadline)
+                    endpoint, self._credentials, self.tls.context, timeout_s=self._left(deadline)
                 )
             if found is not None:
                 return _Failure(found.text, found.hint)

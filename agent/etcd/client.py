@@ -19,7 +19,7 @@ from agent.etcd.endpoints import Endpoint, Endpoints, Resolver, system_resolver
 from agent.etcd.faults import Reach
 from agent.etcd.watch import PULSE_S, Span, Watch
 from agent.etcd.wire import Listing, Outcome, record
-from overlay.errors import LeaseLost, StoreUnavailable
+from overlay.errors import BadConfig, LeaseLost, StoreUnavailable
 
 
 class Etcd:
@@ -42,19 +42,23 @@ class Etcd:
     ) -> None:
         self.endpoints = tuple(endpoints)
         self.credentials = credentials or Credentials()
-        self._caller = Caller(
+        self._scope, self._resolver, self._rng = scope, resolver, rng
+        self._caller = self._made(timeout_s)
+        self._watches: set[Watch] = set()
+
+    def _made(self, timeout_s: float) -> Caller:
+        return Caller(
             Endpoints(
                 self.endpoints,
                 secure=self.credentials.wants_tls,
                 timeout_s=timeout_s,
-                resolver=resolver,
-                rng=rng,
+                resolver=self._resolver,
+                rng=self._rng,
             ),
             self.credentials,
             timeout_s=timeout_s,
-            scope=scope,
+            scope=self._scope,
         )
-        self._watches: set[Watch] = set()
 
     def close(self) -> None:
         """End every stream and channel; calls under way fail."""
@@ -65,6 +69,35 @@ class Etcd:
     def reconnect(self) -> None:
         """New connections for all calls and streams; those under way fail with StoreUnavailable."""
         self._caller.reconnect()
+
+    def redial(
+        self, endpoints: Sequence[str], credentials: Credentials, *, timeout_s: float
+    ) -> None:
+        """Another way to the same etcd, from now on; calls and streams under way fail with StoreUnavailable.
+
+        Raises:
+            BadConfig: settings contradict each other, or the certificates cannot be used; nothing has changed.
+        """
+        before = self.endpoints, self.credentials
+        self.endpoints, self.credentials = tuple(endpoints), credentials
+        try:
+            fresh = self._made(timeout_s)
+            if credentials.wants_tls:
+                fresh.tls.again()
+        except BadConfig:
+            self.endpoints, self.credentials = before
+            raise
+        fresh.adopt(self._caller.cluster)
+        old, self._caller = self._caller, fresh
+        old.close()
+
+    def certificates(self) -> bool:
+        """Look at the files now, and not when a connection is used next; True if a new set was taken.
+
+        Raises:
+            BadConfig: they cannot be used; what was loaded before serves on.
+        """
+        return self.credentials.wants_tls and self._caller.tls.again()
 
     @property
     def cluster(self) -> int:
@@ -168,10 +201,11 @@ class Etcd:
 
         def opened(attempt: Attempt) -> Watch:
             made = Watch(attempt, spans, pulse_s=pulse_s)
-            made.on_failure = lambda error: self._caller.ended(attempt, error, reach)
+            made.on_failure = lambda error: caller.ended(attempt, error, reach)
             return made
 
-        watch: Watch = self._caller.call(opened, reach)
+        caller = self._caller
+        watch: Watch = caller.call(opened, reach)
         self._watches.add(watch)
         watch.on_close = lambda: self._watches.discard(watch)
         return watch

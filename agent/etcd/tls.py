@@ -58,6 +58,18 @@ class TlsFiles:
                 self._look()
             return self.generation, self._loaded
 
+    def again(self) -> bool:
+        """Look at once; True if a new set was taken.
+
+        Raises:
+            BadConfig: the files of now cannot be used; a set loaded before serves on.
+        """
+        with self._lock:
+            if self._loaded is not None and self._sign() == self._signature:
+                return False
+            self._load()
+            return True
+
     def context(self) -> ssl.SSLContext:
         """The same for Python's ssl.
 

@@ -30,12 +30,16 @@ def run_inside(namespace: Path | str | int, work: Callable[[], Result]) -> Resul
 
     Raises KernelRefused if the namespace cannot be entered, and whatever ``work`` raises.
     """
+    return _in_a_thread(lambda: _enter(namespace), work)
+
+
+def _in_a_thread(go: Callable[[], None], work: Callable[[], Result]) -> Result:
     results: list[Result] = []
     failures: list[BaseException] = []
 
     def body() -> None:
         try:
-            _enter(namespace)
+            go()
             results.append(work())
         except BaseException as error:
             failures.append(error)
@@ -46,6 +50,14 @@ def run_inside(namespace: Path | str | int, work: Callable[[], Result]) -> Resul
     if failures:
         raise failures[0]
     return results[0]
+
+
+def run_alone(work: Callable[[], Result]) -> Result:
+    """Run ``work`` in a network namespace that is made for it, and goes when it has returned.
+
+    Raises KernelRefused if none can be made (it takes CAP_SYS_ADMIN), and whatever ``work`` raises.
+    """
+    return _in_a_thread(_leave, work)
 
 
 def open_inside(namespace: Path | str | int, work: Callable[[], Result]) -> Result:
@@ -82,6 +94,14 @@ def _enter(namespace: Path | str | int) -> None:
             errno=error.errno or errno.EIO,
             hint="ip netns list",
         ) from error
+
+
+def _leave() -> None:
+    if _LIBC.unshare(_CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise KernelRefused(
+            f"no network namespace can be made: {os.strerror(number)}", errno=number
+        )
 
 
 def _setns(descriptor: int) -> None:

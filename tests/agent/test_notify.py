@@ -23,6 +23,24 @@ def test_each_message_arrives_as_systemd_reads_it(tmp_path: Path) -> None:
     assert heard == [b"READY=1", b"STATUS=in sync", b"WATCHDOG=1", b"STOPPING=1"]
 
 
+def test_a_reload_makes_no_node_ready(tmp_path: Path) -> None:
+    """READY after RELOADING ends it; before the first READY nothing is said of either."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(1)
+        notifier = Notifier(str(path))
+        for act in (notifier.reloading, notifier.reloaded, notifier.ready):
+            act()
+        notifier.reloading()
+        notifier.reloaded()
+
+        heard = [manager.recv(4096) for _ in range(3)]
+
+    assert (heard[0], heard[2]) == (b"READY=1", b"READY=1")
+    assert heard[1].startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+
+
 def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
     """Started by hand, or the manager's socket is gone."""
     Notifier("").ready()

@@ -2,10 +2,11 @@
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 
-from agent.vital import Vital
+from agent.vital import Vital, show_names
 
 
 @pytest.mark.parametrize(("name", "matters"), [("life", True), ("resolve", False)])
@@ -28,3 +29,29 @@ def test_a_thread_that_ends_by_itself_is_said_and_a_vital_one_ends_the_process(
     assert (stop.is_set(), vital.lost) == ((True, name) if matters else (False, ""))
     assert f"the thread {name} ended by itself" in caplog.text
     assert "ZeroDivisionError: a bug" in caplog.text
+
+
+def test_a_thread_that_is_of_no_use_ends_the_process_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and with the reason."""
+    ends: list[int] = []
+    vital = Vital(("watch",), lambda: ends.append(1))
+    vital.give_up("watch", "has heard nothing for 130 s")
+    vital.give_up("watch", "has heard nothing for 131 s")
+    assert (vital.lost, ends) == ("watch", [1])
+    assert [record.getMessage() for record in caplog.records] == [
+        "the thread watch has heard nothing for 130 s: the agent ends, to be started anew"
+    ]
+
+
+def test_threads_can_be_told_apart_from_outside() -> None:
+    """By ps -L and top -H, which show 15 letters."""
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, name="a-name-longer-than-that")
+    thread.start()
+    try:
+        show_names()
+        shown = Path(f"/proc/self/task/{thread.native_id}/comm").read_text()
+    finally:
+        done.set()
+        thread.join()
+    assert shown == "a-name-longer-t\n"

@@ -145,11 +145,12 @@ def _kernel(answer: Facts) -> str:
 
 
 def _probes(answer: Facts) -> str:
-    found = answer.get("probes") or ()
-    states: dict[str, int] = {}
-    for one in found:
-        states[one["state"]] = states.get(one["state"], 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in states.items())
+    found = dict(answer.get("probes") or {})
+    every = found.pop("interval_s", 0)
+    if not every:
+        return ""
+    said = ", ".join(f"{count} {state}" for state, count in found.items())
+    return f"{said or 'none yet'} (every {every:.0f} s)"
 
 
 def _said(name: str, otherwise: str = "") -> Any:  # noqa: ANN401 - a function of the table below

@@ -1,0 +1,145 @@
+"""What a course has shown, in one word, one sentence, and the command that mends it. Pure.
+
+Nothing is called broken that was not asked for again, and no size is named that did not come back.
+"""
+
+from statistics import median
+
+from agent.probes.course import Measured
+from agent.probes.result import Result, State
+from agent.probes.targets import Target
+from overlay.model import LEAST_V6_MTU, Family
+
+LEAST = {Family.V4: 68, Family.V6: LEAST_V6_MTU}
+"""Below this no MTU can be set."""
+Loss = tuple[int, int]
+"""Packets that ought to pass: sent, lost."""
+
+
+def loss(measured: Measured) -> Loss:
+    """Large packets count where at least one has passed: a hole for all of them is no loss."""
+    sent, back = measured.sent, measured.back
+    if measured.large_back:
+        sent, back = sent + measured.large_sent, back + measured.large_back
+    return sent, sent - back
+
+
+def judge(
+    target: Target,
+    measured: Measured,
+    *,
+    at: float,
+    window: Loss | None = None,
+    tolerated: float = 0.0,
+    prefix: str = "",
+) -> Result:
+    """``window`` is the loss over more than this course, ``tolerated`` the share of it that is nothing to speak of."""
+    sent, lost = window or loss(measured)
+    rtts = measured.rtts_s or [0.0]
+    share = lost / sent if sent else 0.0
+    state, why, mend = _words(target, measured, prefix)
+    if state == "ok" and share > tolerated:
+        state = "lossy"
+        why = f"{lost} of {sent} packets to {target.name} were lost"
+        mend = f"overlayctl probe {target.name}; ip -s link show dev {target.device or 'DEVICE'}, here and there"
+    underlay = "answers" if measured.underlay_answers else "silent"
+    return Result(
+        key=target.key,
+        node=target.node,
+        family=target.family.value,
+        address=str(target.address),
+        sent=sent,
+        lost=lost,
+        rtt_ms=_ms(median(rtts)),
+        largest=measured.largest,
+        full=target.full,
+        state=state,
+        at=at,
+        rtt_min_ms=_ms(min(rtts)),
+        rtt_max_ms=_ms(max(rtts)),
+        underlay=underlay if measured.underlay_asked else "",
+        heard=measured.heard,
+        why=why,
+        next=mend,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _words(target: Target, measured: Measured, prefix: str) -> tuple[State, str, str]:
+    if not measured.back:
+        return "silent", *_silence(target, measured)
+    if measured.large_sent and not measured.large_back:
+        return "black hole", *_hole(target, measured, prefix)
+    return "ok", "", ""
+
+
+def _hole(target: Target, measured: Measured, prefix: str) -> tuple[str, str]:
+    fits, full, name = measured.largest, target.full, target.name
+    if measured.too_long_here:
+        why = f"packets above {fits} bytes do not leave this node for {name}; pods have {full}"
+        return why, "overlayctl plan; overlayctl status"
+    why = f"packets above {fits} bytes vanish on the way to {name} ({target.subnet}); pods have {full}"
+    mend = (
+        f"mend the link between {target.local} and {target.underlay}: it has to carry packets of "
+        f"{full + target.added} bytes and carries {fits + target.added}"
+    )
+    outer = fits + target.overhead
+    if fits < LEAST[target.family]:
+        return why, f"{mend}, too few for IPv{target.family.value}"
+    return why, (
+        f'{mend}; or let all nodes use what it carries: "MTU": {outer} in "Backend" of {prefix or "P"}/config, then '
+        "systemctl restart overlay-agent on each; or those two only, at once: "
+        f"ip link set dev {target.device or 'DEVICE'} mtu {outer} on both"
+    )
+
+
+def _silence(target: Target, measured: Measured) -> tuple[str, str]:
+    if measured.refused:
+        why = f"this node's own kernel does not send: {measured.refused}"
+        return why, f"ip route get {target.address}; overlayctl plan"
+    name, underlay = target.name, target.underlay
+    if target.port:
+        return _silent_tunnel(target, measured)
+    if measured.underlay_answers:
+        return (
+            f"silent, underlay {underlay} answers: packets of pods are dropped on {name} or on the way to it",
+            f"on {name}: overlayctl status, nft list ruleset, ip route get {target.source}",
+        )
+    return _gone(target, measured)
+
+
+def _silent_tunnel(target: Target, measured: Measured) -> tuple[str, str]:
+    name, underlay, port = target.name, target.underlay, target.port
+    firewalls = (
+        f"nft list ruleset | grep -n {port}, on {name} and here; then security groups between"
+    )
+    said = measured.unreachable
+    if said == "port unreachable":
+        return (
+            f"silent, and {underlay} says that nothing listens on its UDP port {port}: the VXLAN device of {name} is "
+            "gone, or a firewall there rejects it",
+            f"on {name}: ip -d link show type vxlan; overlayctl status; nft list ruleset | grep -n {port}",
+        )
+    if said and not said.startswith("host unreachable"):
+        return f"silent: UDP port {port} of {underlay} is refused ({said})", firewalls
+    if not measured.underlay_answers:
+        return _gone(target, measured)
+    if measured.heard:
+        return (
+            f"silent, underlay {underlay} answers, and packets of {name} arrive here: UDP port {port} is blocked from "
+            f"here to {name}",
+            f"on {name}: nft list ruleset | grep -n {port}; then security groups between",
+        )
+    return f"silent, underlay {underlay} answers: UDP port {port} is blocked", firewalls
+
+
+def _gone(target: Target, measured: Measured) -> tuple[str, str]:
+    name, underlay = target.name, target.underlay
+    said = f" ({measured.unreachable})" if measured.unreachable else ""
+    return (
+        f"silent, and so is its underlay address {underlay}{said}: {name} is gone, or the way to it is down",
+        f"ping {underlay}; if it is gone for good: overlayctl node remove {target.node or target.underlay}",
+    )

@@ -1,0 +1,23 @@
+"""Every program's firewall rules that packets of this node pass, as they are now. For agent.rulesets to judge."""
+
+from contextlib import closing
+
+from overlay.netlink.nftchains import base_chains
+from overlay.nft import Nft
+
+MOST_TABLES = 64
+_IDLE = {"nat"}
+"""Chains that translate addresses; what drops is elsewhere, and these may have ten thousand rules."""
+
+
+def listings() -> list[tuple[str, str]]:
+    """(JSON, text with handles) of each nft table on the way of packets, in the calling thread's network namespace.
+
+    Raises:
+        OverlayError: the kernel or libnftables refused.
+    """
+    chains = [chain for chain in base_chains() if chain.kind not in _IDLE]
+    tables = sorted({chain.table for chain in chains if not chain.table.startswith("arp ")})
+    with closing(Nft()) as nft:
+        found = [nft.listing(table) for table in tables[:MOST_TABLES]]
+    return [listing for listing in found if listing is not None]
