@@ -18,6 +18,8 @@ class Promise:
     def __init__(self, config: Config, pages: Pages, *, ready: Callable[[], None]) -> None:
         self._config, self._pages, self._tell_ready = config, pages, ready
         self._ready = self._withdrawn = False
+        self.trouble = ""
+        """Why pods cannot be attached although this node could take them; read by any thread."""
 
     def keep(self, reconciler: Reconciler, life: Life) -> None:
         """After a round: publish, or withdraw; the data plane serves either way."""
@@ -40,8 +42,11 @@ class Promise:
                 for sentence in rivals(self._config.cni_conf_dir, self._config.marks.conflist):
                     log.warning("%s", sentence)
         except (OSError, OverlayError) as error:
-            log.error("not ready yet, trying again: %s; look: overlayctl status", error)
+            if not self.trouble:
+                log.error("no new pods, trying again: %s; look: overlayctl status", error)
+            self.trouble = f"the pages that pods are attached by cannot be written: {error}"
             return
+        self.trouble = ""
         self._now_ready()
 
     def _now_ready(self) -> None:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent import health, logs
+from agent import health, logs, report
 from agent.config import Config
 from agent.control import Control
 from agent.health import Pulse
+from agent.housekeeping import Housekeeping
 from agent.http import Door, Path
 from agent.httptext import Reply
 from agent.life import Life
@@ -24,7 +25,6 @@ from agent.metrics.page import Page
 from agent.metrics.samples import Row, View
 from agent.pages import attachments
 from agent.reconcile import Reconciler
-from agent.sweep import Sweep
 from agent.upkeep import Upkeep
 from cni.ipam import Ipam
 from cni.steps import Steps
@@ -44,7 +44,7 @@ class Sources:
     loop: Loop
     upkeep: Upkeep
     control: Control
-    sweep: Sweep
+    house: Housekeeping
     vital: Sequence[str]
 
 
@@ -87,8 +87,9 @@ class Window:
     def cni_answered(
         self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
     ) -> None:
-        """A CNI request was answered: it is counted and logged."""
+        """A CNI request was answered: it is counted, kept in the history, and logged."""
         self._meters.cni(environ, steps, code, stdout)
+        self._from.house.chronicle.tell(steps.line)
         logs.cni_answered(environ, steps, code, stdout)
 
     def notices(self) -> Sequence[str]:
@@ -147,7 +148,7 @@ class Window:
 
     def _gather(self, reconciler: Reconciler) -> facts.Facts:
         return facts.gather(
-            self._from.life, reconciler, self._from.sweep.report(), self._from.upkeep
+            reconciler, report.verdict(self._from.life, reconciler, self._from.house.ailments)
         )
 
     def _rows(self) -> Iterator[Row]:
@@ -175,7 +176,7 @@ class Window:
             watch_silent_s=life.heard_s_ago,
             watch_revision=life.store_revision,
             etcd_revision=self._meters.etcd_revision,
-            pods=self._from.sweep.report(),
+            pods=self._from.house.sweep.report(),
             attachments=attachments(config),
             addresses={
                 f"ipv{it.subnet.version}": (ipam.count(it), ipam.free(it))

@@ -65,4 +65,6 @@ def short(text: str, most: int) -> str:
     """The first clause of a row's sentence, cut to so many letters."""
     for end in (";", " (", " exit code"):
         text = text.partition(end)[0]
+    if len(text) > most and "? " in text:
+        text = text.partition("? ")[0] + "?"
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

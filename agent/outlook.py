@@ -1,0 +1,173 @@
+"""What a node needs besides kernel and etcd, looked at every other second: files, disks, its own threads.
+
+Each of these can be broken while routes and leases are perfect, and then no pod starts. A thread of its own, for a
+disk that hangs must hold up nobody; that this thread itself hangs is seen by whoever asks it.
+"""
+
+import errno
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent.config import Config
+from cni.netconf import PLUGIN
+from overlay.errors import OverlayError
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 2.0
+HUNG_S = 30.0
+SWEEP_SLACK_S = 60.0
+LEAST_BYTES = 64 << 10
+THREADS = ("sweep", "deadlines")
+"""That run as long as the agent does, and whose end does not end it (agent.daemon.VITAL)."""
+
+
+class Outlook:
+    """``promised``: pods may be attached, so their runtime must find us; ``mend`` writes the pages again.
+
+    ``said`` is what others know is wrong with them, by name.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        promised: Callable[[], bool],
+        mend: Callable[[], None],
+        swept_s_ago: Callable[[], float],
+        said: Mapping[str, Callable[[], str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._promised, self._mend = config, promised, mend
+        self._swept_s_ago, self._said, self._clock = swept_s_ago, said, clock
+        self._found: dict[str, str] = {}
+        self._looked: float | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outlook", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._looked = self._clock()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
+
+    def trouble(self) -> Mapping[str, str]:
+        """As of the last look."""
+        late = 0.0 if self._looked is None else self._clock() - self._looked
+        if late <= HUNG_S:
+            return self._found
+        return self._found | {
+            "files": f"not looked at for {late:.0f} s: a disk hangs, or that thread has ended; "
+            "next: dmesg | tail; journalctl -u overlay-agent"
+        }
+
+    def look(self) -> None:
+        """Once."""
+        found = self._disks() | self._threads()
+        if self._promised():
+            found |= self._ways_in()
+        for name in found.keys() - self._found.keys():
+            log.warning("%s: %s", name, found[name])
+        self._found = {name: text for name, say in self._said.items() if (text := say())} | found
+        self._looked = self._clock()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            try:
+                self.look()
+            except Exception:  # without this look a status would be too good
+                log.exception("the node's files could not be looked at, trying again")
+
+    def _ways_in(self) -> dict[str, str]:
+        """What a runtime needs to find us."""
+        found = {}
+        conflist = self._config.cni_conf_dir / self._config.marks.conflist
+        if not conflist.is_file() and (why := self._mended()):
+            found["conflist"] = (
+                f"{conflist} is gone, so the runtime starts no pod, and it cannot be written again: {why}; "
+                f"next: df -h {conflist.parent}; ls -ld {conflist.parent}"
+            )
+        program = self._config.cni_bin_dir / PLUGIN
+        if why := not_executable(program):
+            found["CNI executable"] = (
+                f"{program} {why}: every ADD and DEL fails; next: overlayctl install, or python -m cni.install "
+                f"--bin-dir {program.parent}"
+            )
+        return found
+
+    def _mended(self) -> str:
+        """Have the pages written again; why that failed, or empty."""
+        try:
+            self._mend()
+        except (OverlayError, OSError) as error:
+            return str(error)
+        return ""
+
+    def _disks(self) -> dict[str, str]:
+        config = self._config
+        places = {
+            "run directory": config.run_dir,
+            "state directory": config.state_dir,
+            "CNI configuration directory": config.cni_conf_dir,
+        }
+        return {
+            name: f"{place}: {why}; next: df -h {place}; df -i {place}"
+            for name, place in places.items()
+            if (why := not_writable(place))
+        }
+
+    def _threads(self) -> dict[str, str]:
+        living = {thread.name for thread in threading.enumerate()}
+        gone = [name for name in THREADS if name not in living]
+        found = {}
+        if gone:
+            found["threads"] = (
+                f"{', '.join(gone)} ended by itself; next: systemctl restart overlay-agent (traffic goes on)"
+            )
+        late = self._swept_s_ago()
+        if late > 2 * self._config.sweep_interval + SWEEP_SLACK_S:
+            found["sweep"] = (
+                f"attachments were last looked after {late:.0f} s ago, so what dead pods left stays; "
+                "next: journalctl -u overlay-agent; systemctl restart overlay-agent (traffic goes on)"
+            )
+        return found
+
+
+def not_executable(program: Path) -> str:
+    """Why a runtime cannot start it; empty if it can."""
+    try:
+        mode = program.stat().st_mode
+    except OSError as error:
+        return "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
+    if not stat.S_ISREG(mode):
+        return "is no file"
+    return "" if mode & 0o111 else "is not executable"
+
+
+def not_writable(place: Path) -> str:
+    """Why nothing can be written to a directory; empty as far as its file system says so."""
+    try:
+        found = os.statvfs(place)
+    except FileNotFoundError:
+        return (
+            "" if place.parent.is_dir() else "is missing"
+        )  # made when there is something to write
+    except OSError as error:
+        return error.strerror or str(error)
+    if found.f_flag & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_BYTES:
+        return "its file system is full"
+    return "its file system has no free inodes" if found.f_files and not found.f_favail else ""
