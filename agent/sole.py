@@ -93,7 +93,9 @@ class Sole:
             path.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(path / lock, flags, 0o644)
         except OSError as error:
-            raise BadConfig(f"{key} = {str(path)!r}: {error.strerror}") from error
+            raise BadConfig(
+                f"{key} = {str(path)!r}: {error.strerror}", hint=f"ls -ld {path} {path.parent}"
+            ) from error
         self._directories.append(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,8 +8,11 @@ import argparse
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 from agent.config import Config
+from agent.ctl import manual
+from agent.ctl.manual import Manual
 
 Run = Callable[[argparse.Namespace, Config], int]
 
@@ -34,7 +37,11 @@ class Verb:
         if add is not None:
             add(self.name, parser)
 
-    def _imported(self) -> object:
+    def manual(self) -> Manual:
+        """What its help says beside the options."""
+        return manual.of(self._imported(), self.name)
+
+    def _imported(self) -> ModuleType:
         return importlib.import_module(f"agent.ctl.{self.module}")
 
 
@@ -108,4 +115,10 @@ VERBS = (
         "drift",
         "what others undid in the kernel: when, how often, likely who; exit code 1 while a fight goes on",
     ),
+    Verb(
+        "completion",
+        "completion",
+        "the script by which bash or zsh completes verbs, options, pods and peers",
+    ),
+    Verb("__complete", "completion", "words for the shell", "complete"),
 )

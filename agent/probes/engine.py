@@ -1,7 +1,7 @@
 """Many peers asked at once through one door: sends each course's rounds, matches what comes back, ends what is late.
 
-An answer is believed if identifier, token and number are ours, it came from the very address that was asked, is as
-long as the question, and is the first one. Everything else changes nothing.
+An answer is believed if identifier, token and number are ours, it came from where the question was sent, is as long as
+that, and is the first one. Everything else changes nothing.
 """
 
 import errno
@@ -165,8 +165,9 @@ class Engine:
         if active is None or shot is None:
             return  # too late, or once more
         target = active.course.target
-        asked = target.address if shot.where is Where.INSIDE else target.underlay
-        if (reply.token, reply.source, reply.size) != (self._door.token, asked, shot.size):
+        asked = (target.underlay,) if shot.where is Where.UNDERLAY else target.answers_from
+        right = reply.source in asked and reply.size == shot.size
+        if not right or reply.token != self._door.token:
             self.counters.ignored += 1
             return
         del self._pending[reply.number]

@@ -178,9 +178,15 @@ def test_an_outage_is_over_when_it_is_over() -> None:
         assert track.hint == (1362 if measured is hole else 0)
         assert track.silent_since == (1.0 if measured is dead else float("inf"))
     assert said == ["ok", "silent", "silent", "ok", "black hole", "ok"]
-    turn = iter((False,))
+    one, turn = iter((False,)), iter((False, False))
     once = finished(Path(lambda *_: next(turn, True)), where).measured
     assert track.took(where, once, now=9.0, at=9.0).state == "lossy"
+    assert (
+        Track()
+        .took(where, finished(Path(lambda *_: next(one, True)), where).measured, now=1, at=1)
+        .state
+        == "ok"
+    )
     states = [track.took(where, well, now=9.0, at=9.0).state for _ in range(10)]
     assert states[-1] == "ok"
     assert len(track.window) == 10

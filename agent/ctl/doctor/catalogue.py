@@ -90,6 +90,7 @@ _AGENT = {
     "agent-failed": "traffic goes on, but no pod can start or end cleanly, and peers' changes are missed",
     "agent-not-enabled": "after the next boot the agent is not started",
     "agent-degraded": "the agent itself says so",
+    "settings-bad": "no agent starts with them, and a reload is refused",
     "agent-waiting": "the agent has not joined the network yet",
     "agent-version": "it was upgraded on disk and not restarted, or overlayctl is another installation's",
     "check-failed": "what it would have looked at is not known; the others are not affected",

@@ -160,7 +160,8 @@ def unmanaged(files: Mapping[str, str], name: str) -> bool:
         parser = ini(text)
         for section in parser.sections():
             if section.lower() == "keyfile":
-                spec = parser.get(section, "unmanaged-devices", fallback="") or ""
+                keys = ("unmanaged-devices", "unmanaged-devices+")  # "+=" adds to other files'
+                spec = ";".join(parser.get(section, key, fallback="") or "" for key in keys)
             elif section.lower().startswith("device") and (
                 (parser.get(section, "managed", fallback="") or "").strip().lower() in _NO
             ):

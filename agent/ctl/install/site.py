@@ -1,6 +1,5 @@
 """What this installation is made of: the facts that decide what is laid down, read from where we run."""
 
-import importlib
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -71,11 +70,9 @@ def shipped(name: str) -> str:
 
 
 def completions() -> dict[Path, bytes]:
-    """Where shells look for what completes our command; none where this version has none."""
-    try:
-        completion = importlib.import_module("agent.ctl.completion")
-    except ModuleNotFoundError:
-        return {}
+    """Where shells look for what completes our command."""
+    from agent.ctl import completion  # it looks at every verb, this one as well
+
     return {path: completion.text(shell).encode() for shell, path in COMPLETIONS.items()}
 
 
@@ -83,7 +80,10 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise BadConfig(f"{error.object[error.start - 20 : error.end]!r} is no UTF-8") from error
+        raise BadConfig(
+            f"{error.object[error.start - 20 : error.end]!r} is no UTF-8",
+            hint="settings are text: give the value again",
+        ) from error
 
 
 def _copied(given: Mapping[str, str]) -> list[str]:
@@ -101,7 +101,7 @@ def _certificate(key: str, path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read(MOST_PEM + 1)
     except OSError as error:
-        raise BadConfig(f"{flag} {path}: {error.strerror}") from error
+        raise BadConfig(f"{flag} {path}: {error.strerror}", hint=f"ls -l {path}") from error
     if b"-----BEGIN " not in data or len(data) > MOST_PEM:
         raise BadConfig(f"{flag} {path}: it is no PEM file", hint=f"openssl x509 -in {path} -text")
     return data
