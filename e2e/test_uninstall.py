@@ -84,6 +84,9 @@ class Machine:
     def install(self) -> None:
         """With the settings that its agent is started with, in the place of another program of our plugin's name."""
         self.plugin.write_bytes(THEIRS)
+        self.plugin.with_name(
+            ".overlay.0123456789ab.overlay-install"
+        ).touch()  # as a killed one leaves
         given = tomllib.loads(self.node.config_file.read_text())
         flags = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
         words: list[str | Path] = [
@@ -190,6 +193,7 @@ def test_a_hung_agent_a_dead_etcd_and_kills_do_not_keep_it_from_an_end(field: Fi
 
     assert (code, answer["residue"]) == (0, [])
     two.see_that_nothing_is_left()
+    assert [path.name for path in two.plugin.parent.iterdir()] == ["overlay"]
     assert two.plugin.read_bytes() == THEIRS
     assert not field.has_lease(subnet)
 
