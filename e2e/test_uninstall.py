@@ -84,9 +84,6 @@ class Machine:
     def install(self) -> None:
         """With the settings that its agent is started with, in the place of another program of our plugin's name."""
         self.plugin.write_bytes(THEIRS)
-        self.plugin.with_name(
-            ".overlay.0123456789ab.overlay-install"
-        ).touch()  # as a killed one leaves
         given = tomllib.loads(self.node.config_file.read_text())
         flags = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
         words: list[str | Path] = [
@@ -99,6 +96,8 @@ class Machine:
         said = self.files.run(words)
         assert said.code == 0, said.err
         assert "/etc/systemd/system/overlay-agent.service" in said.out
+        unfinished = self.plugin.with_name(".overlay.0123456789ab.overlay-install")
+        unfinished.touch()  # as an installation leaves it that is killed
 
     @property
     def plugin(self) -> Path:
