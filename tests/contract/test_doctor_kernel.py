@@ -93,6 +93,13 @@ PLANTED = [
         "pod to pod, arriving",
     ),
     Row(
+        "forward-drop",
+        "firewall",
+        "iptables-legacy -P FORWARD DROP",
+        "iptables-legacy -P FORWARD ACCEPT",
+        "iptables-legacy -t filter chain FORWARD: policy drop",
+    ),
+    Row(
         "udp-in-blocked",
         "firewall",
         nft("input", "udp dport 8472 drop"),
@@ -206,8 +213,12 @@ def test_a_user_of_the_tunnels_port_is_named(node: SickNode) -> None:
             f"iptables-restore <<'EOF'\n{firewalls.DOCKER}EOF\n",
             {"forward-drop": "iptables -I DOCKER-USER -i overlay0"},
         ),
+        (
+            f"iptables-legacy-restore <<'EOF'\n{firewalls.DOCKER}EOF\n",
+            {"forward-drop": "iptables-legacy -I DOCKER-USER -i overlay0"},
+        ),
     ],
-    ids=["firewalld", "ufw", "docker"],
+    ids=["firewalld", "ufw", "docker", "docker-legacy"],
 )
 def test_the_rules_of_known_firewalls_are_mended_in_their_own_words(
     node: SickNode, load: str, mends: dict[str, str]
@@ -219,13 +230,14 @@ def test_the_rules_of_known_firewalls_are_mended_in_their_own_words(
         assert {one.id for one in findings} == set(mends)
         for one in findings:
             assert mends[one.id] in one.mend
-            assert one.is_bad
+            assert one.severity == "fault"
         if "DOCKER" in load:
             node.shell("; ".join(one.mend.partition("; look:")[0] for one in findings))
             left = [one for one in node.examine("firewall") if "overlay0" in one.title]
             assert left == []
     finally:
-        node.shell(f"iptables-restore <<'EOF'\n{firewalls.EMPTY}EOF\n")
+        for program in ("iptables", "iptables-legacy"):
+            node.shell(f"{program}-restore <<'EOF'\n{firewalls.EMPTY}EOF\n")
         node.shell("nft delete table inet firewalld 2>/dev/null || :")
 
 
