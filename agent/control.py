@@ -72,7 +72,10 @@ class Control:
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
-                raise BadConfig(f"unknown verb {other!r}")
+                raise BadConfig(
+                    f"unknown verb {other!r}",
+                    hint="overlayctl --version; the agent's: overlayctl status; then: systemctl restart overlay-agent",
+                )
 
     def answer_from_afar(self, asker: str, question: Answer) -> Answer:
         """The same for another node, which gets only what changes nothing; raises OverlayError."""

@@ -34,7 +34,10 @@ from agent.life import Life
 from agent.loop import Loop
 from agent.mailbox import Mailbox
 from agent.memory import Memory
+from agent.metrics.meteredkernel import MeteredKernel
+from agent.metrics.meters import Meters
 from agent.notify import Notifier
+from agent.outlook import Outlook, Sources
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
@@ -98,7 +101,8 @@ class Agent:
         self._pages, self._told_version = Pages(config), -1
         self._promise = Promise(config, self._pages, ready=self._notifier.ready)
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
-        registry = self._registry = connect.registry(config)
+        self._meters = Meters()
+        registry = self._registry = connect.registry(config, observed=self._meters.etcd)
         self._ground = Ground(config, Netlink())
         memory, ground = Memory(config.state_dir), Ground(config, Netlink())
         self._kept = drifthistory.Keeper(config.state_dir)
@@ -133,13 +137,15 @@ class Agent:
             pods=self._sweep.report,
             upkeep=self._upkeep,
         )
+        sources = Sources(self._life, self._loop, self._upkeep, self._control, self._sweep, VITAL)
+        self._outlook = Outlook(config, self._meters, sources)
         self._read_letters(registry)
         self._server = Server(
             config.run_dir / "cni.sock",
             cni=self._serve_cni,
             ctl=self._control.answer,
             late=cni.too_late,
-            told=logs.cni_answered,
+            told=self._outlook.cni_answered,
         )
         self._hearing = Hearing(time.monotonic, patience_s=patience(config))
         self._reload = self._new_reload(read, registry)
@@ -161,12 +167,12 @@ class Agent:
             self._config,
             read,
             connect.Dialled(self._config, registry),
-            [self._follow, *(part.follow for part in followers)],
+            [self._follow, self._outlook.follow, *(part.follow for part in followers)],
         )
 
     def _new_loop(self) -> Loop:
         reconciler = Reconciler(
-            self._dataplane,
+            MeteredKernel(self._dataplane, self._meters),
             clock=time.monotonic,
             resync_s=self._config.resync_interval,
             ttl_s=self._config.lease_ttl,
@@ -192,6 +198,7 @@ class Agent:
         watching = (self._watch, self._upkeep)
         for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
             part.start()
+        self._outlook.start()
         show_names()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             if self._hangup.is_set():
@@ -201,6 +208,7 @@ class Agent:
                 self._notifier.reloaded()
         self._notifier.stopping()
         self._server.close()
+        self._outlook.stop()
         for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
             part.stop()
         self._kept.stop()

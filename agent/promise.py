@@ -28,7 +28,7 @@ class Promise:
             self._publish(reconciler)
         elif not self._withdrawn:
             self._withdrawn = True
-            log.warning("no new pods: %s", life.refusal)
+            log.warning("no new pods: %s; look: overlayctl status", life.refusal)
             self._pages.withdraw(conflist=self._config.conflist_when_unready == "remove")
             self._now_ready()
 
@@ -40,7 +40,7 @@ class Promise:
                 for sentence in rivals(self._config.cni_conf_dir, self._config.marks.conflist):
                     log.warning("%s", sentence)
         except (OSError, OverlayError) as error:
-            log.error("not ready yet, trying again: %s", error)
+            log.error("not ready yet, trying again: %s; look: overlayctl status", error)
             return
         self._now_ready()
 

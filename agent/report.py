@@ -86,6 +86,13 @@ def status(
     }
 
 
+def verdict(life: Life, reconciler: Reconciler, pods: Mapping[str, Any], upkeep: Upkeep) -> str:
+    """The verdict of `status` alone."""
+    return _verdict(
+        life, reconciler, {**reconciler.trouble(), **_ailing(life, reconciler, pods, upkeep)}
+    )
+
+
 def store(life: Life) -> dict[str, Any]:
     """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
     life.keeper.store.soon()

@@ -201,7 +201,7 @@ class Server:
         while not self._closed.wait(min(WATCH_EVERY_S, self._limit_s)):
             for call in self._under_way.take_expired():
                 log.error(
-                    "a CNI request hangs verb=%r %s",
+                    "a CNI request hangs verb=%r %s; look: overlayctl status",
                     call.environ.get("CNI_COMMAND", "")[:8],
                     call.steps.late(),
                 )

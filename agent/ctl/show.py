@@ -57,6 +57,10 @@ def status(answer: Mapping[str, Any], verdict: str) -> None:
     }
     if answer.get("instance"):
         facts = {"instance": answer["instance"], **facts}
+    probes = dict(answer.get("probes", {}))
+    if every_s := probes.pop("interval_s", 0):
+        states = ", ".join(f"{count} {state}" for state, count in sorted(probes.items()))
+        facts["probes"] = f"each peer every {every_s:g} s; {states or 'none yet'}"
     if answer.get("draining"):  # an agent of before an upgrade does not say it
         facts["draining"] = f"{', '.join(answer['draining'])}, until the pods there are gone"
     if answer["waiting_for"]:

@@ -70,6 +70,13 @@ class Measured:
     too_long_here: bool = False
     heard: bool = False
     """Packets of the peer's own probes arrive here."""
+    heard_there: bool | None = None
+    """Ours arrive there, as the peer's agent says; None where it was not asked, or did not answer: ``far_said``."""
+    far_said: str = ""
+    far_answers: bool = False
+    own_rule: str = ""
+    own_mend: str = ""
+    """A firewall rule of this node that drops the tunnel's packets, and the command that mends it."""
 
 
 class Course:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,11 +144,22 @@ def test_units_start_the_agent_where_it_is() -> None:
     assert "ExecStart=/srv/venv/bin/overlay-agent\n" in laid["overlay-agent.service"]
     assert "ExecStart=/srv/venv/bin/overlay-agent --instance %i\n" in laid["overlay-agent@.service"]
     assert "/opt/overlay" not in laid["overlay-agent.service"]
-    assert texts.unit("ExecStart=/opt/overlay/bin/overlay-agent", Path("/a%b")) == (
-        "ExecStart=/a%%b/overlay-agent"
+    assert texts.unit("\nExecStart=/opt/overlay/bin/overlay-agent", Path("/a%b")) == (
+        "\nExecStart=/a%%b/overlay-agent"
     )
     with pytest.raises(BadConfig):
         texts.unit(laid["overlay-agent.service"], Path("/srv/a b"))
+
+
+def test_a_directory_that_the_unit_may_not_write_gets_a_drop_in() -> None:
+    """The runtime's configuration elsewhere below /etc; the usual place needs none."""
+    usual = items(replace(_wishes(), written=(Path("/etc/cni/net.d"), Path("/run/overlay"))))
+    other = items(replace(_wishes(Marks("blue")), written=(Path("/etc/k3s/net.d"),)))
+
+    assert not [item for item in usual if "service.d" in str(item.path)]
+    (found,) = [item for item in other if "service.d" in str(item.path)]
+    assert found.path.parent.name == "overlay-agent@blue.service.d"
+    assert b"[Service]\nReadWritePaths=-/etc/k3s/net.d\n" in found.data
 
 
 def test_a_bridge_of_any_name_is_kept_from_network_managers() -> None:

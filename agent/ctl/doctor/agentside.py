@@ -123,4 +123,7 @@ def last_words(journal: str) -> str:
 def _enable(look: Look) -> None:
     said = look.run(("systemctl", "enable", look.unit()))
     if said.code:
-        raise OverlayError(f"systemctl enable {look.unit()}: {said.err.strip()}")
+        raise OverlayError(
+            f"systemctl enable {look.unit()}: {said.err.strip()}",
+            hint=f"systemctl status {look.unit()}; journalctl -u {look.unit()}",
+        )
