@@ -47,6 +47,8 @@ def nft(hook: str, *rules: str, policy: str = "accept") -> str:
 
 GONE = "nft delete table inet theirs"
 BIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":9000}}'
+DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}'
+HOST_GW = '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}'
 PLANTED = [
     Row(
         "ip-forward",
@@ -98,6 +100,22 @@ PLANTED = [
         "iptables-legacy -P FORWARD DROP",
         "iptables-legacy -P FORWARD ACCEPT",
         "iptables-legacy -t filter chain FORWARD: policy drop",
+    ),
+    Row(
+        "forward-drop",
+        "firewall",
+        nft("forward", 'iifname "overlay-v6.1" ip6 daddr fd00:5::/48 drop'),
+        GONE,
+        "pod to pod, arriving",
+        network=DUAL,
+    ),
+    Row(
+        "forward-drop",
+        "firewall",
+        nft("forward", 'iifname "overlay0" oifname "eth0" ip daddr 10.5.0.0/16 drop'),
+        GONE,
+        "pod to pod, leaving",
+        network=HOST_GW,
     ),
     Row(
         "udp-in-blocked",
