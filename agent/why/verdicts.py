@@ -43,7 +43,8 @@ class Verdicts:
     def forward(self, iif: str, oif: str, *, out: bool) -> list[Taken]:
         """What is routed between the bridge and the way to the other node."""
         hooks = ("prerouting", "forward", "postrouting")
-        return [drop for hook in hooks for drop in self._judged(self._routed(hook, iif, oif, out))]
+        packets = (self._routed(hook, iif, oif, out) for hook in hooks)
+        return [drop for packet in packets for drop in self._judged(packet)][:MOST]
 
     def tunnel(self, below: Way | None, tunnel: LinkInfo | None, *, out: bool) -> list[Taken]:
         """What carries it: UDP between the nodes. Nothing where there is no tunnel."""
