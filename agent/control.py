@@ -14,6 +14,7 @@ from agent.probes.answer import answer, asked
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
+from agent.why import collect
 from cni.standing import Standing
 from overlay import nodefile
 from overlay.errors import BadConfig, OverlayError
@@ -60,6 +61,8 @@ class Control:
                 return self._ask(report.drift)
             case "standing":
                 return dataclasses.asdict(self.standing())
+            case "facts":
+                return collect.answer(self._config, question)
             case "etcd":
                 return report.store(self._life)
             case "probes":

@@ -153,6 +153,22 @@ def unpacked(path: Path) -> dict[str, str]:
         }
 
 
+def test_a_peer_that_the_tunnel_does_not_reach_is_told_from_both_sides(lab: Lab) -> None:
+    """Probing is off: a few are asked now, and the silent one's agent by way of etcd."""
+    node, other = lab.nodes["n1"], lab.nodes["n2"]
+    assert doctor(node, "--only", "paths")[0] == 0
+    table = "add table inet theirs; add chain inet theirs c { type filter hook input priority 5; }"
+    other.namespace.must("nft", table)
+    other.namespace.must("nft", "add rule inet theirs c udp dport 8472 drop")
+    try:
+        code, answer = doctor(node, "--only", "paths")
+    finally:
+        other.namespace.must("nft", "delete table inet theirs")
+    assert (code, ids(answer, "warning")) == (1, ["peer-silent"]), answer
+    assert answer["findings"][0]["title"].startswith("n2 (10.5.")
+    assert answer["findings"][0]["title"].endswith("ours do not arrive"), answer
+
+
 def test_without_an_agent_and_without_etcd_it_says_so_in_time(lab: Lab) -> None:
     """Exit code 2 where an agent was: silent ones are named, the rest is judged by the last copy."""
     node = lab.nodes["n2"]

@@ -58,7 +58,7 @@ def _write(path: Path, count: int) -> Path:
         if not member.foreign
     }
     probed = {
-        key: {"probes": [_row(key, other.key, members) for other in members if other.key != key]}
+        key: {"results": [_row(key, other.key, members) for other in members if other.key != key]}
         for key in said
     }
     found = answers.build(members, said, probed, made=time.time(), here="n1")

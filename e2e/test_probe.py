@@ -145,9 +145,15 @@ def test_a_blocked_port_is_told_by_its_direction_and_recovers(mesh: Mesh) -> Non
         assert three.tell("probes")["silent"] == 1
     wait_for(lambda: three.tell("status")["verdict"] == "healthy", "well again", timeout_s=15)
     assert "probe n2: packets pass again, up to 1450 bytes" in three.log_text()
-    with rule(one.namespace, "inet", "input", f"ip saddr {two.address} udp dport 8472 drop"):
+    back = "iifname port3 oifname port2 ip protocol udp drop"
+    with rule(mesh.lab.fabric, "bridge", "forward", back):
         found = probe(one, "n2", code=2)
     assert "UDP port 8472 is blocked from n2 to here" in found["n2"]["why"]
+    with rule(one.namespace, "inet", "input", f"ip saddr {two.address} udp dport 8472 drop"):
+        found = probe(one, code=1)
+        assert f"drops it (UDP port 8472 from {two.address})" in found["n2"]["why"]
+        one.namespace.must(*found["n2"]["next"].partition(";")[0].split())
+        assert probe(one, "n2")["n2"]["state"] == "ok"
 
 
 def test_a_black_hole_is_named_with_the_number_and_mended_by_what_is_said(mesh: Mesh) -> None:

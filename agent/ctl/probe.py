@@ -17,6 +17,7 @@ from agent.config import Config
 from agent.ctl import probewords, show
 from agent.ctl.probefar import ask_far_sides
 from agent.ctl.probepeers import Peers, peers
+from agent.ctl.probewall import look_here
 from agent.probes.course import TABLE, THOROUGH, Course, Plan
 from agent.probes.echo import Echo, may_probe
 from agent.probes.engine import Engine
@@ -50,6 +51,7 @@ def probe(flags: argparse.Namespace, settings: Config) -> int:
     plan = THOROUGH if thorough else TABLE
     with _progress(len(targets), quiet=flags.output == "json") as tell:
         courses = ask(targets, plan, tell=tell)
+        look_here(courses)
         ask_far_sides(settings, courses)
     by_id = {target.id: target for target in targets}
     results = judged(courses, prefix=settings.etcd_prefix)

@@ -68,6 +68,11 @@ VERBS = (
     ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
     Verb(
+        "why",
+        "why",
+        "why do two pods not reach each other? every hop, the first broken one, the command that mends it",
+    ),
+    Verb(
         "probe",
         "probe",
         "do packets reach the other nodes, and how large may they be? exit code 1: some are lost",
@@ -76,6 +81,16 @@ VERBS = (
         "etcd",
         "etcd",
         "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
+    ),
+    Verb(
+        "mesh",
+        "mesh",
+        "all nodes and the paths between them that are not fine (--html FILE: as a page)",
+    ),
+    Verb(
+        "trace",
+        "trace",
+        "a pod's packets inside and outside of the tunnel, live, and where they vanish",
     ),
     Verb(
         "leases",

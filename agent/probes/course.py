@@ -74,6 +74,9 @@ class Measured:
     """Ours arrive there, as the peer's agent says; None where it was not asked, or did not answer: ``far_said``."""
     far_said: str = ""
     far_answers: bool = False
+    own_rule: str = ""
+    own_mend: str = ""
+    """A firewall rule of this node that drops the tunnel's packets, and the command that mends it."""
 
 
 class Course:

@@ -19,6 +19,9 @@ from overlay.errors import KernelRefused
 from overlay.model import Address
 
 TIMEOUT_S = 1.0
+FIRST, MOST = 1.5, 3.0
+"""So many times as long for a first round: a neighbour that has to be found first is asked for after a second once more
+(RetransTimer of ARP and RFC 4861); and at most for any, where answers take long."""
 
 
 class Door(Protocol):
@@ -59,6 +62,7 @@ class _Active:
     open: set[int] = field(default_factory=set)
     until: float = 0.0
     began: float = 0.0
+    rounds: int = 0
 
 
 class Engine:
@@ -129,8 +133,8 @@ class Engine:
             for shot in shots:
                 self._send(active, shot, now)
             if active.open:
-                patience = active.course.patience_s or self._timeout_s
-                active.until = now + min(patience, self._timeout_s)
+                active.until = now + self._patience_s(active)
+                active.rounds += 1
                 heapq.heappush(self._deadlines, (active.until, next(self._numbers), active))
                 return
         target = active.course.target
@@ -143,6 +147,11 @@ class Engine:
         heard_at = self.heard.get(target.address, float("-inf"))
         active.course.measured.heard = heard_at >= active.began
         self._finished.append(active.course)
+
+    def _patience_s(self, active: _Active) -> float:
+        if known_s := active.course.patience_s:
+            return min(known_s, self._timeout_s * MOST)
+        return self._timeout_s * (1 if active.rounds else FIRST)
 
     def _send(self, active: _Active, shot: Shot, now: float) -> None:
         target, number = active.course.target, next(self._numbers)

@@ -102,6 +102,8 @@ def _silence(target: Target, measured: Measured) -> tuple[str, str]:
     if measured.refused:
         why = f"this node's own kernel does not send: {measured.refused}"
         return why, f"ip route get {target.address}; overlayctl plan"
+    if measured.own_rule:
+        return f"silent: here, {measured.own_rule}", measured.own_mend
     name, underlay = target.name, target.underlay
     if target.port:
         return _silent_tunnel(target, measured)

@@ -43,8 +43,13 @@ class Base:
     def where(self) -> str:
         """As people name it."""
         if self.legacy:
-            return f"{self.legacy}'s table {self.table} chain {self.name}"
+            return f"{self.legacy} -t {self.legacy_table} chain {self.name}"
         return f"table {self.family} {self.table} chain {self.name}"
+
+    @property
+    def legacy_table(self) -> str:
+        """As iptables-legacy names it."""
+        return self.table.partition(":")[2]
 
 
 @dataclass(slots=True)
@@ -101,7 +106,7 @@ def _take(
         rule = Rule(
             number,
             tuple(expr) if isinstance(expr, list) else (),
-            texts.get((f"{family} {table}", number), ""),
+            str(body.get("words", "")) or texts.get((f"{family} {table}", number), ""),
         )
         found.rules.setdefault((family, table, str(body.get("chain", ""))), []).append(rule)
 

@@ -107,8 +107,8 @@ def value_of(packet: Packet, left: object) -> object:
             return _meta(packet, str(body.get("key")))
         case "payload" if isinstance(body, dict):
             return _payload(packet, str(body.get("protocol")), str(body.get("field")))
-        case "ct" if isinstance(body, dict) and body.get("key") == "state":
-            return packet.state
+        case "ct" if isinstance(body, dict):
+            return _conntrack(packet, str(body.get("key")))
         case "concat" if isinstance(body, list):
             parts = [value_of(packet, part) for part in body]
             if any(part is NEVER for part in parts):
@@ -118,6 +118,18 @@ def value_of(packet: Packet, left: object) -> object:
             value = value_of(packet, body[0])
             return value & body[1] if type(value) is type(body[1]) is int else UNKNOWN
     return UNKNOWN
+
+
+def _conntrack(packet: Packet, key: str) -> object:
+    """Of a connection whose addresses nobody translates."""
+    called = packet.state == "new"
+    known: dict[str, object] = {
+        "state": packet.state,
+        "status": "" if called else "seen-reply",
+        "direction": "original" if called else "reply",
+        "mark": 0,
+    }
+    return known.get(key, UNKNOWN)
 
 
 def _meta(packet: Packet, key: str) -> object:
@@ -156,7 +168,10 @@ def _payload(packet: Packet, protocol: str, name: str) -> object:
         port = {"dport": packet.dport, "sport": packet.sport}.get(name)
         return UNKNOWN if port is None else port
     if protocol in ("icmp", "icmpv6"):
-        return "echo-request" if packet.is_of(protocol) and name == "type" else NEVER
+        if not packet.is_of(protocol):
+            return NEVER
+        echo = "echo-request" if packet.state == "new" else "echo-reply"
+        return echo if name == "type" else UNKNOWN
     if protocol == "ether" and name == "type":
         return "ip" if packet.family is Family.V4 else "ip6"
     return UNKNOWN

@@ -59,7 +59,7 @@ def test_a_probe_counts_more_than_the_kernel() -> None:
         _probe(KEYS[2], "black hole", largest=1400, full=1450),
     ]
 
-    found = _build(said, {KEYS[0]: {"probes": rows}, KEYS[1]: {"probes": [_probe(KEYS[0])]}})
+    found = _build(said, {KEYS[0]: {"results": rows}, KEYS[1]: {"results": [_probe(KEYS[0])]}})
 
     assert [(edge.source, edge.target, edge.state) for edge in found.bad_edges] == [
         (1, 0, "failing"),
@@ -85,7 +85,7 @@ def test_silent_and_foreign_nodes_are_rows_as_well() -> None:
     assert (found.asked, found.answered, found.code) == (1, 0, 2)
 
 
-def test_only_the_first_so_many_are_asked_and_none_of_flannels() -> None:
+def test_only_so_many_are_asked_this_node_first_and_none_of_flannels() -> None:
     """And those that are silent are not asked a second time."""
     calls: list[tuple[list[str], str]] = []
 
@@ -94,9 +94,9 @@ def test_only_the_first_so_many_are_asked_and_none_of_flannels() -> None:
         return {key: _status() if key != "c" else NotReady("silent") for key in keys}
 
     members = tuple(Member(key, key, (), "", foreign=key == "b") for key in "abcde")
-    found = collect(Roll(members), ask, here="n1", limit=3)
+    found = collect(Roll(members), ask, here="d", limit=3)
 
-    assert calls == [(["a", "c", "d"], "status"), (["a", "d"], "probes")]
+    assert calls == [(["d", "a", "c"], "status"), (["d", "a"], "probes")]
     assert found.verdicts == {"silent": 1, "flannel": 1, "not asked": 1, "healthy": 2}
 
 
@@ -139,7 +139,7 @@ STATUS = st.fixed_dictionaries(
     },
 )
 ANSWER = STATUS | st.just(NotReady(HOSTILE))
-PROBES = st.fixed_dictionaries({"probes": st.lists(ROW, max_size=5) | JSON}) | JSON
+PROBES = st.fixed_dictionaries({"results": st.lists(ROW, max_size=5) | JSON}) | JSON
 
 
 class _Page(HTMLParser):

@@ -96,6 +96,16 @@ def test_every_other_packet_lost_is_loss_and_no_hole() -> None:
     assert result.why == "14 of 28 packets to n2 were lost"
 
 
+@pytest.mark.parametrize("plan", [LIGHT, THOROUGH])
+def test_a_first_answer_that_takes_long_is_no_loss(plan: Plan) -> None:
+    """A neighbour had to be found, or the way is long."""
+    path = Path(lambda *_: True)
+    path.delay_s = 1.2
+    result = ask(path, plan=plan)
+    assert (result.state, result.lost) == ("ok", 0)
+    assert result.rtt_ms == pytest.approx(1200)
+
+
 def test_one_lost_packet_is_asked_for_again_before_anything_is_believed() -> None:
     """The light course loses both of its first, and then none."""
     turn = iter((False, False))

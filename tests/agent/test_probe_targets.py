@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -16,7 +17,7 @@ from agent.probes.result import Result, State, named, worst_first
 from agent.probes.targets import Target, targets
 from overlay.desired import Me, desired_node, desired_peer
 from overlay.errors import BadConfig, BadInput, NotReady
-from overlay.model import Backend, Family, LinkAddress, Network
+from overlay.model import Backend, Family, Lease, LinkAddress, Network
 from overlay.onlink import NOTHING
 from tests.agent.probing import target
 from tests.overlay.test_desired import POOLS, V4, V6
@@ -44,6 +45,10 @@ def test_the_tunnels_own_address_answers_whichever_way_packets_take() -> None:
         (f"{V4.subnet.network_address + 1}", "10.5.9.1", 0, 1500),
         (f"{V6.subnet.network_address + 1}", "fd00:0:0:9::1", 0, 1500),
     ]
+    old = replace(peer(9).endpoints[0], subnet=ip_network("10.99.3.0/24"))
+    drained = Lease("10.99.3.0-24", (old,), node="n9", etcd_lease=1)
+    for network, me in ((TUNNELS, FAR), (DIRECT, ME)):  # of an earlier config: always by tunnel
+        assert brief(targets(network, me, [drained])) == [(vteps[0], "10.99.3.0", 8472, ME.pod_mtu)]
     assert targets(TUNNELS, FAR, [replace(peer(9), key="k")]) == []
     assert targets(TUNNELS, FAR, [peer(9, backend="udp")]) == []
 

@@ -86,6 +86,13 @@ PLANTED = [
         "chain FORWARD: policy drop",
     ),
     Row(
+        "forward-drop",
+        "firewall",
+        nft("forward", 'iifname "eth0" oifname "overlay0" ip saddr 10.5.0.0/16 drop'),
+        GONE,
+        "pod to pod, arriving",
+    ),
+    Row(
         "udp-in-blocked",
         "firewall",
         nft("input", "udp dport 8472 drop"),

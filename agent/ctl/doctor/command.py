@@ -11,11 +11,13 @@ from agent.config import Config, file_of
 from agent.ctl import show
 from agent.ctl.doctor import gathering, mending
 from agent.ctl.doctor.catalogue import AREAS
+from agent.ctl.doctor.checks import CHECKS
 from agent.ctl.doctor.finding import ORDER, Finding, found, in_order
 from agent.ctl.doctor.look import Look
 from agent.ctl.doctor.surveying import survey
 from agent.printable import printable
 from agent.storehealth import human
+from overlay.errors import BadConfig
 
 _SIGN = {
     "fault": ("✗", "red"),
@@ -54,6 +56,11 @@ def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
 
 def doctor(flags: argparse.Namespace, settings: Config) -> int:
     """0 all well or notes only, 1 warnings or faults, 2 this node serves no pods."""
+    known = {word for row in CHECKS for word in (row.name, row.area)}
+    if strange := [word for word in flags.only if word not in known]:
+        raise BadConfig(
+            f"--only {strange[0]}: no check and no area", hint=f"one of: {', '.join(sorted(known))}"
+        )
     look = Look(settings, config_file=config_file(flags, settings))
     findings = _all(flags, settings, look)
     done: list[mending.Done] = []

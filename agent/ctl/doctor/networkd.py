@@ -191,7 +191,8 @@ def read(look: Look) -> Facts:
     """Files, and whether systemd says that the programs run."""
     it, network = tunnel(look), look.configured().network
     present = {link.name: link for link in look.hosts().links}
-    wanted = [(it.bridge, "bridge", True), (it.device, "vxlan", True), (POD, "veth", True)]
+    wanted = [(it.bridge, "bridge", True), (POD, "veth", True)]
+    wanted += [(name, "vxlan", True) for name in it.devices.values()]
     wanted += [(below.link, "", False) for below in it.underlays.values()]
     devices = tuple(
         Device(name, kind or getattr(present.get(name), "kind", ""), ours, _assigned(look, name))

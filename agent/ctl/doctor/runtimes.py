@@ -153,7 +153,7 @@ def read(look: Look) -> list[Runtime]:
     found_here = []
     if (text := look.text(CONTAINERD)) is not None:
         texts = {CONTAINERD: text}
-        for pattern in _patterns(text):
+        for pattern in imports(text):
             folder, name = str(PurePosixPath(CONTAINERD).parent / pattern).rsplit("/", 1)
             for other in look.names(folder):
                 if fnmatch(other, name):
@@ -166,7 +166,8 @@ def read(look: Look) -> list[Runtime]:
     return found_here
 
 
-def _patterns(text: str) -> list[str]:
+def imports(text: str) -> list[str]:
+    """The patterns of the files that a config.toml imports. Pure."""
     try:
         return [str(it) for it in _list(tomllib.loads(text).get("imports"))]
     except (tomllib.TOMLDecodeError, RecursionError):

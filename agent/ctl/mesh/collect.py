@@ -43,8 +43,10 @@ def roll(settings: Config) -> Roll:
 
 
 def collect(found: Roll, ask: Ask, *, here: str, limit: int) -> Mesh:
-    """Ask ``limit`` of them for their status and their probes; flanneld's nodes have nobody to ask."""
-    keys = [member.key for member in found.members if not member.foreign][:limit]
+    """Ask ``limit`` of them, ``here`` among them, for status and probes; flanneld's nodes have nobody to ask."""
+    ours = [member for member in found.members if not member.foreign]
+    ours.sort(key=lambda member: member.name != here)
+    keys = [member.key for member in ours[:limit]]
     said = ask(keys, "status") if keys else {}
     speaking = [key for key in keys if isinstance(said.get(key), Mapping)]
     probed = ask(speaking, "probes") if speaking else {}

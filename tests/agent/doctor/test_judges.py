@@ -125,3 +125,19 @@ def test_small_readers_of_proc() -> None:
     mount = "36 35 0:30 / /run rw,nosuid,noexec shared:15 - tmpfs tmpfs rw,size=1000k,mode=755"
     assert places.mounted(mount)["/run"][0] == "tmpfs"
     assert "noexec" in places.mounted(mount)["/run"][1]
+
+
+def test_a_silent_peer_is_told_from_both_sides_and_many_are_counted() -> None:
+    """The direction that is dead follows from what the other side hears."""
+    rows = [{"state": "silent", "key": str(n), "node": f"n{n}", "heard": n == 1} for n in range(12)]
+    there = {
+        "0": paths.view({"heard": True}),
+        "1": paths.view({"heard": False}),
+        "2": paths.view(None, "no answer"),
+    }
+    titles = [one.title for one in paths.judge(rows, there)]
+    assert titles[0].endswith("it is the answers that are lost on their way here")
+    assert "its own arrive here" in titles[1]
+    assert titles[1].endswith("ours do not arrive")
+    assert titles[2].endswith("(no answer)")
+    assert titles[-1] == "and 2 more peers"
