@@ -7,6 +7,7 @@ from typing import Any
 
 from agent import report
 from agent.config import Config
+from agent.housekeeping import Housekeeping
 from agent.life import Life
 from agent.loop import Loop
 from agent.pages import Pages, refuse_with_pods
@@ -26,7 +27,7 @@ Answer = Mapping[str, Any]
 
 
 class Control:
-    """Called in the socket's threads. ``underlay`` says which was chosen, ``pods`` what the last sweep found."""
+    """Called in the socket's threads. ``underlay`` says which was chosen."""
 
     def __init__(
         self,
@@ -37,12 +38,12 @@ class Control:
         pages: Pages,
         standing: NodeStanding,
         underlay: Callable[[], str],
-        pods: Callable[[], Answer],
         upkeep: Upkeep,
+        house: Housekeeping,
     ) -> None:
         self._config, self._life, self._loop, self._pages = config, life, loop, pages
-        self._standing, self._underlay, self._pods = standing, underlay, pods
-        self._upkeep = upkeep
+        self._standing, self._underlay = standing, underlay
+        self._upkeep, self._house = upkeep, house
 
     def follow(self, config: Config) -> None:
         """Other settings."""
@@ -52,7 +53,7 @@ class Control:
         """Raises OverlayError where the answer is no."""
         match question.get("verb"):
             case "status":
-                return self._ask(self._status)
+                return {**self._ask(self._status), "addresses": report.addresses(self._config)}
             case "peers":
                 return self._ask(report.peers)
             case "plan":
@@ -65,6 +66,8 @@ class Control:
                 return collect.answer(self._config, question)
             case "etcd":
                 return report.store(self._life)
+            case "history":
+                return self._house.chronicle.answer(question)
             case "probes":
                 return answer(self._upkeep.probes, question)
             case "targets":
@@ -97,8 +100,9 @@ class Control:
             self._life,
             reconciler,
             self._underlay(),
-            self._pods(),
+            self._house.sweep.report(),
             upkeep=self._upkeep,
+            ailments=self._house.ailments,
         )
 
     def _ask(self, question: Callable[[Reconciler], Answer]) -> Answer:

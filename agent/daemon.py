@@ -18,26 +18,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from agent import arena, connect, drifthistory, logs, moment, recalled, report, usage
+from agent import arena, connect, drifthistory, logs, mailbox, moment, recalled, report, usage
 from agent import config as settings
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
 from agent.events import Event
-from agent.following import Beside
 from agent.ground import Ground
 from agent.hearing import Hearing, patience
+from agent.housekeeping import Housekeeping, Rooms
 from agent.join import Join
 from agent.kernelwatch import KernelWatch
 from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
-from agent.mailbox import Mailbox
 from agent.memory import Memory
 from agent.metrics.meteredkernel import MeteredKernel
 from agent.metrics.meters import Meters
 from agent.notify import Notifier
-from agent.outlook import Outlook, Sources
 from agent.pages import Pages
 from agent.promise import Promise
 from agent.reconcile import Reconciler
@@ -47,9 +45,9 @@ from agent.roll import Past
 from agent.server import Server
 from agent.sole import Sole
 from agent.standing import NodeStanding
-from agent.sweep import Sweep
 from agent.upkeep import Upkeep
 from agent.vital import Vital, show_names
+from agent.window import Sources, Window
 from cni import main as cni
 from cni.steps import Steps
 from overlay import __version__
@@ -122,10 +120,11 @@ class Agent:
         )
         self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
         self._standing = NodeStanding(time.monotonic)
-        self._sweep = Sweep(
+        self._house = Housekeeping(
             config,
-            lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
-            self._upkeep.links,
+            Rooms(self._life, self._upkeep, self._pages, self._promise, self._last_good),
+            keep_pages=lambda: self._loop.ask(self._keep_pages, timeout_s=ASK_TIMEOUT_S),
+            unreachable=lambda: self._server.trouble,
         )
         self._control = Control(
             config,
@@ -134,40 +133,28 @@ class Agent:
             pages=self._pages,
             standing=self._standing,
             underlay=lambda: self._ground.chosen,
-            pods=self._sweep.report,
             upkeep=self._upkeep,
+            house=self._house,
         )
-        sources = Sources(self._life, self._loop, self._upkeep, self._control, self._sweep, VITAL)
-        self._outlook = Outlook(config, self._meters, sources)
-        self._read_letters(registry)
-        self._server = Server(
-            config.run_dir / "cni.sock",
-            cni=self._serve_cni,
-            ctl=self._control.answer,
-            late=cni.too_late,
-            told=self._outlook.cni_answered,
+        sources = Sources(self._life, self._loop, self._upkeep, self._control, self._house, VITAL)
+        self._window = Window(config, self._meters, sources)
+        mailbox.attend(
+            registry,
+            config,
+            answer=self._control.answer_from_afar,
+            holds=lambda: self._life.claimed is not None,
         )
+        self._server = self._new_server()
         self._hearing = Hearing(time.monotonic, patience_s=patience(config))
         self._reload = self._new_reload(read, registry)
 
-    def _read_letters(self, registry: Registry) -> None:
-        """Questions from other nodes come by the registry's watch."""
-        mailbox = Mailbox(
-            self._config.etcd_prefix,
-            self._config.machine_id,
-            answer=self._control.answer_from_afar,
-            put=registry.answer,
-            holds=lambda: self._life.claimed is not None,
-        )
-        registry.listen(Beside(mailbox.place.start, mailbox.place.end, mailbox.told))
-
     def _new_reload(self, read: Callable[[], Config], registry: Registry) -> Reload:
-        followers = (self._pages, self._last_good, self._upkeep, self._sweep, self._control)
+        followers = (self._pages, self._last_good, self._upkeep, self._house, self._control)
         return Reload(
             self._config,
             read,
             connect.Dialled(self._config, registry),
-            [self._follow, self._outlook.follow, *(part.follow for part in followers)],
+            [self._follow, self._window.follow, *(part.follow for part in followers)],
         )
 
     def _new_loop(self) -> Loop:
@@ -180,6 +167,15 @@ class Agent:
         )
         round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
         return Loop(reconciler, round_s=round_s, after_round=self._after_round)
+
+    def _new_server(self) -> Server:
+        return Server(
+            self._config.run_dir / "cni.sock",
+            cni=self._serve_cni,
+            ctl=self._control.answer,
+            late=cni.too_late,
+            told=self._window.cni_answered,
+        )
 
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
@@ -195,10 +191,9 @@ class Agent:
             self._config.etcd_prefix,
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
-        watching = (self._watch, self._upkeep)
-        for part in (self._loop, self._last_good, *watching, self._life, self._sweep):
+        parts = (self._loop, self._last_good, self._watch, self._upkeep, self._life, self._house)
+        for part in (*parts, self._window):
             part.start()
-        self._outlook.start()
         show_names()
         while not self._stop.wait(0.5) and self._loop.failure is None:
             if self._hangup.is_set():
@@ -208,8 +203,7 @@ class Agent:
                 self._notifier.reloaded()
         self._notifier.stopping()
         self._server.close()
-        self._outlook.stop()
-        for part in (self._sweep, *watching, self._life, self._last_good, self._loop):
+        for part in reversed((*parts, self._window)):
             part.stop()
         self._kept.stop()
         self._loop.join(0.5)
@@ -255,11 +249,11 @@ class Agent:
 
     def _after_round(self, reconciler: Reconciler) -> None:
         self._promise.keep(reconciler, self._life)
-        self._upkeep.unwritten = self._promise.trouble
         if reconciler.demand.roll.version != self._told_version:
             self._told_version = reconciler.demand.roll.version
             self._last_good.changed()
         self._upkeep.turned(reconciler)
+        self._house.turned(reconciler)
         self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
         life = self._life
         if self._hearing.deaf(life.heard_s_ago, etcd_answers=life.health.fine):

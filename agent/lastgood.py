@@ -59,6 +59,12 @@ class LastGood:
         self._complaint = ""
         self._thread = threading.Thread(target=self._run, name="last-good", daemon=True)
 
+    @property
+    def trouble(self) -> str:
+        """Why the copy on disk is not what it should be; empty if it is."""
+        why = self._complaint
+        return f"the last-good copy cannot be written: {why}" if why else ""
+
     def follow(self, config: Config) -> None:
         """Other settings: whose copy it is, its next start asks by the endpoints."""
         if config.etcd_endpoints != self._page.endpoints:

@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent import letters
+from agent.config import Config
 from agent.etcd import Record
+from agent.following import Beside
+from agent.registry import Registry
 from agent.retry import Allowance
 from overlay.errors import BadRecord, OverlayError
 
@@ -23,6 +26,9 @@ A_MINUTE = 120
 """Answers. `why`, `mesh` and `history` of several operators at once ask some ten times a minute."""
 
 
+Answering = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+
+
 class Mailbox:
     """``answer`` is told who asks and what; ``put`` writes (key, value, etcd lease); ``holds``: is a lease ours?"""
 
@@ -31,7 +37,7 @@ class Mailbox:
         prefix: str,
         machine_id: str,
         *,
-        answer: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+        answer: Answering,
         put: Callable[[str, bytes, int], object],
         holds: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
@@ -94,3 +100,13 @@ class Mailbox:
     def _complain(self, text: str) -> None:
         if self._complaints.take():
             log.warning("%s", text)
+
+
+def attend(
+    registry: Registry, config: Config, *, answer: Answering, holds: Callable[[], bool]
+) -> None:
+    """Hang a mailbox on the registry's watch, before it begins."""
+    box = Mailbox(
+        config.etcd_prefix, config.machine_id, answer=answer, put=registry.answer, holds=holds
+    )
+    registry.listen(Beside(box.place.start, box.place.end, box.told))

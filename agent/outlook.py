@@ -1,189 +1,173 @@
-"""What of the agent is shown over HTTP: /metrics, /healthz, /readyz. Joined here for the daemon.
+"""What a node needs besides kernel and etcd, looked at every other second: files, disks, its own threads.
 
-Nobody who asks can hold up the reconcile loop: it is asked one question at a time, and not waited for long.
+Each of these can be broken while routes and leases are perfect, and then no pod starts. A thread of its own, for a
+disk that hangs must hold up nobody; that this thread itself hangs is seen by whoever asks it.
 """
 
-import platform
+import errno
+import logging
+import os
+import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from agent import health, logs
 from agent.config import Config
-from agent.control import Control
-from agent.health import Pulse
-from agent.http import Door, Path
-from agent.httptext import Reply
-from agent.life import Life
-from agent.loop import Loop
-from agent.metrics import facts, samples
-from agent.metrics.latest import Latest
-from agent.metrics.meters import Meters
-from agent.metrics.page import Page
-from agent.metrics.samples import Row, View
-from agent.pages import attachments
-from agent.reconcile import Reconciler
-from agent.sweep import Sweep
-from agent.upkeep import Upkeep
-from cni.ipam import Ipam
-from cni.steps import Steps
-from overlay import __version__
-from overlay.errors import NotReady
-from overlay.nodefile import NodeFamily, read_page
+from cni.netconf import PLUGIN
+from overlay.errors import OverlayError
 
-WAIT_S = 0.4
-"""So long a scrape waits for the reconcile loop; then what it said last has to do."""
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Whom to ask. ``vital`` are the threads that must live while the agent runs."""
-
-    life: Life
-    loop: Loop
-    upkeep: Upkeep
-    control: Control
-    sweep: Sweep
-    vital: Sequence[str]
+EVERY_S = 2.0
+HUNG_S = 30.0
+SWEEP_SLACK_S = 60.0
+LEAST_BYTES = 64 << 10
+THREADS = ("sweep", "deadlines")
+"""That run as long as the agent does, and whose end does not end it (agent.daemon.VITAL)."""
 
 
 class Outlook:
-    """Made before the threads start; nothing listens where ``metrics_listen`` is empty."""
+    """``promised``: pods may be attached, so their runtime must find us; ``mend`` writes the pages again.
 
-    def __init__(self, config: Config, meters: Meters, sources: Sources) -> None:
-        self._config, self._meters, self._from = config, meters, sources
-        self._latest = Latest(sources.loop.post, self._gather)
-        self._page = Page(self._rows, meters)
-        self._door: Door | None = None
-        sources.loop.told = meters.rounds.add
-        sources.upkeep.more_notices = self.notices
+    ``said`` is what others know is wrong with them, by name.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        promised: Callable[[], bool],
+        mend: Callable[[], None],
+        swept_s_ago: Callable[[], float],
+        said: Mapping[str, Callable[[], str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._promised, self._mend = config, promised, mend
+        self._swept_s_ago, self._said, self._clock = swept_s_ago, said, clock
+        self._found: dict[str, str] = {}
+        self._looked: float | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outlook", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once."""
-        if self._config.metrics_listen is not None:
-            paths = {
-                "/metrics": Path(self._metrics, slow=True),
-                "/healthz": Path(self._healthz),
-                "/readyz": Path(self._readyz),
-            }
-            self._door = Door(self._config.metrics_listen, paths, told=self._told)
-            self._door.start()
-
-    def follow(self, config: Config) -> None:
-        """Other settings: perhaps another address, or none."""
-        if config.metrics_listen != self._config.metrics_listen:
-            self.stop()
-            self._config = config
-            self.start()
-        self._config = config
+        self._looked = self._clock()
+        self._thread.start()
 
     def stop(self) -> None:
-        """End."""
-        door, self._door = self._door, None
-        if door is not None:
-            door.stop()
+        """End the thread."""
+        self._stopping.set()
 
-    def cni_answered(
-        self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
-    ) -> None:
-        """A CNI request was answered: it is counted and logged."""
-        self._meters.cni(environ, steps, code, stdout)
-        logs.cni_answered(environ, steps, code, stdout)
+    def follow(self, config: Config) -> None:
+        """Other settings."""
+        self._config = config
 
-    def notices(self) -> Sequence[str]:
-        """For the status: why nothing is shown, if so."""
-        door = self._door
-        return [door.notice] if door is not None and door.notice else []
+    def trouble(self) -> Mapping[str, str]:
+        """As of the last look."""
+        late = 0.0 if self._looked is None else self._clock() - self._looked
+        if late <= HUNG_S:
+            return self._found
+        return self._found | {
+            "files": f"not looked at for {late:.0f} s: a disk hangs, or that thread has ended; "
+            "next: dmesg | tail; journalctl -u overlay-agent"
+        }
 
-    # --- the three pages, in the door's threads --------------------------------------------------
+    def look(self) -> None:
+        """Once."""
+        found = self._disks() | self._threads()
+        if self._promised():
+            found |= self._ways_in()
+        for name in found.keys() - self._found.keys():
+            log.warning("%s: %s", name, found[name])
+        self._found = {name: text for name, say in self._said.items() if (text := say())} | found
+        self._looked = self._clock()
 
-    def _metrics(self) -> Reply:
-        text, kind = self._page.text()
-        return Reply(200, text, kind)
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            try:
+                self.look()
+            except Exception:  # without this look a status would be too good
+                log.exception("the node's files could not be looked at, trying again")
 
-    def _healthz(self) -> Reply:
-        return _verdict(self._ailing())
+    def _ways_in(self) -> dict[str, str]:
+        """What a runtime needs to find us."""
+        found = {}
+        conflist = self._config.cni_conf_dir / self._config.marks.conflist
+        if not conflist.is_file() and (why := self._mended()):
+            found["conflist"] = (
+                f"{conflist} is gone, so the runtime starts no pod, and it cannot be written again: {why}; "
+                f"next: df -h {conflist.parent}; ls -ld {conflist.parent}"
+            )
+        program = self._config.cni_bin_dir / PLUGIN
+        if why := not_executable(program):
+            found["CNI executable"] = (
+                f"{program} {why}: every ADD and DEL fails; next: overlayctl install, or python -m cni.install "
+                f"--bin-dir {program.parent}"
+            )
+        return found
 
-    def _readyz(self) -> Reply:
-        return _verdict(self._unready())
-
-    def _told(self, path: str, code: int) -> None:
-        if path:
-            self._meters.http.add(path, str(code))
-        else:
-            self._meters.turned_away.add()
-
-    # --- what they are made of -------------------------------------------------------------------
-
-    def _ailing(self) -> str:
-        loop = self._from.loop
-        failed = "" if loop.failure is None else repr(loop.failure)
-        return health.ailing(Pulse(self._silent_s(), failed, self._lost()))
-
-    def _unready(self) -> str:
-        families = self._families()
-        ipam = Ipam(self._config.run_dir)
-        return health.unready(
-            self._from.control.standing(),
-            paged=bool(families),
-            full=[str(it.subnet) for it in families if not ipam.free(it)],
-            ailing=self._ailing(),
-        )
-
-    def _silent_s(self) -> float:
-        return time.monotonic() - self._from.loop.turned_at
-
-    def _lost(self) -> set[str]:
-        ended = {"life"} if self._from.life.left else set()  # its work is done
-        running = {thread.name for thread in threading.enumerate()}
-        return set(self._from.vital) - running - ended
-
-    def _families(self) -> Sequence[NodeFamily]:
+    def _mended(self) -> str:
+        """Have the pages written again; why that failed, or empty."""
         try:
-            return read_page(self._config.run_dir).families
-        except NotReady:
-            return ()
+            self._mend()
+        except (OverlayError, OSError) as error:
+            return str(error)
+        return ""
 
-    def _gather(self, reconciler: Reconciler) -> facts.Facts:
-        return facts.gather(
-            self._from.life, reconciler, self._from.sweep.report(), self._from.upkeep
-        )
+    def _disks(self) -> dict[str, str]:
+        config = self._config
+        places = {
+            "run directory": config.run_dir,
+            "state directory": config.state_dir,
+            "CNI configuration directory": config.cni_conf_dir,
+        }
+        return {
+            name: f"{place}: {why}; next: df -h {place}; df -i {place}"
+            for name, place in places.items()
+            if (why := not_writable(place))
+        }
 
-    def _rows(self) -> Iterator[Row]:
-        found, age = self._latest.get(wait_s=WAIT_S)
-        return samples.samples(self._view(found, age))
-
-    def _view(self, found: facts.Facts | None, age_s: float) -> View:
-        life, config = self._from.life, self._config
-        claimed, ipam = life.claimed, Ipam(config.run_dir)
-        return View(
-            node=config.node_name,
-            instance=config.instance,
-            version=__version__,
-            python=platform.python_version(),
-            facts=found,
-            facts_age_s=age_s,
-            silent_s=self._silent_s(),
-            ready=not self._unready(),
-            lease=samples.Lease(claimed.lease.key, life.keeper.ttl_s, life.tenure.age_s)
-            if claimed
-            else None,
-            etcd_connected=life.health.fine,
-            outages=life.health.outages,
-            store_trouble=bool(life.keeper.store.trouble),
-            watch_silent_s=life.heard_s_ago,
-            watch_revision=life.store_revision,
-            etcd_revision=self._meters.etcd_revision,
-            pods=self._from.sweep.report(),
-            attachments=attachments(config),
-            addresses={
-                f"ipv{it.subnet.version}": (ipam.count(it), ipam.free(it))
-                for it in self._families()
-            },
-            probes=self._from.upkeep.probes.report(),
-        )
+    def _threads(self) -> dict[str, str]:
+        living = {thread.name for thread in threading.enumerate()}
+        gone = [name for name in THREADS if name not in living]
+        found = {}
+        if gone:
+            found["threads"] = (
+                f"{', '.join(gone)} ended by itself; next: systemctl restart overlay-agent (traffic goes on)"
+            )
+        late = self._swept_s_ago()
+        if late > 2 * self._config.sweep_interval + SWEEP_SLACK_S:
+            found["sweep"] = (
+                f"attachments were last looked after {late:.0f} s ago, so what dead pods left stays; "
+                "next: journalctl -u overlay-agent; systemctl restart overlay-agent (traffic goes on)"
+            )
+        return found
 
 
-def _verdict(why: str) -> Reply:
-    return Reply(503, f"{why}\n".encode()) if why else Reply(200, b"ok\n")
+def not_executable(program: Path) -> str:
+    """Why a runtime cannot start it; empty if it can."""
+    try:
+        mode = program.stat().st_mode
+    except OSError as error:
+        return "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
+    if not stat.S_ISREG(mode):
+        return "is no file"
+    return "" if mode & 0o111 else "is not executable"
+
+
+def not_writable(place: Path) -> str:
+    """Why nothing can be written to a directory; empty as far as its file system says so."""
+    try:
+        found = os.statvfs(place)
+    except FileNotFoundError:
+        return (
+            "" if place.parent.is_dir() else "is missing"
+        )  # made when there is something to write
+    except OSError as error:
+        return error.strerror or str(error)
+    if found.f_flag & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_BYTES:
+        return "its file system is full"
+    return "its file system has no free inodes" if found.f_files and not found.f_favail else ""

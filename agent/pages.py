@@ -61,6 +61,11 @@ class Pages:
         log.info("pods may be attached mtu=%d conflist=%s", page.mtu, path)
         return True
 
+    @property
+    def published(self) -> bool:
+        """Whether pods may be attached."""
+        return self._published is not None
+
     def _present(self) -> list[str]:
         """Of the plugins chained after us, those that the runtime would find."""
         return [name for name in CHAINED if (self._config.cni_bin_dir / name).exists()]
@@ -111,6 +116,7 @@ class Pages:
             run_dir=str(self._config.run_dir),
             agent_wide=agent_wide(self._config),
             instance=self._config.instance,
+            state_dir=str(self._config.state_dir),
         )
 
 

@@ -20,7 +20,7 @@ class Promise:
         self._config, self._pages, self._tell_ready = config, pages, ready
         self._ready = self._withdrawn = False
         self.trouble = ""
-        """Why pods cannot be attached, though all else is in order: the pages cannot be written."""
+        """Why pods cannot be attached although this node could take them; read by any thread."""
 
     def keep(self, reconciler: Reconciler, life: Life) -> None:
         """After a round: publish, or withdraw; the data plane serves either way."""
@@ -50,7 +50,7 @@ class Promise:
 
     def _complain(self, why: str) -> None:
         if why != self.trouble:
-            log.error("no pod can be attached, trying again: %s", why)
+            log.error("no pod can be attached, trying again: %s; look: overlayctl status", why)
         self.trouble = why
 
     def _now_ready(self) -> None:

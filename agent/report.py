@@ -4,25 +4,33 @@ Everything here is computed in the reconcile loop's thread from what it owns.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from agent import adoption
+from agent.ailments import Ailments
 from agent.config import Config
 from agent.life import Life
 from agent.moment import utc
 from agent.pages import attachments
 from agent.reconcile import Reconciler
 from agent.upkeep import Upkeep
+from cni.ipam import Ipam
 from overlay import __version__
 from overlay.desired import Me, Vtep
+from overlay.errors import OverlayError
 from overlay.model import Lease
+from overlay.nodefile import read_page
 from overlay.served import half, unserved, ways
 from overlay.wanted import NODE
 
-MOST_NAMED = 5
+MOST_TROUBLES = 300
+"""In one answer: it must get through etcd as well (agent.letters)."""
+FLANNEL = "flannel"
+"""What runs where a record names no version of ours."""
+MOST_VERSIONS = 8
 
 
 def status(
@@ -33,15 +41,18 @@ def status(
     pods: Mapping[str, Any],
     *,
     upkeep: Upkeep,
+    ailments: Ailments,
 ) -> dict[str, Any]:
     """One screen: the verdict and the facts behind it. ``pods`` is the sweep's report."""
-    me, trouble, demand = reconciler.me, reconciler.trouble(), reconciler.demand
-    ailing = _ailing(life, reconciler, pods, upkeep)
+    me, demand = reconciler.me, reconciler.demand
+    trouble = ailments.now(reconciler)
+    since = ailments.ledger.oldest_first(trouble)
+    told = list(since)[:MOST_TROUBLES]
     waiting = life.cause if life.claimed is None else reconciler.waiting_for
     return {
         "node": config.node_name,
         "instance": config.instance,
-        "verdict": _verdict(life, reconciler, {**trouble, **ailing}),
+        "verdict": _verdict(life, reconciler, trouble),
         "version": __version__,
         "in_sync": reconciler.in_sync,
         "waiting_for": waiting,
@@ -58,12 +69,7 @@ def status(
         "devices": [_device(vtep) for vtep in me.vteps] if me else [],
         "mtu": me.pod_mtu if me else 0,
         "mtu_why": _mtu_why(reconciler),
-        "peers": {
-            "total": demand.count,
-            "failing": len([who for who in trouble if who != NODE]),
-            "unreadable": len(demand.roll.unreadable),
-            "kept": len(demand.orphans()),
-        },
+        "peers": _peers(reconciler),
         "attachments": attachments(config),
         "pods": dict(pods),
         "changes": reconciler.changes,
@@ -75,22 +81,42 @@ def status(
         "notices": [
             text for text in (reconciler.notice.text, _strict(me), *upkeep.notices()) if text
         ],
-        "trouble": {
-            **{who or "this node": why for who, why in trouble.items()},
-            **{
-                key: f"unreadable record: {why}; look: etcdctl get {config.etcd_prefix}/subnets/{key}"
-                for key, why in demand.roll.unreadable.items()
-            },
-            **ailing,
-        },
+        "trouble": {name: trouble[name] for name in told},
+        "trouble_since": {name: since[name] for name in told},
+        "trouble_more": len(since) - len(told),
     }
 
 
-def verdict(life: Life, reconciler: Reconciler, pods: Mapping[str, Any], upkeep: Upkeep) -> str:
+def _peers(reconciler: Reconciler) -> dict[str, Any]:
+    """How many are in which state, each counted once, and what they run."""
+    demand, trouble = reconciler.demand, reconciler.trouble()
+    me, network, kept = reconciler.me, reconciler.network, demand.orphans()
+    states, versions = Counter[str](), Counter[str]()
+    for lease in demand.peers():
+        if lease.key in trouble:
+            states["failing"] += 1
+        elif lease.key in kept:
+            states["kept"] += 1
+        elif me and network and unserved(network, me, lease):
+            states["not_served"] += 1
+        else:
+            states["ok"] += 1
+        if lease.etcd_lease or lease.machine_id:  # a reservation runs nothing
+            versions[lease.version or FLANNEL] += 1
+    return {
+        "total": demand.count,
+        "ok": states["ok"],
+        "failing": len([who for who in trouble if who != NODE]),
+        "unreadable": len(demand.roll.unreadable),
+        "kept": len(kept),
+        "not_served": states["not_served"],
+        "versions": dict(versions.most_common(MOST_VERSIONS)),
+    }
+
+
+def verdict(life: Life, reconciler: Reconciler, ailments: Ailments) -> str:
     """The verdict of `status` alone."""
-    return _verdict(
-        life, reconciler, {**reconciler.trouble(), **_ailing(life, reconciler, pods, upkeep)}
-    )
+    return _verdict(life, reconciler, ailments.now(reconciler))
 
 
 def store(life: Life) -> dict[str, Any]:
@@ -163,49 +189,6 @@ def _lease(life: Life) -> dict[str, Any]:
     }
 
 
-def _ailing(
-    life: Life, reconciler: Reconciler, pods: Mapping[str, Any], upkeep: Upkeep
-) -> dict[str, str]:
-    """What is wrong beside single peers."""
-    ailing = {f"pod {place}": "; ".join(faults) for place, faults in pods["faults"].items()}
-    if pods["rivals"]:
-        ailing["conflist"] = "; ".join(pods["rivals"])
-    leases, me = reconciler.demand.roll.leases, reconciler.me
-    mine = leases.get(me.lease_key) if me else None
-    if beside := adoption.trouble(mine, pods["beside"]):
-        ailing["flanneld"] = beside
-    if life.keeper.store.trouble:
-        ailing["etcd's store"] = life.keeper.store.trouble
-    ailing |= reconciler.drift.fights(time.monotonic())
-    return ailing | {**upkeep.trouble(), **_outage(life, reconciler), **_off_link(reconciler)}
-
-
-def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:
-    """What etcd's absence, or its loss of memory, means here; and the underlay's."""
-    found = {}
-    if not life.health.fine:
-        found["etcd"] = f"traffic goes on, but etcd is {life.health.sentence()}"
-    if life.claimed is not None and life.refusal:
-        found["new pods are refused"] = life.refusal
-    if life.keeper.underlay_trouble:
-        found["underlay"] = f"{life.keeper.underlay_trouble}; everything stays as it is meanwhile"
-    if kept := reconciler.demand.orphans():
-        found["etcd's history was lost"] = (
-            f"{len(kept)} peers are kept that etcd knows no more, since {utc(min(kept.values()))}; each goes when "
-            "its lease would have ended; look: overlayctl peers; where such a node lives: systemctl restart "
-            "overlay-agent there"
-        )
-    return found
-
-
-def _off_link(reconciler: Reconciler) -> dict[str, str]:
-    """With host-gw: peers that nothing leads to."""
-    reasons = sorted(reconciler.demand.off_link.reasons.items())
-    missing = [f"{key}: {why}" for key, why in reasons]
-    more = f"; and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-    return {"host-gw does not reach": "; ".join(missing[:MOST_NAMED]) + more} if missing else {}
-
-
 def _strict(me: Me | None) -> str:
     if me is None or not me.strict:
         return ""
@@ -254,3 +237,16 @@ def _peer(lease: Lease, trouble: dict[str, str], reconciler: Reconciler) -> dict
         "state": trouble.get(lease.key)
         or (f"not served: {why}" if why else f"ok, but {partly}" if partly else "ok"),
     }
+
+
+def addresses(config: Config) -> list[dict[str, Any]]:
+    """Per family how many of the subnet's addresses pods hold. From the run directory; not in the loop's thread."""
+    try:
+        families = read_page(config.run_dir).families
+        ipam = Ipam(config.run_dir)
+        return [
+            {"subnet": str(one.subnet), "used": ipam.count(one), "free": ipam.free(one)}
+            for one in families
+        ]
+    except (OverlayError, OSError):
+        return []

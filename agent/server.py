@@ -12,7 +12,6 @@ The socket is 0600: whoever can speak here is root already. Requests are still b
 import contextlib
 import itertools
 import logging
-import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from agent.doorway import Doorway
 from cni.steps import LIMIT_S, Steps
 from overlay.errors import BadInput, OverlayError
 
@@ -139,28 +139,29 @@ class Server:
         told: CniLog,
         limit_s: float = LIMIT_S,
     ) -> None:
-        self._path = path
         self._cni, self._ctl, self._late, self._told = cni, ctl, late, told
         self._limit_s = limit_s
         self._under_way = UnderWay()
         self._closed = threading.Event()
         self._workers = Workers(self._accept)
-        self._listener = _listen(path)
+        self._door = Doorway(path, backlog=MOST_AT_ONCE)
         self._workers.begin()
         threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and remove the socket; requests being served are finished by their threads."""
         self._closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
+        self._door.close()
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody finds us at our path; empty while they do."""
+        return self._door.trouble
 
     def _accept(self) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client = self._door.accept()
             except OSError as error:
                 if self._closed.wait(NO_DESCRIPTORS_S):
                     return
@@ -199,6 +200,7 @@ class Server:
 
     def _watch(self) -> None:
         while not self._closed.wait(min(WATCH_EVERY_S, self._limit_s)):
+            self._door.look()
             for call in self._under_way.take_expired():
                 log.error(
                     "a CNI request hangs verb=%r %s; look: overlayctl status",
@@ -245,19 +247,6 @@ def split_cni(request: bytes) -> tuple[dict[str, str], bytes]:
         key.decode(errors="replace"): value.decode(errors="replace") for key, _, value in pairs
     }
     return {key: value for key, value in found.items() if key.startswith(WANTED_VARIABLES)}, stdin
-
-
-def _listen(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    before = os.umask(0o177)  # the socket is never, not even for a moment, open to others
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(MOST_AT_ONCE)
-    return listener
 
 
 def _read(client: socket.socket) -> bytes:

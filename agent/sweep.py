@@ -9,6 +9,7 @@ in case it was missed; what cannot be put right from outside of the pod is count
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ class Sweep:
         self._keep_pages = keep_pages
         self._before: set[Leftover | Stray | Unfinished] = set()
         self._stop = threading.Event()
+        self.failure = ""
+        """Why the last sweep was not made; empty if it was."""
+        self._ended_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
@@ -64,6 +68,11 @@ class Sweep:
     def stop(self) -> None:
         """End after the present sweep."""
         self._stop.set()
+
+    @property
+    def swept_s_ago(self) -> float:
+        """Seconds since the last sweep ended, well or not."""
+        return time.monotonic() - self._ended_at
 
     @property
     def mended(self) -> int:
@@ -112,15 +121,29 @@ class Sweep:
             pause = self._interval_s * random.uniform(0.8, 1.2)
             try:
                 self.once()
+                self.failure = ""
             except (OverlayError, OSError) as error:
-                log.warning("attachments could not be looked after, trying again: %s", error)
-            except Exception:  # a thread that ended here would be missed by nobody for weeks
+                self._failed(str(error))
+            except (
+                Exception
+            ) as error:  # a thread that ended here would be missed by nobody for weeks
                 log.exception("attachments could not be looked after, trying again")
+                self.failure = f"{type(error).__name__}: {error}"
+            self._ended_at = time.monotonic()
 
-    def _watch_conf_dir(self) -> None:
+    def _failed(self, why: str) -> None:
+        if why != self.failure:
+            log.warning("attachments could not be looked after, trying again: %s", why)
+        self.failure = why
+
+    def keep_pages(self) -> None:
+        """Write again what of the pages others changed or took away; by any thread."""
         if lost := self._keep_pages():
             self._pages_mended += 1
             log.warning("somebody changed or took away %s, written again", lost)
+
+    def _watch_conf_dir(self) -> None:
+        self.keep_pages()
         now = rivals(self._conf_dir, self._conflist)
         for sentence in now:
             if sentence not in self.rivals:

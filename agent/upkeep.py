@@ -30,8 +30,6 @@ class Upkeep:
         history: History,
         moved: Callable[[], None],
     ) -> None:
-        self.unwritten = ""
-        """Why the pages for CNI cannot be written; told by the loop."""
         self._footing = Footing(ground, loop, moved=moved, every_s=config.resync_interval)
         self.links = PodLinks(config.run_dir, config.bridge)
         self.links.undone = history.pods
@@ -91,7 +89,6 @@ class Upkeep:
         peers its packets do not reach."""
         why = self._footing.trouble
         found = {"mtu": f"{why}; what there is stays as it is"} if why else {}
-        found |= {"pages": self.unwritten} if self.unwritten else {}
         found |= {f"in the way: {what}": it for what, it in self._in_way.report().items()}
         return found | self.probes.trouble()
 

@@ -7,13 +7,25 @@ that follow from the request alone and the allocations that point to it.
 
 import dataclasses
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from cni import addresses, adopted, agreement, attach, delegate, lock, pods, previous, wishes
+from cni import (
+    addresses,
+    adopted,
+    agreement,
+    attach,
+    delegate,
+    diary,
+    lock,
+    pods,
+    previous,
+    wishes,
+)
 from cni.addresses import Given
 from cni.attach import PodLink
 from cni.ipam import Ipam
@@ -50,6 +62,7 @@ def add(request: Request, page: NodePage, run_dir: Path, *, now: float, steps: S
             agreement.check(request.config, page, run_dir)
             result = _attach(draft, request, page, ipam, wanted, undo=undo, steps=steps)
         undo.pop_all()
+    steps.line = _begun_line(draft, result)
     dns = {**result.dns, **wanted.dns}
     return dataclasses.replace(result, dns=dns, before=_joined(before, result.before))
 
@@ -75,6 +88,8 @@ def delete(request: Request, run_dir: Path, *, steps: Steps, alone: bool) -> Non
                 _delete_delegated(request, record, run_dir, steps)
         steps.at("address")
         ipam.release(owner, record)
+        if record is not None:
+            steps.line = diary.ended(diary.began(record).owner, diary.DEL, at=time.time())
     if record is None and not request.config.is_ipam:
         adopted.delete(owner, request.netns, run_dir, steps)
 
@@ -179,6 +194,11 @@ def _draft(request: Request, now: float) -> Attachment:
         version=RECORD_VERSION,
         boot=pods.boot_id(),
     )
+
+
+def _begun_line(draft: Attachment, result: Result) -> diary.Line:
+    given = tuple(str(item.address) for item in result.addresses)
+    return diary.began(msgspec.structs.replace(draft, addresses=given))
 
 
 def _before(request: Request) -> Previous:

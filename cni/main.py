@@ -4,6 +4,7 @@ Called by the agent for what comes through its socket, and by ``python -m cni`` 
 answers, or where it answers that the request means to start another program.
 """
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from cni import check, collect, commands, delegate, log, netconf, protocol, results
+from cni import check, collect, commands, delegate, diary, log, netconf, protocol, results
 from cni.ipam import Ipam
 from cni.protocol import Request, Verb
 from cni.standing import NO_AGENT, NO_NEW_PODS, Standing
@@ -93,7 +94,16 @@ def main(installed: str = nodefile.DEFAULT_RUN_DIR) -> int:
         log.append(run_dir, f"{verb} {'refused' if code else 'done'} {steps.sentence()} {said}")
     _FIRST.acquire()  # held by the other one, we end with it
     _write(stdout)
+    _leave_a_line(run_dir, steps)
     return code
+
+
+def _leave_a_line(run_dir: Path, steps: Steps) -> None:
+    """For the history of addresses, once the answer is out; where no agent was ever ready, nobody knows the place."""
+    if steps.line is not None:
+        with contextlib.suppress(OverlayError):
+            if home := nodefile.read_page(run_dir).state_dir:
+                diary.append(home, [steps.line])
 
 
 def _answer(

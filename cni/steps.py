@@ -7,6 +7,7 @@ a word. So every request has one here, and a request that passes it says in whic
 import time
 from collections.abc import Callable
 
+from cni.diary import Line
 from overlay.errors import NotReady
 
 LIMIT_S = 60.0
@@ -22,6 +23,8 @@ class Steps:
         self.current = "start"
         self.trace = ""
         self.notes: dict[str, str] = {}
+        self.line: Line | None = None
+        """What a verb that was done leaves for the history of addresses."""
         self._limit_s = limit_s
         self._clock = clock
         self._began = self._since = clock()

@@ -153,6 +153,13 @@ FOREIGN = {
     "UDP 8472 dropped at our output": Broken(
         "n1", firewall("output", "udp dport 8472 reject"), "rules of the tunnel", after=NO_FIREWALL
     ),
+    "UDP 8472 dropped by a chain of the device": Broken(
+        "n2",
+        firewall("ingress device eth0", "udp dport 8472 drop", table="netdev"),
+        "rules of the tunnel",
+        asker="n1",
+        after="nft delete table netdev fw",
+    ),
     "TCP port rejected": Broken(
         "n2",
         firewall("forward", "tcp dport 80 reject with tcp reset"),

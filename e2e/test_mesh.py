@@ -41,6 +41,8 @@ def test_all_is_well_and_the_page_says_the_same(scene: Scene, tmp_path: Path) ->
 
     assert said.code == 0, said.out + said.err
     assert "3 healthy\npaths: 6 ok" in said.out
+    measured = one.ask("mesh", "--probe", "--wait", "5")["edges"]
+    assert [(it["measured"], it["largest"]) for it in measured] == [(True, 1450)] * 6
     assert "asked 3 of 3 nodes, 3 answered" in said.out
     text = page.read_text()
     facts = json.loads(text.partition('id="facts">')[2].partition("</script>")[0])

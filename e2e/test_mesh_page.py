@@ -15,7 +15,7 @@ from overlay.errors import NotReady
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 COLOURS = {
-    "black hole": "rgb(176, 64, 138)",
+    "black hole": "rgb(146, 37, 111)",
     "silent": "rgb(207, 63, 10)",
     "ok": "rgb(0, 135, 106)",
 }

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,6 +15,7 @@ from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.process import Daemon
 
+ALERTS = Path(__file__).parent.parent / "agent" / "files" / "overlay-alerts.yaml"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 _GET = """
 import socket, sys
@@ -30,6 +32,16 @@ while True:
         door = socket.create_connection(("127.0.0.1", 10158), timeout=5)
         door.sendall(b"G")
         held = [*held[-900:], door]
+"""
+
+_PROMETHEUS = """
+global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}
+rule_files: ["{rules}"]
+scrape_configs:
+  - job_name: overlay-agent
+    static_configs: [{{targets: ["127.0.0.1:10158"]}}]
+  - job_name: prometheus
+    static_configs: [{{targets: ["127.0.0.1:9090"]}}]
 """
 
 
@@ -119,6 +131,31 @@ def test_what_happens_is_counted(lab: Lab) -> None:
         "the deed counted",
         timeout_s=20,
     )
+
+
+def test_a_real_prometheus_reads_it_and_evaluates_the_rules(lab: Lab) -> None:
+    """Target up, samples there, every rule evaluated without an error."""
+    node = lab.nodes["n1"]
+    page = node.work / "prometheus.yml"
+    page.write_text(_PROMETHEUS.format(rules=ALERTS))
+    words = ["prometheus", f"--config.file={page}", "--web.listen-address=127.0.0.1:9090"]
+    words += [f"--storage.tsdb.path={node.work}/tsdb", "--log.level=warn"]
+    server = Daemon("prometheus", node.namespace.inside(words), node.work / "prometheus.log")
+    lab.track(server)
+
+    def answers(question: str, word: str) -> bool:
+        said = node.namespace.run(
+            ["promtool", "query", "instant", "http://127.0.0.1:9090", question]
+        )
+        return word in said.out
+
+    said = server.log.read_text
+    wait_for(lambda: answers("up", "=> 1 @"), "the target", timeout_s=30, also=said)
+    wait_for(lambda: answers("overlay_ready", "=> 1 @"), "a sample", timeout_s=30, also=said)
+    evaluated = "sum(prometheus_rule_evaluations_total)"
+    wait_for(lambda: answers(f"{evaluated} > 20", "=>"), "the rules", timeout_s=30, also=said)
+    assert answers("sum(prometheus_rule_evaluation_failures_total)", "=> 0 @"), said()
+    server.end()
 
 
 def test_a_flood_of_strangers_does_not_reach_the_pods(lab: Lab) -> None:

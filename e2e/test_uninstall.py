@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 
 from e2e.cut import cut_off
-from e2e.etcdserver import NETWORK
+from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.lab import MEMORY, Lab
 from e2e.netns import difference, picture
 from e2e.node import VENV_BIN, Node, wait_for
 from e2e.ownfiles import OwnFiles
 from e2e.process import Daemon, Said
 from e2e.sidebyside import add_agent
+from overlay.family import Family
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
+IPV6 = {"EnableIPv6": True, "IPv6Network": "fd00:5::/48"}
 BLUE = '{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":2,"DirectRouting":true}}'
 THEIRS = b"#!/bin/false\n"
 ORPHAN = (
@@ -94,6 +96,8 @@ class Machine:
         said = self.files.run(words)
         assert said.code == 0, said.err
         assert "/etc/systemd/system/overlay-agent.service" in said.out
+        unfinished = self.plugin.with_name(".overlay.0123456789ab.overlay-install")
+        unfinished.touch()  # as an installation leaves it that is killed
 
     @property
     def plugin(self) -> Path:
@@ -111,7 +115,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A lab with one node that stays, and two that are taken away."""
+    """A lab, of both families, with one node that stays, and two that are taken away."""
 
     lab: Lab
     stays: Node
@@ -121,15 +125,15 @@ class Field:
     def has_lease(self, subnet: str) -> bool:
         """Whether etcd has one of that subnet."""
         listed = self.lab.etcd.ctl("get", "--prefix", "--keys-only", "/coreos.com/network/subnets")
-        return f"/{subnet.replace('/', '-')}" in listed
+        return f"/{subnet.replace('/', '-')}&" in listed
 
 
 @pytest.fixture(scope="module")
 def field() -> Iterator[Field]:
     """All ready; made once."""
-    with Lab(root=MEMORY) as lab:
+    with Lab(root=MEMORY, families=tuple(Family)) as lab:
         lab.etcd.start()
-        lab.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
+        lab.etcd.ctl("put", CONFIG_KEY, json.dumps({**json.loads(NETWORK), **IPV6}))
         nodes = [lab.add_node(name) for name in ("n1", "n2", "n3")]
         one, two = (Machine(it, OwnFiles(it), settled(it)) for it in nodes[1:])
         two.install()
@@ -188,6 +192,7 @@ def test_a_hung_agent_a_dead_etcd_and_kills_do_not_keep_it_from_an_end(field: Fi
 
     assert (code, answer["residue"]) == (0, [])
     two.see_that_nothing_is_left()
+    assert [path.name for path in two.plugin.parent.iterdir()] == ["overlay"]
     assert two.plugin.read_bytes() == THEIRS
     assert not field.has_lease(subnet)
 

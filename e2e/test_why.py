@@ -118,6 +118,20 @@ def test_the_underlay(stage: Stage) -> None:
     wait_for(lambda: bool(stage.why("n1", *path)["ok"]), "the agent follows", timeout_s=PATIENCE_S)
 
 
+def test_what_nobody_can_see_is_said_to_be_so(stage: Stage) -> None:
+    """Something between the nodes drops the tunnel's packets: every hop is right, and nothing comes back."""
+    rule = "nft 'table bridge fw { chain c { type filter hook forward priority 0;\n udp dport 8472 drop\n }\n }'"
+    stage.lab.fabric.must("sh", "-ec", rule)
+    try:
+        said = stage.nodes["n1"].overlayctl("why", stage.words["a"], stage.words["b"])
+    finally:
+        stage.lab.fabric.must("nft", "delete", "table", "bridge", "fw")
+    assert said.code == 1
+    assert "every hop looks right, yet an echo of 84 bytes" in said.out
+    assert "overlayctl trace" in said.out
+    assert stage.why("n1", stage.words["a"], stage.words["b"])["ok"]
+
+
 def test_a_hung_agent_is_not_waited_for_and_people_get_a_table(stage: Stage) -> None:
     """One line per hop, the first broken one in a sentence, the command on a line of its own."""
     names = [stage.pods["a"].name, stage.pods["beside"].name]

@@ -67,7 +67,8 @@ class NodePage:
     """What a pod needs to know of its node. ``mtu`` is the pods'; ``families`` has IPv4 first.
 
     ``agent_wide`` holds the agent's settings that a Calico-style conflist may state as well, under
-    its names for them; no secrets. ``instance`` is the agent's (overlay.marks).
+    its names for them; no secrets. ``instance`` is the agent's (overlay.marks). ``state_dir`` is where the
+    history of addresses is kept, which outlives a reboot; empty: nobody keeps one.
     """
 
     families: tuple[NodeFamily, ...]
@@ -80,6 +81,7 @@ class NodePage:
     agent_wide: Mapping[str, str] = field(default_factory=dict)
     version: int = PAGE_VERSION
     instance: str = ""
+    state_dir: str = ""
 
     @property
     def marks(self) -> Marks:
@@ -103,6 +105,7 @@ class _WirePage(msgspec.Struct):
     run_dir: str = DEFAULT_RUN_DIR
     agent_wide: dict[str, str] = {}
     instance: str | msgspec.UnsetType = msgspec.UNSET
+    state_dir: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def format_page(page: NodePage) -> bytes:
@@ -118,6 +121,7 @@ def format_page(page: NodePage) -> bytes:
         run_dir=page.run_dir,
         agent_wide=dict(page.agent_wide),
         instance=page.instance or msgspec.UNSET,
+        state_dir=page.state_dir or msgspec.UNSET,
     )
     return msgspec.json.encode(wire) + b"\n"
 
@@ -145,6 +149,7 @@ def parse_page(data: bytes) -> NodePage:
         run_dir=wire.run_dir,
         agent_wide=wire.agent_wide,
         instance=wire.instance or "",
+        state_dir=wire.state_dir or "",
     )
 
 
@@ -167,6 +172,8 @@ def _fault(wire: _WirePage, families: tuple[NodeFamily, ...]) -> str:
         return f"bridge {wire.bridge!r} is no interface name"
     if wire.instance and not INSTANCE.fullmatch(wire.instance):
         return f"instance {wire.instance!r} is no name of one"
+    if wire.state_dir and (not wire.state_dir.startswith("/") or "\0" in wire.state_dir):
+        return f"state_dir {wire.state_dir!r} is no absolute path"
     if not _NAME.fullmatch(wire.network):
         return f"network {wire.network!r} is no CNI network name"
     return ""

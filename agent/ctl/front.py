@@ -1,6 +1,5 @@
 """The front page of overlayctl: its verbs by task on one screen, and what was probably meant by a wrong one. Pure."""
 
-import difflib
 from collections.abc import Sequence
 
 from agent.ctl.verbs import VERBS, Verb
@@ -50,6 +49,8 @@ def page() -> str:
 
 def meant(word: str) -> str:
     """The sentence about a verb that is none."""
+    import difflib  # seldom needed, and not small
+
     near = difflib.get_close_matches(word, [row.name for row in visible()], n=2, cutoff=0.5)
     guess = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"there is no verb {word!r}{guess}"
@@ -64,4 +65,6 @@ def short(text: str, most: int) -> str:
     """The first clause of a row's sentence, cut to so many letters."""
     for end in (";", " (", " exit code"):
         text = text.partition(end)[0]
+    if len(text) > most and "? " in text:
+        text = text.partition("? ")[0] + "?"
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

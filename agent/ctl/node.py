@@ -1,4 +1,4 @@
-"""overlayctl status, peers and plan: what the agent of this node says of itself."""
+"""overlayctl peers and plan: what the agent of this node says of itself."""
 
 import argparse
 from typing import Any
@@ -6,24 +6,6 @@ from typing import Any
 from agent.config import Config
 from agent.ctl import show
 from agent.ctl.client import ask
-from overlay.errors import NotReady
-
-
-def status(flags: argparse.Namespace, settings: Config) -> int:
-    """One screen; the verdict is the exit code."""
-    try:
-        answer = ask(settings.run_dir, "status")
-    except NotReady as error:
-        if flags.output == "json":
-            show.as_json({"verdict": "down", "error": str(error)})
-            return 2
-        raise
-    verdict = answer["verdict"]
-    if flags.output == "json":
-        show.as_json(answer)
-    else:
-        show.status(answer, verdict)
-    return {"healthy": 0, "degraded": 1, "down": 2}[verdict]
 
 
 def peers(flags: argparse.Namespace, settings: Config) -> int:

@@ -58,7 +58,7 @@ VERBS = (
     ),
     Verb(
         "status",
-        "node",
+        "status",
         "is this node all right? one screen; exit code 0 healthy, 1 degraded, 2 down",
     ),
     Verb(
@@ -123,6 +123,12 @@ VERBS = (
         "ipam",
         "ipam",
         "which pod has which address; whether records and kernel agree; free one by hand",
+    ),
+    Verb(
+        "history",
+        "history",
+        "who had an address, or which one a pod had, when, and on which node (--at TIME)",
+        "history_of",
     ),
     Verb("plan", "node", "what would be changed in the kernel now, without changing it"),
     Verb(

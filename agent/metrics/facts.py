@@ -6,12 +6,8 @@ Nothing here passes over all peers: what is counted is what is wrong with some.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from agent import report
-from agent.life import Life
 from agent.reconcile import Reconciler
-from agent.upkeep import Upkeep
 from overlay.wanted import NODE
 
 OK, FAILING, CONFLICTING, UNREACHED, KEPT, UNREADABLE = (
@@ -40,11 +36,11 @@ class Facts:
     drift: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def gather(life: Life, reconciler: Reconciler, pods: Mapping[str, Any], upkeep: Upkeep) -> Facts:
+def gather(reconciler: Reconciler, verdict: str) -> Facts:
     """In the loop's thread."""
     me = reconciler.me
     return Facts(
-        verdict=report.verdict(life, reconciler, pods, upkeep),
+        verdict=verdict,
         in_sync=reconciler.in_sync,
         mtu=me.pod_mtu if me else 0,
         underlay=",".join(vtep.underlay for vtep in me.vteps) if me else "",

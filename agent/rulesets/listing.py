@@ -36,7 +36,7 @@ class Base:
     hook: str
     priority: int
     policy: str
-    device: str = ""
+    devices: tuple[str, ...] = ()
     legacy: str = ""
 
     @property
@@ -112,13 +112,13 @@ def _take(
 
 
 def _base(place: tuple[str, str, str], body: Mapping[str, Any]) -> Base:
-    priority = body.get("prio")
+    priority, device = body.get("prio"), body.get("dev", [])
     return Base(
         *place,
         hook=str(body["hook"]),
         priority=priority if isinstance(priority, int) else 0,
         policy=str(body.get("policy", "accept")),
-        device=str(body.get("dev", "")),
+        devices=tuple(map(str, device)) if isinstance(device, list) else (str(device),),
         legacy=str(body.get("legacy", "")),
     )
 

@@ -21,7 +21,9 @@ MOST_ELEMENTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """``layer`` is "ip", or "bridge" for a frame between ports. ``None`` and "" are "it is not said".
+    """``layer`` is "ip", "bridge" for a frame between ports, "netdev" for one at a device.
+
+    ``None`` and "" are "it is not said".
 
     ``network`` is what an accepting rule may be written for, such as the pod network; "" for the packet alone.
     """
@@ -47,8 +49,8 @@ class Packet:
     @property
     def families(self) -> tuple[str, ...]:
         """The nft families whose chains it meets."""
-        if self.layer == "bridge":
-            return ("bridge",)
+        if self.layer != "ip":  # the inet family has an ingress hook as well
+            return (self.layer, *(["inet"] if self.layer == "netdev" else []))
         return ("inet", "ip" if self.family is Family.V4 else "ip6")
 
     def is_of(self, proto: object) -> bool:

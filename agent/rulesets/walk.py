@@ -41,7 +41,7 @@ def judge(ruleset: Ruleset, packet: Packet) -> list[Drop]:
     """What drops the packet on its hook, in the order it is met; ends with the first that is sure. Never raises."""
     found: list[Drop] = []
     for base in ruleset.on(packet.hook, packet.families):
-        if base.device and base.device not in (packet.iif, packet.oif):
+        if base.devices and not {packet.iif, packet.oif} & set(base.devices):
             continue
         found += _Walk(ruleset, packet, base).drops()
         if found and found[-1].sure:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.config import Config
-from agent.why import echo, find, question
-from agent.why.facts import Answered, Facts, Link, Neighbour, Pod, Way, plain
+from agent.why import find, question, trial
+from agent.why.facts import Facts, Link, Neighbour, Pod, Way, plain
 from agent.why.kernel import View
 from agent.why.question import Question
 from agent.why.verdicts import Verdicts
@@ -69,7 +69,11 @@ class _Collector:
         """All of it."""
         address = self._pod_address()
         path = find.way_in(self._record) if self._record else ""
-        test = self._try("the test", partial(self._test, path, address)) if path else None
+        test = (
+            self._try("the test", partial(trial.tried, self._asked, self._record, path, self._page))
+            if path
+            else None
+        )
         view, page = self._view, self._page
         bridge = view.named(self._bridge_name())
         tunnel = self._vxlan()
@@ -264,21 +268,6 @@ class _Collector:
                 leaving=verdicts.pod(known.ifname, out=True),
                 entering=verdicts.pod(known.ifname, out=False),
             )
-
-    def _test(self, path: str, address: Address | None) -> Answered | None:
-        record = self._record
-        if not self._asked.test or address is None or record is None:
-            return None
-        port = self._asked.port if self._asked.proto == "tcp" else 0
-        given = record.mtu or (self._page.mtu if self._page else 0)
-
-        def inside() -> Answered:
-            with Netlink() as netlink:
-                link = View(netlink).named(record.ifname)
-            most = link.mtu if link is not None else given
-            return echo.tested(address, self._other, mtu=min(given or most, most), port=port)
-
-        return run_inside(path, inside)
 
     def _try(self, what: str, work: Callable[[], T]) -> T | None:
         try:

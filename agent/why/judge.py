@@ -12,6 +12,7 @@ from agent.why.commands import harmless
 from agent.why.facts import Answered, Facts, Link
 from agent.why.hop import BROKEN, OK, UNKNOWN, Hop, Place
 from agent.why.records import Store
+from agent.why.underlay import overhead
 from agent.why.verdicts import UNREAD
 
 
@@ -200,16 +201,15 @@ def _tested(a: End, b: End, test: Answered | None) -> Iterator[Hop]:
             f"MTU black hole: {test.small_size} bytes pass, {test.full_size} do not; "
             f"the largest that fits is {test.largest}"
         )
-        mend = f"ip link set {_underlay(a)} mtu {test.largest + 50}" if _underlay(a) else look
+        carrier = a.facts.tunnel_link if a.facts is not None else None
+        mend = look
+        if carrier is not None and a.facts is not None:
+            mend = f"ip link set {carrier.name} mtu {test.largest + overhead(a.facts)}"
         yield place.broken("echo, full size", f"{test.full_size} bytes lost", why, mend)
     elif test.small:
         yield place.ok("echo, full size", f"{test.full_size} bytes, not fragmented")
     if test.port:
         yield _connection(place, b, test.port, look)
-
-
-def _underlay(a: End) -> str:
-    return a.facts.tunnel_link.name if a.facts is not None and a.facts.tunnel_link else ""
 
 
 def _connection(place: Place, b: End, said: str, look: str) -> Hop:

@@ -5,11 +5,20 @@ import ipaddress
 from agent.why.ends import within
 from agent.why.facts import Candidate, Facts, Link, Neighbour, Way
 from agent.why.hop import Hop, Place
+from overlay.family import Family
 
 
 def specific(way: Way | None) -> list[Candidate]:
     """Routes about that address, not about all of the world."""
     return [one for one in way.candidates if one.prefix] if way is not None else []
+
+
+def overhead(facts: Facts) -> int:
+    """What the tunnel adds to a packet; nothing where it goes without."""
+    device, way = facts.vxlan, facts.out
+    if device is None or (way is not None and way.link and way.link != device.name):
+        return 0
+    return (Family.V6 if ":" in device.local else Family.V4).overhead
 
 
 def underlay_link(place: Place, facts: Facts, tunnelled: bool) -> Hop:
@@ -25,7 +34,7 @@ def underlay_link(place: Place, facts: Facts, tunnelled: bool) -> Hop:
         why = f"the underlay link {link.name} has no carrier: a cable, a switch, its other end"
         return place.broken(name, f"{link.name} no carrier", why, f"ip -d link show {link.name}")
     inner = facts.vxlan.mtu if tunnelled and facts.vxlan is not None else facts.mtu
-    over = (70 if ":" in (facts.vxlan.local if facts.vxlan else "") else 50) if tunnelled else 0
+    over = overhead(facts) if tunnelled else 0
     if inner and link.mtu < inner + over:
         why = f"MTU {link.mtu} of {link.name} does not hold {inner} and {over} for the tunnel"
         return place.broken(name, seen, why, f"ip link set {link.name} mtu {inner + over}")
@@ -41,8 +50,9 @@ def underlay_route(place: Place, facts: Facts) -> Hop:
     flag = "-6 " if ":" in way.to else ""
     if not way.error and way.kind == "unicast":
         inner = facts.vxlan.mtu if facts.vxlan is not None else 0
-        if inner and 0 < way.mtu < inner + 50:
-            why = f"the path MTU to {way.to} is {way.mtu}, less than {inner} and 50 for the tunnel"
+        over = overhead(facts)
+        if inner and 0 < way.mtu < inner + over:
+            why = f"the path MTU to {way.to} is {way.mtu}, less than {inner} and {over} for the tunnel"
             return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route get {way.to}")
         return place.ok(name, said)
     astray = next((it for it in specific(way) if it.kind != "unicast" and it.undo), None)

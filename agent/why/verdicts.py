@@ -43,7 +43,8 @@ class Verdicts:
     def forward(self, iif: str, oif: str, *, out: bool) -> list[Taken]:
         """What is routed between the bridge and the way to the other node."""
         hooks = ("prerouting", "forward", "postrouting")
-        return [drop for hook in hooks for drop in self._judged(self._routed(hook, iif, oif, out))]
+        packets = (self._routed(hook, iif, oif, out) for hook in hooks)
+        return [drop for packet in packets for drop in self._judged(packet)][:MOST]
 
     def tunnel(self, below: Way | None, tunnel: LinkInfo | None, *, out: bool) -> list[Taken]:
         """What carries it: UDP between the nodes. Nothing where there is no tunnel."""
@@ -54,19 +55,18 @@ class Verdicts:
         source, target = (vxlan.local, peer) if out else (peer, vxlan.local)
         hooks = ("output", "postrouting") if out else ("prerouting", "input")
         port = vxlan.port or DEFAULT_VXLAN_PORT
-        found: list[Taken] = []
-        for hook in hooks:
-            packet = Packet(
-                hook,
-                iif="" if out else below.link,
-                oif=below.link if out else "",
-                saddr=source,
-                daddr=target,
-                proto="udp",
-                dport=port,
-            )
-            found += self._judged(packet)
-        return found[:MOST]
+        packet = Packet(
+            "",
+            iif="" if out else below.link,
+            oif=below.link if out else "",
+            saddr=source,
+            daddr=target,
+            proto="udp",
+            dport=port,
+        )
+        at_device = self._at_device(packet, out=out)
+        routed = [it for hook in hooks for it in self._judged(replace(packet, hook=hook))]
+        return [*routed, *at_device][:MOST] if out else [*at_device, *routed][:MOST]
 
     def bridged(self, veth: str, bridge: str, *, out: bool) -> list[Taken]:
         """The frame between the pod's veth and the bridge."""
@@ -75,7 +75,8 @@ class Verdicts:
         for hook in hooks:
             iif, oif = (veth, bridge) if out else ("", veth)
             found += self._judged(replace(self._routed(hook, iif, oif, out), layer="bridge"))
-        return found[:MOST]
+        frame = replace(self._routed("forward", veth, veth, out), iif=veth, oif=veth)
+        return [*found, *self._at_device(frame, out=not out)][:MOST]
 
     def pod(self, ifname: str, *, out: bool) -> list[Taken]:
         """In the pod's own namespace."""
@@ -86,6 +87,10 @@ class Verdicts:
             for hook in hooks
             for drop in self._judged(replace(self._routed(hook, iif, oif, out), network=""))
         ][:MOST]
+
+    def _at_device(self, packet: Packet, *, out: bool) -> list[Taken]:
+        """Chains of the device itself, which see a frame before and after all others."""
+        return self._judged(replace(packet, hook="egress" if out else "ingress", layer="netdev"))
 
     def _routed(self, hook: str, iif: str, oif: str, out: bool) -> Packet:
         here, there = (self._address, self._other) if out else (self._other, self._address)

@@ -89,7 +89,8 @@ def test_only_so_many_are_asked_this_node_first_and_none_of_flannels() -> None:
     """And those that are silent are not asked a second time."""
     calls: list[tuple[list[str], str]] = []
 
-    def ask(keys: Any, verb: str) -> Any:  # noqa: ANN401 - as far.ask_many
+    def ask(keys: Any, verb: str, peer: str) -> Any:  # noqa: ANN401 - as far.ask_many
+        assert not peer
         calls.append((list(keys), verb))
         return {key: _status() if key != "c" else NotReady("silent") for key in keys}
 
@@ -98,6 +99,23 @@ def test_only_so_many_are_asked_this_node_first_and_none_of_flannels() -> None:
 
     assert calls == [(["d", "a", "c"], "status"), (["d", "a"], "probes")]
     assert found.verdicts == {"silent": 1, "flannel": 1, "not asked": 1, "healthy": 2}
+
+
+def test_each_measures_each_when_told_to() -> None:
+    """One peer after the other, by all that speak; a row that is none is left out."""
+    members = tuple(Member(key, key, (), "") for key in "abc")
+
+    def ask(keys: Any, verb: str, peer: str) -> Any:  # noqa: ANN401 - as far.ask_many
+        if verb == "status":
+            return {key: _status() if key != "c" else NotReady("silent") for key in keys}
+        assert peer not in keys
+        return {key: {"results": [_probe(peer, "lossy", lost=1)]} for key in keys}
+
+    found = collect(Roll(members), ask, here="a", limit=9, probe=True)
+
+    measured = [(edge.source, edge.target) for edge in found.edges if edge.measured]
+    assert measured == [(0, 1), (0, 2), (1, 0), (1, 2)]
+    assert found.states == {"lossy": 4}
 
 
 def test_of_many_nodes_fine_paths_are_counted_and_not_kept() -> None:

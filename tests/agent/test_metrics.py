@@ -1,5 +1,7 @@
 """metrics: what is exported is what the catalogue says; counting is bounded; a loop that hangs holds up no scrape."""
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -285,3 +287,13 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < ends
         threading.Event().wait(0.01)
+
+
+def test_prometheus_finds_no_fault_with_the_page() -> None:
+    """Its own linter: names, units, help texts, types."""
+    tool = shutil.which("promtool")
+    assert tool, "promtool is missing (make setup)"
+    text, _ = Page(lambda: samples.samples(view()), used()).text()
+    done = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"")

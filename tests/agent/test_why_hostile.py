@@ -1,5 +1,6 @@
 """Facts come from other nodes: none makes the judgement fail, none hands an operator a command of its own."""
 
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ from agent.why.commands import INSTEAD, harmless
 from agent.why.facts import Facts, Taken, plain, read
 from agent.why.hop import BROKEN, OK, Hop
 from agent.why.judge import judge
+from agent.why.question import Question
 from agent.why.question import read as read_question
 from agent.why.records import Record
-from overlay.errors import BadInput
+from agent.why.trial import tried
+from cni.record import Attachment
+from overlay.errors import BadInput, KernelRefused
+from overlay.nodefile import NodeFamily, NodePage
 from tests.agent.why_facts import NET, end, facts, passed, record, store
 
 
@@ -108,3 +113,14 @@ def test_a_question_that_is_none_is_refused(body: dict[str, Any]) -> None:
     """It comes from etcd."""
     with pytest.raises(BadInput):
         read_question(body)
+
+
+def test_a_test_is_sent_to_pods_only() -> None:
+    """Who may ask from afar must not make a pod talk to the rest of the world; no namespace is entered here."""
+    page = NodePage((NodeFamily(ip_interface("10.5.1.1/24"), ip_network("10.5.0.0/16")),), 1450)
+    pod = Attachment("overlay", "c", "eth0", "/nowhere", "ovl1", ("10.5.1.2/24",))
+    elsewhere = Question(pod="c", other="192.0.2.1", proto="tcp", port=22, test=True)
+    assert tried(elsewhere, pod, "/nowhere", page) is None
+    assert tried(elsewhere, pod, "/nowhere", None) is None
+    with pytest.raises(KernelRefused):  # it would be sent
+        tried(Question(pod="c", other="10.5.2.2", test=True), pod, "/nowhere", page)

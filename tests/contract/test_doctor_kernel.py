@@ -47,6 +47,8 @@ def nft(hook: str, *rules: str, policy: str = "accept") -> str:
 
 GONE = "nft delete table inet theirs"
 BIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":9000}}'
+DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}'
+HOST_GW = '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}'
 PLANTED = [
     Row(
         "ip-forward",
@@ -91,6 +93,29 @@ PLANTED = [
         nft("forward", 'iifname "eth0" oifname "overlay0" ip saddr 10.5.0.0/16 drop'),
         GONE,
         "pod to pod, arriving",
+    ),
+    Row(
+        "forward-drop",
+        "firewall",
+        "iptables-legacy -P FORWARD DROP",
+        "iptables-legacy -P FORWARD ACCEPT",
+        "iptables-legacy -t filter chain FORWARD: policy drop",
+    ),
+    Row(
+        "forward-drop",
+        "firewall",
+        nft("forward", 'iifname "overlay-v6.1" ip6 daddr fd00:5::/48 drop'),
+        GONE,
+        "pod to pod, arriving",
+        network=DUAL,
+    ),
+    Row(
+        "forward-drop",
+        "firewall",
+        nft("forward", 'iifname "overlay0" oifname "eth0" ip daddr 10.5.0.0/16 drop'),
+        GONE,
+        "pod to pod, leaving",
+        network=HOST_GW,
     ),
     Row(
         "udp-in-blocked",
@@ -206,8 +231,12 @@ def test_a_user_of_the_tunnels_port_is_named(node: SickNode) -> None:
             f"iptables-restore <<'EOF'\n{firewalls.DOCKER}EOF\n",
             {"forward-drop": "iptables -I DOCKER-USER -i overlay0"},
         ),
+        (
+            f"iptables-legacy-restore <<'EOF'\n{firewalls.DOCKER}EOF\n",
+            {"forward-drop": "iptables-legacy -I DOCKER-USER -i overlay0"},
+        ),
     ],
-    ids=["firewalld", "ufw", "docker"],
+    ids=["firewalld", "ufw", "docker", "docker-legacy"],
 )
 def test_the_rules_of_known_firewalls_are_mended_in_their_own_words(
     node: SickNode, load: str, mends: dict[str, str]
@@ -219,13 +248,14 @@ def test_the_rules_of_known_firewalls_are_mended_in_their_own_words(
         assert {one.id for one in findings} == set(mends)
         for one in findings:
             assert mends[one.id] in one.mend
-            assert one.is_bad
+            assert one.severity == "fault"
         if "DOCKER" in load:
             node.shell("; ".join(one.mend.partition("; look:")[0] for one in findings))
             left = [one for one in node.examine("firewall") if "overlay0" in one.title]
             assert left == []
     finally:
-        node.shell(f"iptables-restore <<'EOF'\n{firewalls.EMPTY}EOF\n")
+        for program in ("iptables", "iptables-legacy"):
+            node.shell(f"{program}-restore <<'EOF'\n{firewalls.EMPTY}EOF\n")
         node.shell("nft delete table inet firewalld 2>/dev/null || :")
 
 

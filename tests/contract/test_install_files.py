@@ -18,6 +18,8 @@ from overlay.errors import Fatal
 pytestmark = pytest.mark.contract
 
 INSTALL = [sys.executable, "-m", "agent.ctl.main", "install"]
+MORTAL = "--bounding-set=-dac_override,-dac_read_search"
+"""Root without the right to write what is somebody else's."""
 URL = "http://192.0.2.10:2379"
 
 
@@ -31,10 +33,10 @@ class Said:
 
 
 def install(root: Path, *flags: str, mounts: str = "") -> Said:
-    """Run it for an image, with ``mounts`` in a mount namespace that is gone with it."""
+    """Run it for an image, as MORTAL with ``mounts`` in a mount namespace that is gone with it."""
     words = [*INSTALL, "--root", str(root), "--etcd-endpoints", URL, *flags]
     if mounts:
-        script = f'mount --make-rprivate / && {mounts} && exec "$@"'
+        script = f'mount --make-rprivate / && {mounts} && exec setpriv {MORTAL} -- "$@"'
         words = ["unshare", "--mount", "sh", "-c", script, "sh", *words]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=50)
     return Said(done.returncode, done.stdout, done.stderr)
@@ -80,6 +82,7 @@ def test_a_dry_run_says_what_a_run_does_and_writes_nothing(tmp_path: Path) -> No
     [
         pytest.param("mount -t tmpfs -o size=16k tmpfs {}", "disk is full", id="full"),
         pytest.param("mount -t tmpfs -o ro tmpfs {}", "read-only", id="read-only"),
+        pytest.param("chown 1 {}", "may not be written", id="somebody else's"),
     ],
 )
 @pytest.mark.parametrize("where", ["opt/cni/bin", "var/lib"])

@@ -70,7 +70,7 @@ def test_a_full_packet_passes_whole_and_one_byte_more_is_refused(two: Two) -> No
     """The size is that of the IP packet, to the byte, and what is longer is not fragmented."""
     full = FULL[two.version]
     result = ask(two, target(two), thorough=True)
-    assert (result.state, result.largest, result.lost, result.sent) == ("ok", full, 0, 28)
+    assert (result.state, result.largest, result.lost, result.sent) == ("ok", full, 0, 29)
     assert 0 < result.rtt_min_ms <= result.rtt_ms <= result.rtt_max_ms
     longer = ask(two, target(two, full=full + 1))
     assert (longer.state, longer.largest) == ("black hole", full)

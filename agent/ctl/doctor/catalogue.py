@@ -25,6 +25,7 @@ _TRAFFIC = {
     "forward-drop": "pods' packets are forwarded ones: an accept in our own table does not overrule another's drop",
     "udp-in-blocked": "the tunnel's packets from other nodes never arrive: nothing from their pods does",
     "udp-out-blocked": "the tunnel's packets to other nodes never leave: nothing reaches their pods",
+    "rules-unread": "what stands there may drop packets of pods and of the tunnel as well",
     "udp-port-taken": "the kernel gives a UDP port to one user: the tunnel device cannot be set up",
     "vxlan-taken": "the kernel allows one device for a VNI, port and family: ours cannot be made",
     "pod-network-overlap": "an address that is both the host's and a pod's leads to one of them only",

@@ -29,7 +29,7 @@ _SIGN = {
 
 def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
     """Its own. Settings that cannot be read are a finding like any other."""
-    verb.set_defaults(lenient=True)
+    verb.set_defaults(lenient=True, unread=None)
     verb.add_argument(
         "--verbose", action="store_true", help="one line for each check that found nothing"
     )

@@ -4,6 +4,7 @@ Packets are made up and walked through the rules (agent.rulesets), the tunnel's 
 A rule of a program that writes its rules anew is mended in that program's own words.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -24,6 +25,7 @@ _OUTSIDE: dict[Family, Address] = {
 }
 """Documentation's (RFC 5737, RFC 3849): whoever is not in the pod network."""
 _TCP = 8080
+_IPTABLES = re.compile(r"(table ip6? filter|ip6?tables-legacy -t filter) chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,16 @@ def judge(facts: Facts) -> list[Finding]:
                 findings.setdefault(
                     (kind, drop.where + drop.rule), _finding(kind, what, drop, facts)
                 )
-    return list(findings.values())
+    return [*findings.values(), *_unread(facts.ruleset)]
+
+
+def _unread(ruleset: Ruleset) -> list[Finding]:
+    return [
+        found(
+            "rules-unread", "note", f"not judged: {text}", "nft list ruleset; iptables-legacy -vnL"
+        )
+        for text in ruleset.unread
+    ]
 
 
 def _at(packet: Packet, hook: str) -> Packet:
@@ -111,8 +122,8 @@ def culprit(drop: Drop, ruleset: Ruleset) -> str:
         return "firewalld"
     if "ufw" in place:
         return "ufw"
-    chains = [name for _, table, name in ruleset.rules if table == "filter"]
-    if "table ip" in place and " filter " in place and "policy" in drop.rule:
+    chains = [name for _, table, name in ruleset.rules if table.endswith("filter")]
+    if _IPTABLES.match(drop.where) and "policy" in drop.rule:
         if any(name.startswith("ufw") for name in chains):
             return "ufw"
         if any(name.startswith("DOCKER") for name in chains):
@@ -142,6 +153,7 @@ def mend_of(kind: str, drop: Drop, facts: Facts) -> str:
             )
         return f"ufw route allow in on {it.bridge}; ufw route allow out on {it.bridge}"
     if who == "docker" and not is_port:
-        both = [f"iptables -I DOCKER-USER -{side} {it.bridge} -j ACCEPT" for side in ("i", "o")]
+        program = drop.look.partition(" ")[0] if "legacy" in drop.where else "iptables"
+        both = [f"{program} -I DOCKER-USER -{side} {it.bridge} -j ACCEPT" for side in ("i", "o")]
         return "; ".join(both)
     return drop.mend

@@ -65,6 +65,8 @@ def view(row: Row | None, why: str = "") -> str:
 
 def _title(kind: str, row: Row) -> str:
     who = f"{row.get('node') or row.get('key')} ({row.get('address')})"
+    if why := row.get("why"):
+        return f"{who}: {why}"
     if kind == "mtu-black-hole":
         return f"{who}: packets of up to {row.get('largest')} bytes come back, {row.get('full')} should"
     if kind == "peer-lossy":

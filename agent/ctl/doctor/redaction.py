@@ -20,7 +20,8 @@ _ENDINGS = (
 """A name that ends so, whatever it begins with."""
 _WORDS = r"pass|pw|auth|psk|(?:etcd|client|tls|server|ssh)[_-]?key"
 """The same where it is the whole name, or stands behind a separator: "bypass" is none."""
-_NAME = rf"(?:[a-z0-9_.-]*(?:{_ENDINGS})s?|(?:[a-z0-9_.-]*[_.-])?(?:{_WORDS}))"
+_NAME = rf"(?:[a-z0-9_.-]{{0,64}}(?:{_ENDINGS})s?|(?:[a-z0-9_.-]{{0,64}}[_.-])?(?:{_WORDS}))"
+"""Bounded, so that a megabyte of letters costs no more than its length."""
 _NAMED = re.compile(_NAME, re.IGNORECASE)
 _A_KEY = re.compile(r"key\W*$", re.IGNORECASE)
 _KEY_FILES = re.compile(r"key[_-]?file$", re.IGNORECASE)

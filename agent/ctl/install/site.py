@@ -1,6 +1,5 @@
 """What this installation is made of: the facts that decide what is laid down, read from where we run."""
 
-import importlib
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -20,10 +19,6 @@ from cni import install as front
 from overlay.errors import BadConfig
 from overlay.marks import Marks
 
-COMPLETIONS = {
-    "bash": Path("/usr/local/share/bash-completion/completions/overlayctl"),
-    "zsh": Path("/usr/local/share/zsh/site-functions/_overlayctl"),
-}
 MOST_PEM = 1 << 20
 
 

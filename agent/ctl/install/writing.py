@@ -5,6 +5,7 @@ the next run goes on from what it finds, and takes the temporary files of this o
 """
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -145,8 +146,13 @@ def _temporary(place: Path) -> Path:
 def _clear(places: Iterable[Path]) -> None:
     """The ways back are not needed any more; nor is what a killed run has left."""
     for place in places:
-        for path in place.parent.glob(f".{place.name[:100]}.*{SUFFIX}"):
+        for path in unfinished(place):
             _quietly(path.unlink)
+
+
+def unfinished(place: Path) -> Iterator[Path]:
+    """What a killed run has left beside a place."""
+    return place.parent.glob(f".{glob.escape(place.name[:100])}.*{SUFFIX}")
 
 
 def _sync(directory: Path) -> None:

@@ -6,14 +6,16 @@ MANUAL = {
     "status": Manual(
         """
         Asks the agent of this node what it knows: subnet, lease, etcd, underlay, MTU and why it is that, peers, pods,
-        and all that is wrong, each with what to do. Lines with ! are troubles, lines with i are worth knowing.
+        and all that is wrong, the oldest first, each with what to do. Lines with ! are troubles, lines with i are
+        worth knowing.
 
         "down" means that the agent does not answer or has not got a subnet yet; pods that run keep their network
         even then. "degraded" means that traffic goes on and something needs a look.
         """,
         (
             ("status", "one screen"),
-            ("status --output json", "the same for a program"),
+            ("status --watch", "the same again and again, until Ctrl-C"),
+            ("status --output json", "for a program"),
             ("status && echo well", "for a script: the exit code is the verdict"),
         ),
         {0: "healthy", 1: "degraded", 2: "down, or no agent answers"},

@@ -129,7 +129,7 @@ def _node(member: Member, answer: Answer | None) -> Node:
         peers=_count(peers.get("total")),
         failing=_count(peers.get("failing")),
         problem=_oldest(troubles) or _text(answer.get("waiting_for")),
-        more=max(len(troubles) - 1, 0),
+        more=max(len(troubles) - 1, 0) + _count(answer.get("trouble_more")),
     )
 
 

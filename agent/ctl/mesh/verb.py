@@ -8,12 +8,14 @@ from typing import Any
 from agent.config import Config
 from agent.ctl import far, show
 from agent.ctl.mesh import page
-from agent.ctl.mesh.collect import collect, roll
+from agent.ctl.mesh.collect import MOST_PROBED, collect, roll
 from agent.ctl.mesh.model import VERDICTS, Answer, Edge, Mesh, Node
 from overlay.errors import BadConfig
 from overlay.nodefile import write_atomic
 
 LIMIT, MOST = 200, 5000
+PROBE_S = 10.0
+"""What measuring one peer may take."""
 ROWS = 200
 """Of each table, the worst first; --output json has all."""
 NODE_COLUMNS = ("NODE", "SUBNET", "VERDICT", "VERSION", "PEERS", "OLDEST PROBLEM")
@@ -26,6 +28,11 @@ def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
         "--html",
         metavar="FILE",
         help="write one page that shows it and loads nothing from anywhere",
+    )
+    verb.add_argument(
+        "--probe",
+        action="store_true",
+        help=f"have the nodes, at most {MOST_PROBED}, measure their ways to one another now",
     )
     verb.add_argument(
         "--limit",
@@ -46,11 +53,19 @@ def mesh(flags: argparse.Namespace, settings: Config) -> int:
     if not 0 < flags.wait <= 60:
         raise BadConfig(f"--wait {flags.wait:g}: from a moment to 60 seconds")
 
-    def ask(keys: Sequence[str], verb: str) -> Mapping[str, Answer]:
-        return far.ask_many(settings, keys, verb, timeout_s=flags.wait)
+    def ask(keys: Sequence[str], verb: str, peer: str) -> Mapping[str, Answer]:
+        if not peer:
+            return far.ask_many(settings, keys, verb, timeout_s=flags.wait)
+        return far.ask_many(settings, keys, verb, timeout_s=flags.wait + PROBE_S, key=peer)
 
     known = roll(settings)
-    found = collect(known, ask, here=settings.node_name, limit=flags.limit)
+    asked = min(flags.limit, len(known.members))
+    if flags.probe and asked > MOST_PROBED:
+        raise BadConfig(
+            f"--probe would have {asked} nodes ask one another, {MOST_PROBED} are the most",
+            hint=f"--limit {MOST_PROBED}; or the setting probe_interval on all nodes",
+        )
+    found = collect(known, ask, here=settings.node_name, limit=flags.limit, probe=flags.probe)
     if flags.html:
         _write(Path(flags.html), page.page(found, title=known.network))
     if flags.output == "json":

@@ -195,6 +195,8 @@ def _laid(settings: Config, *, purge: bool) -> Iterator[Laid]:
         if fate is not Fate.OURS:
             stays.add(path)
         yield Laid(path, fate)
+    for place in {*files, *_usual(settings), manifest.path_of(settings.marks)}:
+        yield from (Laid(path, Fate.OURS) for path in writing.unfinished(place))
     for path in noted.saved:
         present, back = writing.look(path), path.with_name(path.name.removesuffix(SAVED))
         if present.kind is not Kind.ABSENT:

@@ -10,6 +10,7 @@ from agent.ctl.doctor import (
     clock,
     conflists,
     executable,
+    firewall,
     forwarding,
     kernel,
     limits,
@@ -21,6 +22,7 @@ from agent.ctl.doctor import (
 from agent.ctl.doctor.finding import Finding
 from agent.ctl.doctor.limits import Table
 from agent.ctl.doctor.look import Configured
+from agent.rulesets import Ruleset
 from overlay.model import Backend
 from tests.agent.doctor.planted import (
     DAY,
@@ -30,6 +32,7 @@ from tests.agent.doctor.planted import (
     PLACE,
     PLANTED,
     PLUGIN,
+    TUNNEL,
     agent_found,
     dated,
     etcd_found,
@@ -141,3 +144,10 @@ def test_a_silent_peer_is_told_from_both_sides_and_many_are_counted() -> None:
     assert titles[1].endswith("ours do not arrive")
     assert titles[2].endswith("(no answer)")
     assert titles[-1] == "and 2 more peers"
+
+
+def test_rules_that_cannot_be_understood_are_said_to_be_unjudged() -> None:
+    """Silence would say that they are harmless."""
+    (finding,) = firewall.judge(firewall.Facts(Ruleset(unread=["more than 256 tables"]), TUNNEL))
+    assert (finding.id, finding.severity) == ("rules-unread", "note")
+    assert "more than 256 tables" in finding.title

@@ -1,0 +1,139 @@
+"""What a node needs besides kernel and etcd: each of it missing is a trouble, and gone when it is back."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.ailments import Ledger
+from agent.outlook import Outlook, not_executable, not_writable
+from overlay.errors import KernelBusy
+
+
+class Node:
+    """Directories as a node has them, and a look at them."""
+
+    def __init__(self, home: Path, *, mend: Callable[[], None] = lambda: None) -> None:
+        self.promised, self.swept, self.said = True, 0.0, ""
+        self.conflist, self.program = (
+            home / "net.d" / "10-overlay.conflist",
+            home / "bin" / "overlay",
+        )
+        for place in (self.conflist, self.program):
+            place.parent.mkdir()
+            place.write_text("x")
+        self.program.chmod(0o755)
+        config: Any = SimpleNamespace(
+            run_dir=home,
+            state_dir=home,
+            cni_conf_dir=self.conflist.parent,
+            cni_bin_dir=self.program.parent,
+            sweep_interval=60.0,
+            marks=SimpleNamespace(conflist=self.conflist.name),
+        )
+        self.now = 0.0
+        self.outlook = Outlook(
+            config,
+            promised=lambda: self.promised,
+            mend=mend,
+            swept_s_ago=lambda: self.swept,
+            said={"last-good copy": lambda: self.said},
+            clock=lambda: self.now,
+        )
+
+    def found(self) -> dict[str, str]:
+        """Of this very moment; the threads of a whole agent are not here."""
+        self.outlook.look()
+        found = dict(self.outlook.trouble())
+        assert "sweep, deadlines ended" in found.pop("threads")
+        return found
+
+
+def test_a_node_with_all_it_needs_has_no_trouble(tmp_path: Path) -> None:
+    """And one that promised nothing yet needs none of it."""
+    node = Node(tmp_path)
+    assert not node.found()
+    node.promised = False
+    node.conflist.unlink()
+    node.program.unlink()
+    assert not node.found()
+
+
+def test_a_lost_conflist_is_written_again_or_told_with_the_reason(tmp_path: Path) -> None:
+    """Runtimes start no pod without it."""
+
+    def fails() -> None:
+        raise KernelBusy("no space left on device")
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    node = Node(tmp_path / "a", mend=fails)
+    node.conflist.unlink()
+    assert "no space left on device" in node.found()["conflist"]
+    asked: list[int] = []
+    well = Node(tmp_path / "b", mend=lambda: asked.append(1))
+    well.conflist.unlink()
+    assert not well.found()
+    assert asked
+
+
+def test_an_executable_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    """Missing, without its bit, or no file; and no more once it is mended."""
+    node = Node(tmp_path)
+    node.program.chmod(0o644)
+    assert "is not executable" in node.found()["CNI executable"]
+    node.program.unlink()
+    assert "is missing" in node.found()["CNI executable"]
+    node.program.mkdir()
+    assert "is no file" in node.found()["CNI executable"]
+    node.program.rmdir()
+    node.program.write_text("x")
+    node.program.chmod(0o755)
+    assert not node.found()
+
+
+def test_a_sweep_that_does_not_come_and_a_look_that_hangs_are_told(tmp_path: Path) -> None:
+    """Nobody would miss them for weeks."""
+    node = Node(tmp_path)
+    node.swept = 500.0
+    assert "500 s ago" in node.found()["sweep"]
+    node.now = 100.0
+    assert "not looked at for 100 s" in node.outlook.trouble()["files"]
+
+
+def test_what_others_say_of_themselves_is_passed_on(tmp_path: Path) -> None:
+    """Under their name, while they say it."""
+    node = Node(tmp_path)
+    node.said = "cannot be written"
+    assert node.found() == {"last-good copy": "cannot be written"}
+    node.said = ""
+    assert not node.found()
+
+
+@pytest.mark.parametrize("missing", ["gone/deeper", "there"])
+def test_a_directory_that_will_be_made_is_no_trouble(tmp_path: Path, missing: str) -> None:
+    """One whose parent is missing, too, is."""
+    assert bool(not_writable(tmp_path / missing)) is ("/" in missing)
+    assert not not_writable(tmp_path)
+    assert not_executable(tmp_path / "none") == "is missing"
+
+
+def test_troubles_are_as_old_as_they_are_and_the_oldest_comes_first() -> None:
+    """One that ended and came again is a new one."""
+    now = time.time()
+    clock = [now]
+    ledger = Ledger(lambda: clock[0])
+    ledger.note({"b": "", "c": ""})
+    clock[0] = now + 10
+    ledger.note({"b": "", "a": ""})
+    assert ledger.oldest_first({"a": "", "b": "", "d": ""}) == {
+        "b": now,
+        "a": now + 10,
+        "d": now + 10,
+    }
+    clock[0] = now + 20
+    ledger.note({"c": ""})
+    assert ledger.oldest_first({"c": ""}) == {"c": now + 20}
