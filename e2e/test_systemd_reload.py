@@ -141,8 +141,8 @@ def test_a_directory_that_the_unit_may_not_write_is_said(
     wait_for(lambda: told in node.run("systemctl", "status", UNIT).out, "said", timeout_s=10)
     assert len([line for line in node.journal("-n", "20") if told in line]) == 1
     assert node.unit("ActiveState")["ActiveState"] == "activating"
-    status = node.overlayctl("status")
-    assert (status.code, "Read-only file system" in status.out) == (1, True), status.out
+    wait_for(lambda: node.overlayctl("status").code == 1, "the verdict", timeout_s=10)
+    assert "Read-only file system" in node.overlayctl("status").out
 
     node.write(drop_in, f"[Service]\nReadWritePaths={elsewhere}\n")
     node.must("systemctl", "daemon-reload")
