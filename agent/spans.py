@@ -12,6 +12,8 @@ from overlay.errors import BadInput
 
 LEAST_CONTAINER = 6
 """So many digits of a container's id name it."""
+SECOND_S = 1.0
+"""A moment is a second long: times are shown so, and who asks again by what was shown must find it."""
 LATE_S = 120.0
 """A DEL may be written down so long after its attachment was found gone."""
 
@@ -87,8 +89,8 @@ def matching(found: Sequence[Span], wish: Asked, *, now: float) -> list[Span]:
     """Those that are asked for, the youngest first."""
     chosen = [span for span in found if _is_meant(span.first, wish)]
     if wish.at is not None:
-        at = wish.at
-        chosen = [it for it in chosen if it.first.at <= at and (it.until is None or at < it.until)]
+        at, end = wish.at, wish.at + SECOND_S
+        chosen = [it for it in chosen if it.first.at < end and (it.until is None or at < it.until)]
     if wish.since is not None:
         since = wish.since
         chosen = [it for it in chosen if (now if it.until is None else it.until) >= since]

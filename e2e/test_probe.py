@@ -133,7 +133,7 @@ def test_every_other_packet_lost_is_loss(mesh: Mesh) -> None:
 def test_a_blocked_port_is_told_by_its_direction_and_recovers(mesh: Mesh) -> None:
     """The far side is asked; meanwhile n3's own probe finds it, and its end."""
     one, two, three = mesh.one, mesh.two, mesh.three
-    assert three.tell("status")["verdict"] == "healthy"
+    wait_for(lambda: three.tell("status")["verdict"] == "healthy", "n3 is well", timeout_s=15)
     with rule(two.namespace, "inet", "input", "udp dport 8472 drop"):
         found = probe(one, code=1)
         assert {name: row["state"] for name, row in found.items()} == {

@@ -22,7 +22,7 @@ from agent.ctl.nodepage import page
 from agent.etcd import Etcd, Record, Span
 from agent.printable import printable
 from agent.records import Keys, parse_record
-from overlay import schema
+from overlay import __version__, schema
 from overlay.errors import BadRecord, NotReady, OverlayError
 from overlay.model import Lease
 
@@ -147,7 +147,8 @@ def _whom(key: str, record: Record | None, start: str) -> Lease | OverlayError:
 
 
 def _silent(lease: Lease, timeout_s: float) -> NotReady:
-    version = f" (its record says {printable(lease.version, 40)})" if lease.version else ""
+    other = lease.version not in ("", __version__)
+    version = f" (its record says {printable(lease.version, 40)})" if other else ""
     return NotReady(
         f"{_name(lease)} did not answer within {timeout_s:g} s: its agent is down, older than {FIRST_VERSION}{version} "
         "or cut off from etcd",

@@ -3,8 +3,6 @@
 Nothing is called broken that was not asked for again, and no size is named that did not come back.
 """
 
-from statistics import median
-
 from agent.probes.course import Measured
 from agent.probes.result import Result, State
 from agent.probes.targets import Target
@@ -37,7 +35,7 @@ def judge(
     where there is one, a single packet is none either.
     """
     sent, lost = window or loss(measured)
-    rtts = measured.rtts_s or [0.0]
+    rtts = sorted(measured.rtts_s) or [0.0]
     allowed = max(1.0, tolerated * sent) if tolerated else 0.0
     state, why, mend = _words(target, measured, prefix)
     if state == "ok" and lost > allowed:
@@ -52,13 +50,13 @@ def judge(
         address=str(target.address),
         sent=sent,
         lost=lost,
-        rtt_ms=_ms(median(rtts)),
+        rtt_ms=_ms(rtts[len(rtts) // 2]),
         largest=measured.largest,
         full=target.full,
         state=state,
         at=at,
-        rtt_min_ms=_ms(min(rtts)),
-        rtt_max_ms=_ms(max(rtts)),
+        rtt_min_ms=_ms(rtts[0]),
+        rtt_max_ms=_ms(rtts[-1]),
         underlay=underlay if measured.underlay_asked else "",
         heard=measured.heard,
         why=why,

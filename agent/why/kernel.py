@@ -46,6 +46,7 @@ class View:
 
     def __init__(self, netlink: Netlink, *, own_protocol: int = 0) -> None:
         self._netlink, self._own = netlink, own_protocol
+        self._routes_of: dict[Family, list[bytes]] = {}
 
     @cached_property
     def links(self) -> dict[int, LinkInfo]:
@@ -141,11 +142,7 @@ class View:
     def _routes(self, to: Address, family: Family) -> Iterator[Candidate]:
         """Of all tables; a cheap look at the bytes passes over those that cannot contain the address."""
         number, bits = int(to), family.bits
-        try:
-            answers = self._netlink.dump(messages.route_dump(family, table=0))
-        except OverlayError:
-            return
-        for _, body in answers:
+        for body in self._all_routes(family):
             length = body[1] if len(body) > _PROTOCOL_AT else bits
             head = (number >> (bits - length) << (bits - length)).to_bytes(bits // 8, "big")
             if length and head[: (length + 7) // 8] not in body:
@@ -153,6 +150,16 @@ class View:
             route = parse.parse_route(body)
             if to in route.dst and route.table != RT_TABLE_LOCAL:
                 yield self._candidate(route, family)
+
+    def _all_routes(self, family: Family) -> list[bytes]:
+        """Read once: a router may have a million."""
+        if family not in self._routes_of:
+            found: list[bytes] = []
+            with contextlib.suppress(OverlayError):
+                ask = messages.route_dump(family, table=0)
+                found = [body for _, body in self._netlink.dump(ask)]
+            self._routes_of[family] = found
+        return self._routes_of[family]
 
     def _candidate(self, route: RouteInfo, family: Family) -> Candidate:
         kind, link = KINDS.get(route.kind, str(route.kind)), self.name_of(route.link)
