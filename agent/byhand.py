@@ -87,7 +87,8 @@ class ByHand:
             if outcome.succeeded:
                 return replace(wanted, mod_revision=outcome.revision), True
         raise StoreUnavailable(
-            f"leases changed {TRIES} times while {wanted.key} was reserved; try again"
+            f"leases changed {TRIES} times while {wanted.key} was reserved; try again",
+            hint="overlayctl leases; then the same once more",
         )
 
     def free(self, subnets: tuple[Subnet, ...], *, machine_id: str, force: bool) -> str:
@@ -186,7 +187,10 @@ class ByHand:
             then = removing(self._keys, lease)
         outcome = self._etcd.txn([etcd.modified_at(record.key, revision)], then)
         if not outcome.succeeded and self._etcd.range(record.key).records:
-            raise StoreUnavailable(f"{key} changed in the meantime; look again: overlayctl leases")
+            raise StoreUnavailable(
+                f"{key} changed in the meantime; look again: overlayctl leases",
+                hint="overlayctl leases; then the same once more",
+            )
         if record.lease:
             self._etcd.revoke(record.lease)
 

@@ -117,7 +117,10 @@ def check_wanted(network: Network, wanted: Sequence[Subnet]) -> None:
                 hint="take one of those, or leave the setting out",
             )
     if len({subnet.version for subnet in wanted}) < len(wanted):
-        raise BadConfig(f"subnet = {', '.join(map(str, wanted))}: at most one per family")
+        raise BadConfig(
+            f"subnet = {', '.join(map(str, wanted))}: at most one per family",
+            hint="such as subnet = 10.5.7.0/24,fd00:5:7::/64 in /etc/overlay/agent.toml",
+        )
 
 
 def serves(network: Network, lease: Lease) -> bool:

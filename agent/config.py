@@ -14,6 +14,7 @@ from typing import Any
 from agent import sources
 from agent.settings import SETTINGS, Setting
 from agent.sources import ENV_PREFIX
+from agent.values import Listen
 from overlay.errors import BadConfig, OverlayError
 from overlay.marks import Marks
 from overlay.model import Address, Subnet
@@ -57,6 +58,7 @@ class Config:
     sweep_interval: float
     probe_interval: float
     checksum_test: bool
+    metrics_listen: Listen | None
     log_level: str
 
     @property
@@ -65,20 +67,22 @@ class Config:
         return Marks(self.instance)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One flag per setting, and ``--config``."""
+def add_arguments(parser: argparse.ArgumentParser, *, shown: bool = True) -> None:
+    """One flag per setting, and ``--config``; in the help only if ``shown``."""
     parser.add_argument(
-        "--config", metavar="FILE", help=f"TOML file (default: {DEFAULT_FILE}, if there)"
+        "--config",
+        metavar="FILE",
+        help=f"TOML file (default: {DEFAULT_FILE}, if there)" if shown else argparse.SUPPRESS,
     )
     group = parser.add_argument_group(
         "settings (each also KEY = value in the file and OVERLAY_KEY)"
     )
     for row in SETTINGS:
-        shown = f" [{row.default}]" if row.default else ""
+        default = f" [{row.default}]" if row.default else ""
         group.add_argument(
             "--" + row.key.replace("_", "-"),
             metavar=row.metavar,
-            help=row.help.replace("%", "%%") + shown,
+            help=row.help.replace("%", "%%") + default if shown else argparse.SUPPRESS,
         )
 
 
@@ -123,6 +127,8 @@ def _follow_the_instance(given: sources.Given) -> None:
     """What two agents must not share has another default for each instance."""
     marks = Marks(given["instance"][0])
     own = {"bridge": marks.bridge, "run_dir": marks.run_dir, "state_dir": marks.state_dir}
+    if marks.instance:
+        own["metrics_listen"] = ""  # one port is for one agent
     for key, value in own.items():
         if given[key][1] == "default":
             given[key] = (value, "default")

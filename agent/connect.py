@@ -2,13 +2,17 @@
 
 from agent.config import Config
 from agent.etcd import Credentials, Etcd
+from agent.etcd.client import Observed
 from agent.registry import Registry
 from agent.reload import ETCD
 
 
-def registry(config: Config) -> Registry:
-    """A registry of its own client; close it after use. Nothing is sent yet."""
-    return Registry(store(config), config.etcd_prefix)
+def registry(config: Config, *, observed: Observed | None = None) -> Registry:
+    """A registry of its own client; close it after use. Nothing is sent yet. ``observed`` is told of each call."""
+    client = store(config)
+    if observed is not None:
+        client.observed = observed
+    return Registry(client, config.etcd_prefix)
 
 
 def store(config: Config) -> Etcd:

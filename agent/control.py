@@ -15,6 +15,7 @@ from agent.probes.answer import answer, asked
 from agent.reconcile import Reconciler
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
+from agent.why import collect
 from cni.standing import Standing
 from overlay import nodefile
 from overlay.errors import BadConfig, OverlayError
@@ -61,6 +62,8 @@ class Control:
                 return self._ask(report.drift)
             case "standing":
                 return dataclasses.asdict(self.standing())
+            case "facts":
+                return collect.answer(self._config, question)
             case "etcd":
                 return report.store(self._life)
             case "history":
@@ -72,7 +75,10 @@ class Control:
             case "leave":
                 return self._leave(force=bool(question.get("force")))
             case other:
-                raise BadConfig(f"unknown verb {other!r}")
+                raise BadConfig(
+                    f"unknown verb {other!r}",
+                    hint="overlayctl --version; the agent's: overlayctl status; then: systemctl restart overlay-agent",
+                )
 
     def answer_from_afar(self, asker: str, question: Answer) -> Answer:
         """The same for another node, which gets only what changes nothing; raises OverlayError."""

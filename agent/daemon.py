@@ -33,6 +33,8 @@ from agent.lastgood import LastGood
 from agent.life import Life
 from agent.loop import Loop
 from agent.memory import Memory
+from agent.metrics.meteredkernel import MeteredKernel
+from agent.metrics.meters import Meters
 from agent.notify import Notifier
 from agent.pages import Pages
 from agent.promise import Promise
@@ -45,6 +47,7 @@ from agent.sole import Sole
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
 from agent.vital import Vital, show_names
+from agent.window import Sources, Window
 from cni import main as cni
 from cni.steps import Steps
 from overlay import __version__
@@ -96,7 +99,8 @@ class Agent:
         self._pages, self._told_version = Pages(config), -1
         self._promise = Promise(config, self._pages, ready=self._notifier.ready)
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
-        registry = self._registry = connect.registry(config)
+        self._meters = Meters()
+        registry = self._registry = connect.registry(config, observed=self._meters.etcd)
         self._ground = Ground(config, Netlink())
         memory, ground = Memory(config.state_dir), Ground(config, Netlink())
         self._kept = drifthistory.Keeper(config.state_dir)
@@ -132,6 +136,8 @@ class Agent:
             upkeep=self._upkeep,
             house=self._house,
         )
+        sources = Sources(self._life, self._loop, self._upkeep, self._control, self._house, VITAL)
+        self._window = Window(config, self._meters, sources)
         mailbox.attend(
             registry,
             config,
@@ -148,12 +154,12 @@ class Agent:
             self._config,
             read,
             connect.Dialled(self._config, registry),
-            [self._follow, *(part.follow for part in followers)],
+            [self._follow, self._window.follow, *(part.follow for part in followers)],
         )
 
     def _new_loop(self) -> Loop:
         reconciler = Reconciler(
-            self._dataplane,
+            MeteredKernel(self._dataplane, self._meters),
             clock=time.monotonic,
             resync_s=self._config.resync_interval,
             ttl_s=self._config.lease_ttl,
@@ -168,7 +174,7 @@ class Agent:
             cni=self._serve_cni,
             ctl=self._control.answer,
             late=cni.too_late,
-            told=self._cni_answered,
+            told=self._window.cni_answered,
         )
 
     def run(self) -> int:
@@ -186,7 +192,7 @@ class Agent:
         )
         gc.freeze()  # what was imported stays; to look through it again and again costs an ADD its p99
         parts = (self._loop, self._last_good, self._watch, self._upkeep, self._life, self._house)
-        for part in parts:
+        for part in (*parts, self._window):
             part.start()
         show_names()
         while not self._stop.wait(0.5) and self._loop.failure is None:
@@ -197,7 +203,7 @@ class Agent:
                 self._notifier.reloaded()
         self._notifier.stopping()
         self._server.close()
-        for part in reversed(parts):
+        for part in reversed((*parts, self._window)):
             part.stop()
         self._kept.stop()
         self._loop.join(0.5)
@@ -253,7 +259,7 @@ class Agent:
         if self._hearing.deaf(life.heard_s_ago, etcd_answers=life.health.fine):
             self._vital.give_up("watch", f"has heard nothing for {life.heard_s_ago:.0f} s")
         self._notifier.watchdog()
-        self._notifier.status(report.sentence(self._life, reconciler))
+        self._notifier.status(self._promise.trouble or report.sentence(life, reconciler))
 
     def _past(self) -> tuple[Past, Seen] | None:
         """Called in the last-good copy's thread."""
@@ -283,12 +289,6 @@ class Agent:
             steps=steps,
             alone=False,
         )
-
-    def _cni_answered(
-        self, environ: Mapping[str, str], steps: Steps, code: int, stdout: bytes
-    ) -> None:
-        self._house.chronicle.tell(steps.line)
-        logs.cni_answered(environ, steps, code, stdout)
 
 
 if __name__ == "__main__":

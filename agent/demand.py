@@ -160,7 +160,8 @@ class Demand:
         self._touch(lease.key, self.wanted.claim(lease.key, age=age, objects=objects))
         if lease.key in self.wanted.losers and not losing:
             log.warning(
-                "peer not programmed, an older lease holds what it claims lease=%s node=%s holder=%s",
+                "peer not programmed, an older lease holds what it claims lease=%s node=%s holder=%s; "
+                "look: overlayctl peers",
                 lease.key,
                 lease.node or "(no name)",
                 self.wanted.losers[lease.key],

@@ -8,6 +8,7 @@ when it is calm, and a pause before it is mended that doubles. The pause of one 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from agent import processes
 from agent.culprits import NAMES, UNKNOWN, Culprit, Sign, likely
 from agent.drifthistory import History
 from agent.processes import Process
-from agent.undone import GONE, Undone, device, many_of, summed
+from agent.undone import EXTRA, GONE, Undone, device, kind, many_of, summed
 from overlay.model import KernelObject, Step, Vxlan
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ class Drift:
         running: Callable[[], Iterable[Process]] = lambda: (),
     ) -> None:
         self.changes = 0
+        self.by_kind: Counter[tuple[str, str]] = Counter()
+        """Deeds since the start, by kind of object and what became of it: gone, extra or altered."""
         self.last: list[str] = []
         self.history = history or History()
         self._running = running
@@ -124,6 +127,8 @@ class Drift:
         known = {key for key, bout in self._bouts.items() if bout.times >= FIGHT}
         for deed, culprit in named:
             self._count(deed, culprit, now)
+            word = deed.fate if deed.fate in (GONE, EXTRA) else "altered"
+            self.by_kind[kind(deed.item), word] += 1
         self.changes += len(steps)
         self.last = [str(step) for step in steps[:MOST_KEPT]]
         self.history.note((it.label, it.fate, it.change, it.did, str(who)) for it, who in named)
@@ -191,7 +196,7 @@ class Drift:
         more = f"; and {len(named) - 3} more (overlayctl drift)" if len(named) > 3 else ""
         names = dict.fromkeys(str(culprit) for _, culprit in named)
         log.warning(
-            "mended what others changed: %s%s; changes=%d likely=%s",
+            "mended what others changed: %s%s; changes=%d likely=%s; look: overlayctl drift",
             what,
             more,
             changes,

@@ -22,6 +22,7 @@ class EtcdHealth:
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self.state = CONNECTING
+        self.outages = 0
         self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
         self._since_wall, self._since = wall(), clock()
@@ -32,8 +33,9 @@ class EtcdHealth:
         with self._lock:
             self._away[who] = why
             news = self._enter(UNREACHABLE)
+            self.outages += news
         if news:
-            log.warning("etcd is away, the kernel stays as it is: %s", why)
+            log.warning("etcd is away, the kernel stays as it is: %s; look: overlayctl etcd", why)
 
     def back(self, who: str) -> None:
         """``who`` has got an answer."""

@@ -119,7 +119,10 @@ class Footing:
             self.trouble = self._ground.tight
         except OverlayError as error:
             if str(error) != self.trouble:
-                log.warning("the underlay does not serve, all stays as it was: %s", error)
+                log.warning(
+                    "the underlay does not serve, all stays as it was: %s; look: overlayctl doctor",
+                    error,
+                )
             self.trouble = str(error)
             self._moved()  # who looks again until there is one
             now = self._ground.stayed(network, me)

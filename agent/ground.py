@@ -143,7 +143,10 @@ class Ground:
                     f"VXLAN, too few for IPv{family.value} (at least {SMALLEST_MTU[family]})"
                 )
         if len(tight) == len(found):
-            raise BadConfig("; ".join(tight.values()))
+            raise BadConfig(
+                "; ".join(tight.values()),
+                hint="docs/mtu.md says how large the underlay must be; ip link shows what it is",
+            )
         for family in tight:
             mtus[family] = present.get(family, 0)
         said = "; ".join(tight.values())

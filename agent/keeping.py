@@ -171,7 +171,10 @@ class Keeper:
             change = moved()
         except OverlayError as error:
             if str(error) != self.underlay_trouble:
-                log.warning("the underlay is gone, everything stays as it is: %s", error)
+                log.warning(
+                    "the underlay is gone, everything stays as it is: %s; look: overlayctl doctor",
+                    error,
+                )
             self.underlay_trouble = str(error)
             return False
         if self.underlay_trouble and not change:

@@ -127,7 +127,7 @@ class Life:
         """
         with self._deciding:
             if self.claimed is None:
-                raise NotReady(f"this node holds no lease: {self.cause}")
+                raise NotReady(f"this node holds no lease: {self.cause}", hint="overlayctl status")
             claimed, self.left = self.claimed, True
             try:
                 for lease in (*claimed.draining, claimed.lease):

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -32,6 +33,10 @@ class Loop(threading.Thread):
         super().__init__(name="reconcile", daemon=True)
         self.failure: BaseException | None = None
         self.rounds = 0
+        self.turned_at = time.monotonic()
+        """When the last round ended, by time.monotonic(); before the first one, when the loop was made."""
+        self.told: Callable[[float], None] = lambda _: None
+        """Told of each round how long it took, without the waiting; must be quick."""
         self._reconciler = reconciler
         self._round_s = round_s
         self._after_round = after_round
@@ -60,7 +65,10 @@ class Loop(threading.Thread):
         try:
             return answer.result(timeout_s)
         except TimeoutError as error:
-            raise NotReady(f"the reconcile loop did not answer within {timeout_s:g} s") from error
+            raise NotReady(
+                f"the reconcile loop did not answer within {timeout_s:g} s",
+                hint="journalctl -u overlay-agent; if it stays so: systemctl restart overlay-agent",
+            ) from error
 
     def stop(self) -> None:
         """Ask the loop to end after its present job; the kernel stays as it is."""
@@ -71,9 +79,12 @@ class Loop(threading.Thread):
         """Go round until stopped; a bug ends the thread and is left in ``failure`` for the main thread."""
         try:
             while not self._stopping.is_set():
+                begun = time.monotonic()
                 wait = min(self._reconciler.tick(), self._round_s)
                 self.rounds += 1
                 self._after_round(self._reconciler)
+                self.turned_at = time.monotonic()
+                self.told(self.turned_at - begun)
                 self._take_in(wait)
         except BaseException as error:
             log.exception("the reconcile loop failed")

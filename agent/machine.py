@@ -24,10 +24,13 @@ def read_machine_id() -> str:
         text = MACHINE_ID.read_text().strip()
     except OSError as error:
         raise BadConfig(
-            f"{MACHINE_ID} cannot be read: {error.strerror}; run systemd-machine-id-setup"
+            f"{MACHINE_ID} cannot be read: {error.strerror}; run systemd-machine-id-setup",
+            hint="systemd-machine-id-setup",
         ) from error
     if not text or text == "uninitialized":
-        raise BadConfig(f"{MACHINE_ID} is empty; run systemd-machine-id-setup")
+        raise BadConfig(
+            f"{MACHINE_ID} is empty; run systemd-machine-id-setup", hint="systemd-machine-id-setup"
+        )
     return text
 
 

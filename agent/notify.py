@@ -13,7 +13,7 @@ class Notifier:
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
-        self._said_ready = False
+        self._said_ready = self._stopping = False
 
     @property
     def watchdog_s(self) -> float:
@@ -38,7 +38,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """The line that ``systemctl status`` shows."""
-        self._send(f"STATUS={text.splitlines()[0] if text else ''}")
+        if not self._stopping:
+            self._send(f"STATUS={text.splitlines()[0] if text else ''}")
 
     def watchdog(self) -> None:
         """Proof of progress; call it only after the loop has really gone round."""
@@ -51,8 +52,9 @@ class Notifier:
             time.sleep(REFUSED_S)
 
     def stopping(self) -> None:
-        """A stop was asked for and has begun."""
-        self._send("STOPPING=1")
+        """A stop was asked for and has begun; ``systemctl status`` shows the sentence until the next start."""
+        self._stopping = True
+        self._send("STOPPING=1\nSTATUS=stopped: traffic, lease and pods stay as they are")
 
     def _send(self, message: str) -> None:
         if not self._address:

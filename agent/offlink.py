@@ -29,7 +29,10 @@ class OffLink:
         if begun:
             first = min(begun)
             log.warning(
-                "peers not reached count=%d first=%s: %s", len(begun), first, self.reasons[first]
+                "peers not reached count=%d first=%s: %s; look: overlayctl peers",
+                len(begun),
+                first,
+                self.reasons[first],
             )
         if ended:
             log.info("peers reached again or gone count=%d first=%s", len(ended), min(ended))

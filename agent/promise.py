@@ -1,5 +1,6 @@
 """Pages are there exactly while pods may be attached; READY is said when that is decided for the first time."""
 
+import errno
 import logging
 from collections.abc import Callable
 
@@ -30,7 +31,7 @@ class Promise:
             self._publish(reconciler)
         elif not self._withdrawn:
             self._withdrawn = True
-            log.warning("no new pods: %s", life.refusal)
+            log.warning("no new pods: %s; look: overlayctl status", life.refusal)
             self._pages.withdraw(conflist=self._config.conflist_when_unready == "remove")
             self._now_ready()
 
@@ -42,14 +43,32 @@ class Promise:
                 for sentence in rivals(self._config.cni_conf_dir, self._config.marks.conflist):
                     log.warning("%s", sentence)
         except (OSError, OverlayError) as error:
-            if not self.trouble:
-                log.error("no new pods, trying again: %s", error)
-            self.trouble = f"the pages that pods are attached by cannot be written: {error}"
+            self._complain(worded(error))
             return
         self.trouble = ""
         self._now_ready()
+
+    def _complain(self, why: str) -> None:
+        if why != self.trouble:
+            log.error("no pod can be attached, trying again: %s; look: overlayctl status", why)
+        self.trouble = why
 
     def _now_ready(self) -> None:
         if not self._ready:
             self._ready = True
             self._tell_ready()
+
+
+def worded(error: OSError | OverlayError) -> str:
+    """Why pages cannot be written, the same words each time, and what to do about it as far as that follows."""
+    if not isinstance(error, OSError):
+        return str(error)
+    name = str(error.filename or "")
+    # It is a temporary file, whose name is another one each time.
+    text = f"{name.rpartition('/')[0] or name}: {error.strerror}" if name else str(error.strerror)
+    if error.errno != errno.EROFS:
+        return text
+    return (
+        f"{text}; next: overlayctl install, which allows it to the unit; or by hand, systemctl edit overlay-agent: "
+        "[Service] ReadWritePaths=DIRECTORY"
+    )

@@ -186,7 +186,9 @@ class Reconciler:
                 self._resync(now)
             except OverlayError as error:
                 self._next_resync = now + RETRY_FIRST_S
-                log.warning("kernel state cannot be read, trying again: %s", error)
+                log.warning(
+                    "kernel state cannot be read, trying again: %s; look: overlayctl plan", error
+                )
                 return RETRY_FIRST_S
         due = devices_first(self._backlog.due(now), self.demand.wanted.want, self._have)
         if due:

@@ -19,7 +19,7 @@ ETCD = frozenset(
     for name in ("endpoints", "cafile", "certfile", "keyfile", "username", "password", "timeout")
 )
 """They make a new connection."""
-LIVE = ETCD | {"log_level", "resync_interval", "sweep_interval"}
+LIVE = ETCD | {"log_level", "metrics_listen", "probe_interval", "resync_interval", "sweep_interval"}
 SECRET = frozenset({"etcd_password"})
 
 

@@ -114,6 +114,11 @@ def _peers(reconciler: Reconciler) -> dict[str, Any]:
     }
 
 
+def verdict(life: Life, reconciler: Reconciler, ailments: Ailments) -> str:
+    """The verdict of `status` alone."""
+    return _verdict(life, reconciler, ailments.now(reconciler))
+
+
 def store(life: Life) -> dict[str, Any]:
     """What overlayctl etcd asks: the lease, the connection, the watch. Waits for nobody; has etcd looked at anew."""
     life.keeper.store.soon()

@@ -203,7 +203,7 @@ class Server:
             self._door.look()
             for call in self._under_way.take_expired():
                 log.error(
-                    "a CNI request hangs verb=%r %s",
+                    "a CNI request hangs verb=%r %s; look: overlayctl status",
                     call.environ.get("CNI_COMMAND", "")[:8],
                     call.steps.late(),
                 )

@@ -165,5 +165,12 @@ SETTINGS = (
         "ask each peer through the tunnel once in this time whether packets pass; 0: never (docs/probe.md)",
     ),
     Setting("checksum_test", "true", values.boolean, "BOOL", "test checksum offload (docs/mtu.md)"),
+    Setting(
+        "metrics_listen",
+        "127.0.0.1:10158",
+        values.listen,
+        "ADDR:PORT",
+        "where /metrics, /healthz and /readyz are (docs/metrics.md); empty: nowhere, as with an instance",
+    ),
     Setting("log_level", "info", values.level, "LEVEL", "debug, info, warning or error"),
 )

@@ -23,6 +23,7 @@ from overlay.netlink import LinkInfo
 log = logging.getLogger(__name__)
 
 OTHERS = "docs/several-networks.md has what each agent of a node needs of its own"
+LOCK_NAME = "agent.lock"
 MOST_SHOWN = 300
 """Characters of a command line."""
 
@@ -49,7 +50,7 @@ class Sole:
             raise
 
     def _hold(self, run_dir: Path, state_dir: Path, bridge: str) -> None:
-        self._directory("run_dir", run_dir, "agent.lock")
+        self._directory("run_dir", run_dir, LOCK_NAME)
         self._directory("state_dir", state_dir)
         marks = self._marks
         self._name(f"instance/{marks.instance}", _named(marks), "instance")
@@ -92,7 +93,9 @@ class Sole:
             path.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(path / lock, flags, 0o644)
         except OSError as error:
-            raise BadConfig(f"{key} = {str(path)!r}: {error.strerror}") from error
+            raise BadConfig(
+                f"{key} = {str(path)!r}: {error.strerror}", hint=f"ls -ld {path} {path.parent}"
+            ) from error
         self._directories.append(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,6 +161,29 @@ def refuse_marked(links: Iterable[LinkInfo], network: Network, config: Config) -
                 f"{link.kind} {link.name} is that of {other}, and this agent is {ours}",
                 hint=f"change {change}; or, if that agent is gone for good: ip link delete {link.name}; {OTHERS}",
             )
+
+
+def running(marks: Marks, run_dir: Path) -> int:
+    """The pid of the agent of these marks in our network namespace, or of the one that has ``run_dir``; 0 if none runs.
+
+    A process of another user holds a name or a lock in vain.
+    """
+    holders = (_holder(f"@overlay-agent/instance/{marks.instance}"), _locker(run_dir / LOCK_NAME))
+    return next((pid for pid in holders if pid and _user(pid) in (0, os.geteuid())), 0)
+
+
+def _locker(path: Path) -> int:
+    """Who has a file by flock(2)."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for line in _read("/proc/locks").splitlines():
+        words = line.split()
+        if words[1:2] == ["FLOCK"] and words[5:6] == [place]:
+            return int(words[4])
+    return 0
 
 
 def _named(marks: Marks) -> str:

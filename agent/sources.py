@@ -20,17 +20,28 @@ def from_file(path: Path, known: Set[str], *, required: bool) -> Given:
         raw = path.read_bytes()
     except FileNotFoundError as error:
         if required:
-            raise BadConfig(f"config file {path} does not exist") from error
+            raise BadConfig(
+                f"config file {path} does not exist",
+                hint="overlayctl install --dry-run shows what would be written; or give --config FILE",
+            ) from error
         return {}
     except OSError as error:
-        raise BadConfig(f"config file {path} cannot be read: {error.strerror}") from error
+        raise BadConfig(
+            f"config file {path} cannot be read: {error.strerror}", hint=f"ls -l {path}"
+        ) from error
     try:
         table = tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"config file {path} is not TOML: {error}") from error
+        raise BadConfig(
+            f"config file {path} is not TOML: {error}",
+            hint=f"overlay-agent --check --config {path}",
+        ) from error
     for key, value in table.items():
         if key not in known:
-            raise BadConfig(f"unknown key {key} = {value!r} in {path}{_nearest(key, known)}")
+            raise BadConfig(
+                f"unknown key {key} = {value!r} in {path}{_nearest(key, known)}",
+                hint="overlay-agent --help",
+            )
     return {key: (_as_text(key, value, path), str(path)) for key, value in table.items()}
 
 
@@ -47,7 +58,8 @@ def from_environment(environ: Mapping[str, str], known: Set[str]) -> Given:
         key = name.removeprefix(ENV_PREFIX).lower()
         if key not in known:
             raise BadConfig(
-                f"unknown variable {name} = {value!r} in the environment{_nearest(key, known)}"
+                f"unknown variable {name} = {value!r} in the environment{_nearest(key, known)}",
+                hint="overlay-agent --help",
             )
         found[key] = (value, name)
     return found
@@ -61,7 +73,8 @@ def _as_text(key: str, value: object, path: Path) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     raise BadConfig(
-        f"{key} = {value!r} in {path}: must be text, a number, true/false or a list of text"
+        f"{key} = {value!r} in {path}: must be text, a number, true/false or a list of text",
+        hint="overlay-agent --help",
     )
 
 

@@ -177,7 +177,11 @@ class Sweep:
                 self.collected += 1
                 log.warning("taken away: %s", item)
         except (OverlayError, OSError) as error:
-            log.warning("%s could not be taken away, trying again: %s", item, error)
+            log.warning(
+                "%s could not be taken away, trying again: %s; look: overlayctl gc --dry-run",
+                item,
+                error,
+            )
 
     def _settle_stray(self, item: Stray, page: NodePage | None) -> None:
         with lock.tried(self._run_dir, item.place) as free:

@@ -86,7 +86,8 @@ def choose(
             if found := _named(hosts, family, wanted, held):
                 return found
         raise BadConfig(
-            f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}"
+            f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}",
+            hint="ip address; the setting is iface",
         )
     if reached_by:
         return _with_address(hosts, family, reached_by, held)
@@ -125,7 +126,10 @@ def reaches(netlink: Netlink, destination: Address) -> int:
     try:
         answer = netlink.get(messages.route_get(destination))
     except OverlayError as error:
-        raise NotReady(f"iface_can_reach = {destination}: no route to it ({error})") from error
+        raise NotReady(
+            f"iface_can_reach = {destination}: no route to it ({error})",
+            hint=f"ip route get {destination}",
+        ) from error
     return next((parse.parse_route(body).link for _, body in answer), 0)
 
 
@@ -146,7 +150,8 @@ def _matching(
         expression = re.compile(pattern)
     except re.error as error:
         raise BadConfig(
-            f"iface = {pattern!r}: neither an interface nor a regular expression: {error}"
+            f"iface = {pattern!r}: neither an interface nor a regular expression: {error}",
+            hint="ip -brief link; the setting is iface",
         ) from error
     fitting = [info for info in _usable(hosts, family) if expression.search(str(info.address.ip))]
     if fitting:
@@ -175,7 +180,8 @@ def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Add
         ]
         why = f" ({', '.join(twice)} is a duplicate: another machine has it)" if twice else ""
         raise NotReady(
-            f"interface {name} has no {family.name} address yet{why}: ip address show dev {name}"
+            f"interface {name} has no {family.name} address yet{why}",
+            hint=f"ip address show dev {name}",
         )
     return _underlay(hosts, _best(infos, held))
 
@@ -213,7 +219,10 @@ def _best(infos: Sequence[AddressInfo], held: Collection[Address]) -> AddressInf
 def _underlay(hosts: Hosts, info: AddressInfo) -> Underlay:
     link = next((link for link in hosts.links if link.index == info.link), None)
     if link is None:  # links are read before addresses
-        raise NotReady(f"the interface of {info.address.ip} was made just now, looking again")
+        raise NotReady(
+            f"the interface of {info.address.ip} was made just now, looking again",
+            hint="ip -brief link",
+        )
     return Underlay(link.name, link.index, info.address.ip, link.mtu)
 
 

@@ -22,7 +22,7 @@ from overlay.model import (
     Vxlan,
 )
 
-GONE = "gone"
+GONE, EXTRA = "gone", "extra"
 MOST_EACH = 10
 """More of one kind at once are told as one."""
 _KINDS: dict[type, str] = {
@@ -87,7 +87,7 @@ def fate(was: KernelObject | None, wanted: KernelObject | None) -> str:
     if was is None:
         return GONE
     if wanted is None or type(was) is not type(wanted):
-        return "extra"
+        return EXTRA
     names = [field.name for field in dataclasses.fields(wanted)]
     return "+".join(name for name in names if getattr(was, name) != getattr(wanted, name))
 
@@ -107,7 +107,6 @@ def many_of(item: KernelObject) -> Hashable:
 
 def label(item: KernelObject) -> str:
     """What an operator calls it."""
-    kind = _KINDS[type(item)]
     match item:
         case Route():
             name = str(item.dst)
@@ -123,7 +122,12 @@ def label(item: KernelObject) -> str:
             name = item.table
         case Vxlan() | Bridge():
             name = item.name
-    return f"{kind} {name}"
+    return f"{kind(item)} {name}"
+
+
+def kind(item: KernelObject) -> str:
+    """Of what sort it is, in an operator's word."""
+    return _KINDS[type(item)]
 
 
 def _hangs_on(item: KernelObject, links: set[str], bare: set[str]) -> str:

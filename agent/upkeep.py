@@ -40,6 +40,8 @@ class Upkeep:
             freed=lambda: loop.post(lambda reconciler: reconciler.hurry()),
             every_s=config.resync_interval,
         )
+        self.more_notices: Callable[[], Sequence[str]] = tuple
+        """Of other parts, for the status."""
         self.probes = Prober(loop, interval_s=config.probe_interval, prefix=config.etcd_prefix)
         self._parts = (self._footing, self.links, self._selftest, self._in_way, self.probes)
 
@@ -56,6 +58,7 @@ class Upkeep:
     def follow(self, config: Config) -> None:
         """Other settings; from the next pause on."""
         self._footing.every_s = self._in_way.every_s = config.resync_interval
+        self.probes.follow(config.probe_interval)
 
     def held(self) -> None:
         """This node holds a lease: its underlay may have changed before anybody listened."""
@@ -91,7 +94,7 @@ class Upkeep:
 
     def notices(self) -> Sequence[str]:
         """Worth knowing, and in order."""
-        return self._selftest.notices
+        return [*self._selftest.notices, *self.more_notices()]
 
     def offload(self) -> Mapping[str, str]:
         """What is known of checksum offload, by device."""

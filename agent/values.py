@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from agent.machine import read_machine_id, read_node_name
@@ -15,6 +16,29 @@ def duration(text: str) -> float:
     if not match:
         raise ValueError("not a duration such as 30s, 5m or 24h")
     return float(match[1]) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen."""
+
+    host: Address
+    port: int
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+        )
+
+
+def listen(text: str) -> Listen | None:
+    """ADDRESS:PORT, or None for nothing."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})", text)
+    if not match or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("not ADDRESS:PORT, such as 127.0.0.1:10158 or [::1]:10158; empty: off")
+    return Listen(ip_address(match[1] or match[2]), int(match[3]))
 
 
 def boolean(text: str) -> bool:

@@ -74,7 +74,7 @@ def settings(run_dir: str, *, root: str = "") -> front.Settings:
     """
     if not run_dir.startswith("/") or "\0" in run_dir:
         raise BadConfig(f"run-dir is {run_dir!r}, it must be an absolute path")
-    python = seen_from(root, sys.executable)
+    python = seen_from(root, interpreter())
     if not _PLAIN.fullmatch(python):
         raise BadConfig(
             f"{python!r} cannot start an executable: its path has blanks, quotes or backslashes",
@@ -82,6 +82,12 @@ def settings(run_dir: str, *, root: str = "") -> front.Settings:
         )
     code = seen_from(root, str(Path(cni.__file__).resolve().parent.parent))
     return front.Settings(run_dir, (python, "-I", "-c", _start(run_dir, code)))
+
+
+def interpreter() -> str:
+    """This Python by the one name that every environment has, whichever of its links it was started by."""
+    usual = Path(sys.executable).with_name("python3")
+    return str(usual) if usual.exists() else sys.executable
 
 
 def seen_from(root: str, path: str) -> str:
@@ -98,7 +104,7 @@ def _compiled(program: Path, wanted: front.Settings) -> bytes:
 
 
 def _script(wanted: front.Settings, root: str) -> bytes:
-    python = seen_from(root, sys.executable)
+    python = seen_from(root, interpreter())
     if len(f"#!{python}{_FLAGS}") > LONGEST_SHEBANG:
         raise BadConfig(
             f"{python} cannot start an executable: its path has over {LONGEST_SHEBANG} bytes",

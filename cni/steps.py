@@ -61,6 +61,11 @@ class Steps:
         self._close()
         self._over = True
 
+    def spent(self) -> dict[str, float]:
+        """Seconds by part, up to now."""
+        self._close()
+        return dict(self._spent)
+
     def sentence(self) -> str:
         """``pod=web total=3.1ms lock=0.1 veth=0.9 trace=00-…`` for the log."""
         self._close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import images, libcni
+from e2e import images, libcni, systemdimage
 from e2e.flannelnode import CONFIG, Left, Maker, maker
 from e2e.images import Images
 from e2e.lab import Lab
@@ -53,6 +53,19 @@ def flanneld(flannel_lab: Lab, flanneld_program: Path | None) -> Maker:
 def left(flannel_lab: Lab, flanneld: Maker) -> Left:
     """What an agent finds at a take-over."""
     return Left(flannel_lab, flanneld)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What all workers have shared goes with the run."""
+    if not hasattr(session.config, "workerinput"):
+        systemdimage.remove(os.getpid())
+
+
+@pytest.fixture(scope="session")
+def machine_layer(request: pytest.FixtureRequest) -> Path:
+    """What the disks of all machines of this run have in common."""
+    worker = hasattr(request.config, "workerinput")
+    return systemdimage.of_this_run(os.getppid() if worker else os.getpid())
 
 
 @pytest.fixture(scope="session")

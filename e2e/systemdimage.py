@@ -17,8 +17,12 @@ from e2e.process import must, start_time
 ROOT = Path(__file__).resolve().parent.parent
 CHECKOUT = "/root/overlay"
 """Where a node finds this repository, as if it had been cloned there."""
+WHEELS = "/var/lib/wheels"
+"""Where pip finds all there is to be had, as it would at a mirror of its own."""
+_PIP = f"[global]\nno-index = yes\nfind-links = {WHEELS}\nno-cache-dir = yes\ndisable-pip-version-check = yes\n"
 EMPTY = (
-    *("etc/systemd/system", "etc/init.d", "etc/cni", "etc/overlay", "opt", "usr/local/bin"),
+    *("etc/systemd/system", "etc/init.d", "etc/cni", "etc/containerd", "etc/overlay", "opt"),
+    "usr/local/bin",
     *("var/lib/overlay", "var/lib/cni", "var/log/journal"),
 )
 """What this machine has there is not a node's."""
@@ -40,14 +44,12 @@ _INSTALL = """
 set -e
 mount --make-rprivate /
 mount -t overlay image -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root
-mkdir -p $1/root$3 $1/root/run/wheels
+mkdir -p $1/root$3
 mount --bind $2 $1/root$3
 mount -t proc proc $1/root/proc
 mount -t tmpfs tmpfs $1/root/tmp
-mount --bind $1/wheels $1/root/run/wheels
 exec chroot $1/root /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin \
-    PIP_NO_INDEX=1 PIP_FIND_LINKS=/run/wheels PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    make -C $3 install
+    make -C $3 install FLAGS=--no-start
 """
 
 
@@ -77,7 +79,7 @@ def _make(work: Path) -> None:
     for name in ("upper", "work", "root"):
         (work / name).mkdir()
     wheelhouse.pack(
-        work / "wheels",
+        work / f"upper{WHEELS}",
         *wheelhouse.needs_of("overlay-network"),
         *wheelhouse.needs_of("hatchling"),
         "hatchling",
@@ -86,7 +88,7 @@ def _make(work: Path) -> None:
     # No network, and mounts that nobody else sees.
     apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
     must([*apart, "bash", "-c", _INSTALL, "install", work, ROOT, CHECKOUT], timeout_s=120)
-    shutil.rmtree(work / "wheels")
+    (work / "upper/etc/overlay/agent.toml").unlink()  # each node's own, by its `overlayctl install`
 
 
 def _hide(upper: Path) -> None:
@@ -96,4 +98,5 @@ def _hide(upper: Path) -> None:
     for unit in MASKED:
         (upper / "etc/systemd/system" / unit).symlink_to("/dev/null")
     (upper / "etc/fstab").touch()
+    (upper / "etc/pip.conf").write_text(_PIP)
     (upper / "root").mkdir(mode=0o700)

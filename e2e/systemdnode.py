@@ -12,7 +12,7 @@ and the cgroup they are in.
 import hashlib
 import json
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,6 +26,7 @@ from e2e.netns import Namespace
 from e2e.node import wait_for
 from e2e.pods import Pod, Runtime
 from e2e.process import CommandFailed, Daemon, Said, kill, must, run
+from overlay.errors import OverlayError
 
 _SCRIPT = Path(__file__).with_name("systemd-boot.sh")
 _HIERARCHIES = ("systemd", "unified", "pids", "cpu")
@@ -102,10 +103,17 @@ class SystemdNode:
     # --- power --------------------------------------------------------------------------------------
 
     def boot(self) -> float:
-        """Switch on and wait until systemd has started all it was to start; returns the seconds."""
+        """Switch on and wait until the machine is up; returns the seconds."""
+        self.switch_on()
+        return self.wait_up()
+
+    def switch_on(self) -> None:
+        """The power is back."""
         self.address, self.namespace = self._lab.add_machine(self.name, number=self._number)
         first = FABRIC[self._lab.families[0]].network
         self._number = int(ip_address(self.address)) - int(first.network_address)
+        # The same network card as before: the others' neighbour tables need not find out.
+        self.namespace.ip(f"link set eth0 address 02:00:00:00:01:{self._number:02x}")
         words: list[str | Path] = [_SCRIPT, "start", self.namespace.path]
         words.append(":".join(map(str, self._cgroups())))
         self._power = Daemon(
@@ -114,6 +122,9 @@ class SystemdNode:
             self._disk / "console.log",
         )
         self._lab.record()
+
+    def wait_up(self) -> float:
+        """Until the boot is over; it does not wait for an agent that is not ready yet."""
         return wait_for(self._is_up, f"{self.name} is up", timeout_s=30, also=self._console)
 
     def _cgroups(self) -> list[Path]:
@@ -129,8 +140,8 @@ class SystemdNode:
             raise CommandFailed(f"{self.name} does not boot: {self._console()}")
         children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children")
         self.leader = int((children.read_text().split() or ["0"])[0])
-        words = ["systemctl", "is-system-running"]
-        return bool(self.leader) and self.run(*words).out.strip() in ("running", "degraded")
+        words = ["systemctl", "is-active", "--quiet", "multi-user.target"]
+        return bool(self.leader) and self.run(*words).code == 0
 
     def _console(self) -> str:
         return (self._disk / "console.log").read_text()[-1500:]
@@ -173,6 +184,11 @@ class SystemdNode:
         self.root(path).parent.mkdir(parents=True, exist_ok=True)
         self.root(path).write_text(text)
 
+    def settings(self, **settings: object) -> None:
+        """/etc/overlay/agent.toml, anew."""
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
+        self.write("/etc/overlay/agent.toml", "".join(lines))
+
     def unit(self, *properties: str) -> dict[str, str]:
         """What systemd knows of the agent."""
         said = self.must("systemctl", "show", UNIT, f"--property={','.join(properties)}")
@@ -182,6 +198,19 @@ class SystemdNode:
     def agent(self) -> int:
         """The agent's process, as the machine numbers it; 0 if none runs."""
         return int(self.unit("MainPID")["MainPID"])
+
+    @property
+    def cgroup(self) -> Path:
+        """The unit's, from out here."""
+        top = self._cgroups()[0]
+        return top / "system.slice" / f"{UNIT}.service"
+
+    def thread(self, name: str) -> int:
+        """A thread of the agent, as the machine out here numbers it."""
+        (pid,) = (self.cgroup / "cgroup.procs").read_text().split()
+        tasks = Path("/proc", pid, "task")
+        (found,) = [it.name for it in tasks.iterdir() if (it / "comm").read_text() == f"{name}\n"]
+        return int(found)
 
     def journal(self, *arguments: str) -> list[str]:
         """What the agent has said, over all boots, a line each."""
@@ -210,6 +239,19 @@ class SystemdNode:
     def tell(self, verb: str) -> dict[str, Any]:
         """What overlayctl asks the agent for, without the time that a program takes to start."""
         return client.ask(self.run_dir, verb)
+
+    def wait_ready(self, *, peers: int = 0, timeout_s: float = 20) -> None:
+        """Until it is in sync and knows so many others."""
+
+        def ready() -> bool:
+            try:
+                status = self.tell("status")
+            except OverlayError:
+                return False
+            return status["in_sync"] is True and status["peers"]["total"] >= peers
+
+        tail = lambda: "\n".join(self.journal("-n", "12"))  # noqa: E731
+        wait_for(ready, f"{self.name} ready", timeout_s=timeout_s, also=tail)
 
     @property
     def subnet(self) -> str:
@@ -251,9 +293,3 @@ class SystemdNode:
             self.runtime.delete(pod)
         self.must("ip", "netns", "delete", pod.name)
         self.pods.remove(pod)
-
-
-def write_settings(node: SystemdNode, settings: Mapping[str, object]) -> None:
-    """/etc/overlay/agent.toml, anew."""
-    lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
-    node.write("/etc/overlay/agent.toml", "".join(lines))

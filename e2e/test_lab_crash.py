@@ -64,6 +64,21 @@ with Lab() as lab:
     time.sleep(600)
 """
 
+_MACHINE = """
+import time
+from pathlib import Path
+from e2e.lab import MEMORY, Lab
+from e2e.systemdnode import SystemdNode
+
+with Lab(root=MEMORY) as lab:
+    print(lab.work, flush=True)
+    node = SystemdNode(lab, "n1", Path("LAYER"))
+    node.boot()
+    node.bare_pod()
+    print("standing", flush=True)
+    time.sleep(600)
+"""
+
 
 @contextmanager
 def _killed(runtime: str, *, program: str = _PROGRAM) -> Iterator[Path]:
@@ -138,6 +153,24 @@ def test_a_killed_labs_etcd_cluster_goes() -> None:
             lambda: not any(start_time(pid) == begun for pid, begun in page["processes"]),
             "all processes are gone",
             timeout_s=5,
+        )
+
+
+def test_a_killed_labs_machine_goes(machine_layer: Path) -> None:
+    """PID 1 and all it has started; its mounts and pods were in namespaces that go with it."""
+    with _killed("", program=_MACHINE.replace("LAYER", str(machine_layer))) as work:
+        members = [
+            Path("/proc", pid)
+            for directory in leftovers.cgroups(work)
+            for pid in (directory / "cgroup.procs").read_text().split()
+        ]
+        assert len({*members}) >= 3  # the one that waits for it, PID 1, journald, dbus
+        assert not leftovers.mounts(work)
+
+        take_down(work)
+        assert _left(work) == []
+        wait_for(
+            lambda: not any(it.exists() for it in members), "all processes are gone", timeout_s=5
         )
 
 

@@ -15,7 +15,7 @@ from overlay.errors import NotReady
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 COLOURS = {
-    "black hole": "rgb(176, 64, 138)",
+    "black hole": "rgb(146, 37, 111)",
     "silent": "rgb(207, 63, 10)",
     "ok": "rgb(0, 135, 106)",
 }
@@ -58,7 +58,7 @@ def _write(path: Path, count: int) -> Path:
         if not member.foreign
     }
     probed = {
-        key: {"probes": [_row(key, other.key, members) for other in members if other.key != key]}
+        key: {"results": [_row(key, other.key, members) for other in members if other.key != key]}
         for key in said
     }
     found = answers.build(members, said, probed, made=time.time(), here="n1")

@@ -100,6 +100,12 @@ def owner_of(alias: str) -> Marks | None:
 
 def is_conflist(name: str) -> bool:
     """True for the file name of any instance's conflist."""
-    return bool(
-        re.fullmatch(rf"10-overlay\.conflist|11-overlay-{INSTANCE.pattern}\.conflist", name)
+    return instance_of(name) is not None
+
+
+def instance_of(conflist: str) -> str | None:
+    """The instance whose conflist has this file name; None if no agent's has."""
+    found = re.fullmatch(
+        rf"10-overlay\.conflist|11-overlay-({INSTANCE.pattern})\.conflist", conflist
     )
+    return (found[1] or "") if found else None

@@ -33,7 +33,10 @@ def ask(run_dir: Path, verb: str, *, timeout_s: float = 15.0, **more: object) ->
     try:
         answer: Mapping[str, Any] = json.loads(raw)
     except ValueError as error:
-        raise NotReady(f"the agent at {path} closed the connection without an answer") from error
+        raise NotReady(
+            f"the agent at {path} closed the connection without an answer",
+            hint=f"journalctl -u {_unit(run_dir)}; systemctl status {_unit(run_dir)}",
+        ) from error
     if "error" in answer:
         raise OverlayError(str(answer["error"]), hint=str(answer.get("hint", "")))
     return dict(answer)

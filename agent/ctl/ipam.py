@@ -44,7 +44,8 @@ def ipam(flags: argparse.Namespace, settings: Config) -> int:
         return _export(flags, settings)
     if not flags.target:
         raise BadConfig(
-            "release needs an address or a container, such as: overlayctl ipam release 10.5.1.7"
+            "release needs an address or a container, such as: overlayctl ipam release 10.5.1.7",
+            hint="overlayctl ipam show",
         )
     return _release(flags, settings)
 
@@ -166,7 +167,10 @@ def _release(flags: argparse.Namespace, settings: Config) -> int:
         )
     with lock.tried(settings.run_dir, place) as free:
         if not free:
-            raise NotReady(f"a runtime is at work on {place}, try again")
+            raise NotReady(
+                f"a runtime is at work on {place}, try again",
+                hint="the same in a moment; if it stays so: journalctl -u overlay-agent -g hangs",
+            )
         if owner is not None and (record is None or record.host_link):
             links.detach(owner)
         if record is not None and record.delegate:
@@ -186,7 +190,10 @@ def _export(flags: argparse.Namespace, settings: Config) -> int:
     try:
         written = adopted.export(settings.run_dir, directory)
     except OSError as error:
-        raise BadConfig(f"{directory} cannot be written: {error.strerror}") from error
+        raise BadConfig(
+            f"{directory} cannot be written: {error.strerror}",
+            hint=f"ls -ld {directory} {directory.parent}",
+        ) from error
     if flags.output == "json":
         show.as_json({"directory": str(directory), "addresses": written})
     else:

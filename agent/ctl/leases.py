@@ -70,7 +70,10 @@ def reserve(flags: argparse.Namespace, settings: Config) -> int:
         address = ip_address(flags.address) if flags.address else None
         node = values.node(flags.node) if flags.node else ""
     except ValueError as error:
-        raise BadConfig(f"--node {flags.node!r}, --address {flags.address!r}: {error}") from error
+        raise BadConfig(
+            f"--node {flags.node!r}, --address {flags.address!r}: {error}",
+            hint="overlayctl reserve --help",
+        ) from error
     with _by_hand(settings) as (hand, network):
         _check_inside(subnets, network)
         lease, written = hand.reserve(subnets, Owner(node, address))
@@ -137,7 +140,10 @@ def _check_inside(subnets: tuple[Subnet, ...], network: Network | None) -> None:
         if not any(
             overlap([subnet], [pool]) and subnet.prefixlen >= pool.prefixlen for pool in pools
         ):
-            raise BadConfig(f"{subnet} is outside of the network {', '.join(map(str, pools))}")
+            raise BadConfig(
+                f"{subnet} is outside of the network {', '.join(map(str, pools))}",
+                hint="overlayctl leases shows what is taken",
+            )
 
 
 def _say(flags: argparse.Namespace, answer: dict[str, Any], text: str) -> None:

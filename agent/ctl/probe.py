@@ -15,14 +15,16 @@ from rich.progress import Progress
 
 from agent.config import Config
 from agent.ctl import probewords, show
+from agent.ctl.probefar import ask_far_sides
 from agent.ctl.probepeers import Peers, peers
+from agent.ctl.probewall import look_here
 from agent.probes.course import TABLE, THOROUGH, Course, Plan
-from agent.probes.echo import Echo
+from agent.probes.echo import Echo, may_probe
 from agent.probes.engine import Engine
 from agent.probes.judge import judge
-from agent.probes.result import Result
+from agent.probes.result import Result, worst_first
 from agent.probes.targets import Target
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, NotReady
 
 MOST_AT_ONCE = 64
 
@@ -41,13 +43,18 @@ def add_arguments(_name: str, verb: argparse.ArgumentParser) -> None:
 
 def probe(flags: argparse.Namespace, settings: Config) -> int:
     """Ask, and say what came of it."""
+    if not may_probe():
+        raise NotReady("raw ICMP sockets are not permitted", hint="run it as root")
     known = peers(settings)
     targets = chosen(known.targets, flags.peers)
     thorough = bool(flags.all or flags.peers)
     plan = THOROUGH if thorough else TABLE
     with _progress(len(targets), quiet=flags.output == "json") as tell:
-        results = ask(targets, plan, prefix=settings.etcd_prefix, tell=tell)
+        courses = ask(targets, plan, tell=tell)
+        look_here(courses)
+        ask_far_sides(settings, courses)
     by_id = {target.id: target for target in targets}
+    results = judged(courses, prefix=settings.etcd_prefix)
     if flags.output == "json":
         rows = [{**it.row(), "subnet": str(by_id[it.key, it.family].subnet)} for it in results]
         show.as_json({"known_from": known.source, "results": rows})
@@ -74,25 +81,27 @@ def chosen(targets: Sequence[Target], names: Sequence[str]) -> list[Target]:
 
 
 def ask(
-    targets: Sequence[Target],
-    plan: Plan,
-    *,
-    prefix: str = "",
-    tell: Callable[[int], None] = lambda _: None,
-) -> list[Result]:
-    """All of them, some dozens at a time; the worst first."""
-    results: list[Result] = []
+    targets: Sequence[Target], plan: Plan, *, tell: Callable[[int], None] = lambda _: None
+) -> list[Course]:
+    """All of them, some dozens at a time."""
+    done: list[Course] = []
     waiting = list(reversed(targets))
     with Echo() as echo:
         engine = Engine(echo)
         engine.forget(target.address for target in targets)
-        while waiting or len(results) < len(targets):
+        while waiting or len(done) < len(targets):
             while waiting and engine.busy < MOST_AT_ONCE:
                 engine.add(Course(waiting.pop(), plan))
-            for course in engine.step(1.0):
-                results.append(judge(course.target, course.measured, at=time.time(), prefix=prefix))
-            tell(len(results))
-    return sorted(results, key=lambda it: (it.badness, it.node, it.key, it.family))
+            done += engine.step(1.0)
+            tell(len(done))
+    return done
+
+
+def judged(courses: Sequence[Course], *, prefix: str) -> list[Result]:
+    """The worst first."""
+    now = time.time()
+    results = [judge(it.target, it.measured, at=now, prefix=prefix) for it in courses]
+    return worst_first(results)
 
 
 def exit_code(results: Sequence[Result]) -> int:
@@ -120,7 +129,8 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         return
     with Progress(console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("probing", total=total)
-        yield lambda done: shown.update(task, completed=done)
+        words = {True: "asking the agents of those that are silent", False: "probing"}
+        yield lambda done: shown.update(task, completed=done, description=words[done == total])
 
 
 def _say(
@@ -138,5 +148,7 @@ def _say(
     else:
         probewords.table(pairs)
     print(probewords.closing(results, known.source))
+    if words := probewords.alike(pairs):
+        print(words)
     if command := probewords.config_command(settings, pairs):
         print(f"for all nodes: {command}")

@@ -65,7 +65,7 @@ def of_kernel(
     items = list(held.values())
     tunnels = {Family.of(it.local): it for it in items if isinstance(it, Vxlan)}
     bridges = [it for it in items if isinstance(it, Bridge)]
-    owned = [it for it in items if isinstance(it, LinkAddress)]
+    owned = [it for it in items if isinstance(it, LinkAddress) and not it.address.ip.is_link_local]
     macs = {(it.link, it.ip): it.mac for it in items if isinstance(it, Neighbour)}
     remotes = {(it.link, it.mac): it.underlay for it in items if isinstance(it, FdbEntry)}
     lease_of = {end.subnet: lease for lease in leases for end in lease.endpoints}
@@ -96,7 +96,7 @@ def of_kernel(
                 underlay=underlay,
                 local=tunnel.local if tunnel else local_for(underlay),
                 full=min(mtus),
-                device=tunnel.underlay if tunnel else route.link,
+                device=tunnel.underlay if tunnel and through else route.link,
                 port=tunnel.port if tunnel and through else 0,
                 overhead=family.overhead if tunnel else 0,
             )

@@ -50,6 +50,25 @@ def detail(target: Target, result: Result) -> None:
         print(printable(f"    next: {result.next}"))
 
 
+def alike(pairs: Sequence[Pair]) -> str:
+    """What several peers have in common points at what they have in common: this node. Empty if there is nothing."""
+    if len({target.key for target, _ in pairs}) < 2:
+        return ""
+    device = pairs[0][0].device or "DEVICE"
+    if all(result.state == "silent" for _, result in pairs):
+        return (
+            f"nobody answers: look at this node first; next: overlayctl status; ip -s addr show dev {device}; "
+            "nft list ruleset"
+        )
+    sizes = {result.largest + target.added for target, result in pairs}
+    if len(sizes) == 1 and all(result.state == "black hole" for _, result in pairs):
+        return (
+            f"all paths carry the same {sizes.pop()} bytes: it may be this node's own link; next: "
+            f"ip -d link show dev {device}"
+        )
+    return ""
+
+
 def closing(results: Sequence[Result], source: str) -> str:
     """The last line: how many are how."""
     if not results:

@@ -49,7 +49,10 @@ def _families(flags: argparse.Namespace) -> tuple[dict[Family, str], dict[Family
             hint="overlayctl init --network 10.5.0.0/16, or --ipv6-network fd00:5::/48, or both",
         )
     if astray := [family for family in Family if lengths[family] and not networks[family]]:
-        raise BadConfig(f"a subnet length for IP{astray[0].name.lower()}, which has no network")
+        raise BadConfig(
+            f"a subnet length for IP{astray[0].name.lower()}, which has no network",
+            hint="overlayctl init --help",
+        )
     return (
         {family: network for family, network in networks.items() if network},
         {family: length for family, length in lengths.items() if length},
@@ -74,7 +77,8 @@ def leave(config: Config, *, force: bool) -> dict[str, Any]:
         ]
         if not mine:
             raise NotReady(
-                f"no lease of machine {config.machine_id} ({config.node_name}): nothing to give back"
+                f"no lease of machine {config.machine_id} ({config.node_name}): nothing to give back",
+                hint="overlayctl leases; another machine: overlayctl node remove NAME",
             )
         if not force:
             mine = [store.by_hand.surely_dead(lease) for lease in mine]

@@ -8,8 +8,11 @@ import argparse
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 from agent.config import Config
+from agent.ctl import manual
+from agent.ctl.manual import Manual
 
 Run = Callable[[argparse.Namespace, Config], int]
 
@@ -34,7 +37,11 @@ class Verb:
         if add is not None:
             add(self.name, parser)
 
-    def _imported(self) -> object:
+    def manual(self) -> Manual:
+        """What its help says beside the options."""
+        return manual.of(self._imported(), self.name)
+
+    def _imported(self) -> ModuleType:
         return importlib.import_module(f"agent.ctl.{self.module}")
 
 
@@ -43,6 +50,11 @@ VERBS = (
         "install",
         "install",
         "lay this version down on this node, start it, wait until it is ready (--dry-run: say it only)",
+    ),
+    Verb(
+        "uninstall",
+        "uninstall",
+        "take this node's overlay away, and look whether anything is left (--dry-run: say it only)",
     ),
     Verb(
         "status",
@@ -56,6 +68,11 @@ VERBS = (
     ),
     Verb("peers", "node", "the other nodes, and whether the kernel knows the way to them"),
     Verb(
+        "why",
+        "why",
+        "why do two pods not reach each other? every hop, the first broken one, the command that mends it",
+    ),
+    Verb(
         "probe",
         "probe",
         "do packets reach the other nodes, and how large may they be? exit code 1: some are lost",
@@ -64,6 +81,16 @@ VERBS = (
         "etcd",
         "etcd",
         "every endpoint: reachable, leader, latency, space, alarms; the agent's lease and watch",
+    ),
+    Verb(
+        "mesh",
+        "mesh",
+        "all nodes and the paths between them that are not fine (--html FILE: as a page)",
+    ),
+    Verb(
+        "trace",
+        "trace",
+        "a pod's packets inside and outside of the tunnel, live, and where they vanish",
     ),
     Verb(
         "leases",
@@ -109,4 +136,10 @@ VERBS = (
         "drift",
         "what others undid in the kernel: when, how often, likely who; exit code 1 while a fight goes on",
     ),
+    Verb(
+        "completion",
+        "completion",
+        "the script by which bash or zsh completes verbs, options, pods and peers",
+    ),
+    Verb("__complete", "completion", "words for the shell", "complete"),
 )

@@ -7,7 +7,8 @@ endpoint, then it is StoreUnavailable; who retries, and how often, is said elsew
 
 import contextlib
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -19,7 +20,10 @@ from agent.etcd.endpoints import Endpoint, Endpoints, Resolver, system_resolver
 from agent.etcd.faults import Reach
 from agent.etcd.watch import PULSE_S, Span, Watch
 from agent.etcd.wire import Listing, Outcome, record
-from overlay.errors import BadConfig, LeaseLost, StoreUnavailable
+from overlay.errors import BadConfig, LeaseLost, OverlayError, StoreUnavailable
+
+Observed = Callable[[str, float, str, int], None]
+"""Told of each call: the operation, the seconds it took, the class of its error or "", the store's revision or 0."""
 
 
 class Etcd:
@@ -43,6 +47,7 @@ class Etcd:
         self.endpoints = tuple(endpoints)
         self.credentials = credentials or Credentials()
         self._scope, self._resolver, self._rng = scope, resolver, rng
+        self.observed: Observed = lambda *_: None
         self._caller = self._made(timeout_s)
         self._watches: set[Watch] = set()
 
@@ -168,7 +173,7 @@ class Etcd:
             finally:
                 stream.cancel()
 
-        answer = self._caller.call(once, Reach())
+        answer = self._call("keepalive", once, Reach())
         if answer.TTL <= 0:
             raise LeaseLost(f"etcd lease {lease:x} has expired or was revoked")
         return int(answer.TTL)
@@ -205,7 +210,7 @@ class Etcd:
             return made
 
         caller = self._caller
-        watch: Watch = caller.call(opened, reach)
+        watch: Watch = self._call("watch", opened, reach, caller)
         self._watches.add(watch)
         watch.on_close = lambda: self._watches.discard(watch)
         return watch
@@ -228,18 +233,37 @@ class Etcd:
     # --- inside ----------------------------------------------------------------------------------------
 
     def _kv(self, verb: str, request: Any, reach: Reach) -> Any:  # noqa: ANN401
-        return self._caller.call(
+        return self._call(
+            verb,
             lambda it: getattr(rpc_pb2_grpc.KVStub(it.line.channel), verb)(request, **it.options),
             reach,
         )
 
     def _lease(self, verb: str, request: Any) -> Any:  # noqa: ANN401
-        return self._caller.call(
+        return self._call(
+            verb,
             lambda it: getattr(rpc_pb2_grpc.LeaseStub(it.line.channel), verb)(
                 request, **it.options
             ),
             Reach(writes=True),
         )
+
+    def _call(
+        self,
+        operation: str,
+        make: Callable[[Attempt], Any],
+        reach: Reach,
+        caller: Caller | None = None,
+    ) -> Any:  # noqa: ANN401
+        begun = time.monotonic()
+        try:
+            answer = (caller or self._caller).call(make, reach)
+        except OverlayError as error:
+            self.observed(operation, time.monotonic() - begun, type(error).__name__, 0)
+            raise
+        took = time.monotonic() - begun
+        self.observed(operation, took, "", int(answer.header.revision))
+        return answer
 
 
 def _listing(answer: Any, items: Any) -> Listing:  # noqa: ANN401

@@ -103,7 +103,10 @@ class Endpoints:
         """The endpoint of a URL, the first address if its name has several; raises StoreUnavailable."""
         found = [one for one in self.order() if url in (one.url, str(one))]
         if not found:
-            raise StoreUnavailable(f"{url} has no address")
+            raise StoreUnavailable(
+                f"{url} has no address",
+                hint="getent ahosts HOST; the setting is etcd_endpoints",
+            )
         return found[0]
 
     def good(self, endpoint: Endpoint) -> None:

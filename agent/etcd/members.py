@@ -169,7 +169,8 @@ def _ask(
     except grpc.RpcError as error:
         if error.code() in _REFUSED:
             raise BadConfig(
-                f"etcd at {endpoint} does not let this user ask: {words(error)}"
+                f"etcd at {endpoint} does not let this user ask: {words(error)}",
+                hint="etcdctl user get NAME; the setting is etcd_username",
             ) from error
         raise StoreUnavailable(f"etcd at {endpoint}: {words(error)}") from error
     except ValueError as error:  # grpc: "Cannot invoke RPC on closed channel!"

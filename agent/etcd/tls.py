@@ -82,7 +82,10 @@ class TlsFiles:
         try:
             context = ssl.create_default_context(cafile=its.cafile or None)
         except ssl.SSLError as error:
-            raise BadConfig(f"etcd_cafile = {its.cafile!r} holds no certificate (PEM)") from error
+            raise BadConfig(
+                f"etcd_cafile = {its.cafile!r} holds no certificate (PEM)",
+                hint=f"openssl x509 -in {its.cafile} -noout -subject",
+            ) from error
         if its.certfile:
             try:
                 # A password, so that a key with a passphrase is an error and no question on the terminal.
@@ -103,7 +106,10 @@ class TlsFiles:
             self._load()
         except BadConfig as error:
             self._refused = signature
-            log.warning("new certificates not taken, going on with the old ones: %s", error)
+            log.warning(
+                "new certificates not taken, going on with the old ones: %s; look: overlayctl doctor",
+                error,
+            )
         else:
             log.info("new certificates taken: %s", ", ".join(name for name in self._names if name))
 
@@ -112,7 +118,9 @@ class TlsFiles:
         self.context()
         root, certificate, key = (Path(name).read_bytes() if name else None for name in self._names)
         if self._sign() != before:
-            raise BadConfig("the certificates' files are just being written")
+            raise BadConfig(
+                "the certificates' files are just being written", hint="it is tried again by itself"
+            )
         self._loaded = grpc.ssl_channel_credentials(
             root_certificates=root or _system_roots(),
             private_key=key,
@@ -138,7 +146,7 @@ def _readable(key: str, name: str) -> None:
         if name:
             Path(name).read_bytes()
     except OSError as error:
-        raise BadConfig(f"{key} = {name!r}: {error.strerror}") from error
+        raise BadConfig(f"{key} = {name!r}: {error.strerror}", hint=f"ls -l {name}") from error
 
 
 def _system_roots() -> bytes | None:

@@ -37,8 +37,12 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to ask: ``bursts`` rounds of ``small`` and ``large`` packets, ``again`` copies of what is missing."""
+    """How much to ask: ``bursts`` rounds of ``small`` and ``large`` packets, ``again`` copies of what is missing.
 
+    ``first`` small packets go before all, and are no part of the round trips: a neighbour may have to be found.
+    """
+
+    first: int = 0
     small: int = 1
     large: int = 1
     bursts: int = 1
@@ -46,8 +50,8 @@ class Plan:
 
 
 LIGHT = Plan()
-TABLE = Plan(small=3, large=2)
-THOROUGH = Plan(small=5, large=2, bursts=4, again=3)
+TABLE = Plan(first=1, small=3, large=2)
+THOROUGH = Plan(first=1, small=5, large=2, bursts=4, again=3)
 
 
 @dataclass(slots=True)
@@ -70,6 +74,13 @@ class Measured:
     too_long_here: bool = False
     heard: bool = False
     """Packets of the peer's own probes arrive here."""
+    heard_there: bool | None = None
+    """Ours arrive there, as the peer's agent says; None where it was not asked, or did not answer: ``far_said``."""
+    far_said: str = ""
+    far_answers: bool = False
+    own_rule: str = ""
+    own_mend: str = ""
+    """A firewall rule of this node that drops the tunnel's packets, and the command that mends it."""
 
 
 class Course:
@@ -80,6 +91,7 @@ class Course:
         self._plan, self._hint = plan, hint
         self._small = min(SMALL[target.family], target.full)
         self._came: Counter[Shot] = Counter()
+        self._first_rtts_s: list[float] = []
         self._rounds = self._steps()
 
     def next(self) -> tuple[Shot, ...]:
@@ -107,18 +119,22 @@ class Course:
     @property
     def patience_s(self) -> float:
         """How long a round waits, once it is known how long answers take; 0 while it is not."""
-        return max(0.2, 4 * max(self.measured.rtts_s)) if self.measured.rtts_s else 0.0
+        known = self.measured.rtts_s or self._first_rtts_s
+        return max(0.2, 4 * max(known)) if known else 0.0
 
     # --- the rounds --------------------------------------------------------------------------------
 
     def _steps(self) -> Iterator[tuple[Shot, ...]]:
         plan, measured, full = self._plan, self.measured, self.target.full
-        for _ in range(plan.bursts):
-            yield self._asked(self._small, plan.small) + self._asked(full, plan.large)
-            if not measured.back:
-                break
+        if plan.first:
+            yield self._asked(self._small, plan.first)
+        else:
+            yield from self._bursts()
         if not measured.back:
             yield self._asked(self._small, plan.again)
+        if measured.back and plan.first:
+            self._first_rtts_s, measured.rtts_s = measured.rtts_s, []
+            yield from self._bursts()
         if not measured.back:
             measured.underlay_asked = True
             yield (Shot(Where.UNDERLAY, SMALL[self.target.family]),) * plan.again
@@ -127,6 +143,13 @@ class Course:
             yield self._asked(full, self._again)
         if not measured.large_back and full > self._small:
             yield from self._searched(full)
+
+    def _bursts(self) -> Iterator[tuple[Shot, ...]]:
+        plan = self._plan
+        for _ in range(plan.bursts):
+            yield self._asked(self._small, plan.small) + self._asked(self.target.full, plan.large)
+            if not self.measured.back:
+                return
 
     def _searched(self, full: int) -> Iterator[tuple[Shot, ...]]:
         search = Search(self._small, full - 1)

@@ -7,7 +7,6 @@ Everything is bounded: the kernel's buffers, and how much is read at a time.
 """
 
 import errno
-import os
 import secrets
 import select
 import socket
@@ -150,5 +149,9 @@ def _set_up(sock: socket.socket, family: Family) -> None:
 
 
 def may_probe() -> bool:
-    """Raw sockets are root's."""
-    return os.geteuid() == 0
+    """Raw sockets take CAP_NET_RAW."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    except PermissionError:
+        return False
+    return True

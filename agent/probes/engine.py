@@ -1,7 +1,7 @@
 """Many peers asked at once through one door: sends each course's rounds, matches what comes back, ends what is late.
 
-An answer is believed if identifier, token and number are ours, it came from the very address that was asked, is as
-long as the question, and is the first one. Everything else changes nothing.
+An answer is believed if identifier, token and number are ours, it came from where the question was sent, is as long as
+that, and is the first one. Everything else changes nothing.
 """
 
 import errno
@@ -19,6 +19,9 @@ from overlay.errors import KernelRefused
 from overlay.model import Address
 
 TIMEOUT_S = 1.0
+FIRST, MOST = 1.5, 3.0
+"""So many times as long for a first round: a neighbour that has to be found first is asked for after a second once more
+(RetransTimer of ARP and RFC 4861); and at most for any, where answers take long."""
 
 
 class Door(Protocol):
@@ -59,6 +62,7 @@ class _Active:
     open: set[int] = field(default_factory=set)
     until: float = 0.0
     began: float = 0.0
+    rounds: int = 0
 
 
 class Engine:
@@ -129,8 +133,8 @@ class Engine:
             for shot in shots:
                 self._send(active, shot, now)
             if active.open:
-                patience = active.course.patience_s or self._timeout_s
-                active.until = now + min(patience, self._timeout_s)
+                active.until = now + self._patience_s(active)
+                active.rounds += 1
                 heapq.heappush(self._deadlines, (active.until, next(self._numbers), active))
                 return
         target = active.course.target
@@ -143,6 +147,11 @@ class Engine:
         heard_at = self.heard.get(target.address, float("-inf"))
         active.course.measured.heard = heard_at >= active.began
         self._finished.append(active.course)
+
+    def _patience_s(self, active: _Active) -> float:
+        if known_s := active.course.patience_s:
+            return min(known_s, self._timeout_s * MOST)
+        return self._timeout_s * (1 if active.rounds else FIRST)
 
     def _send(self, active: _Active, shot: Shot, now: float) -> None:
         target, number = active.course.target, next(self._numbers)
@@ -165,8 +174,9 @@ class Engine:
         if active is None or shot is None:
             return  # too late, or once more
         target = active.course.target
-        asked = target.address if shot.where is Where.INSIDE else target.underlay
-        if (reply.token, reply.source, reply.size) != (self._door.token, asked, shot.size):
+        asked = (target.underlay,) if shot.where is Where.UNDERLAY else target.answers_from
+        right = reply.source in asked and reply.size == shot.size
+        if not right or reply.token != self._door.token:
             self.counters.ignored += 1
             return
         del self._pending[reply.number]

@@ -33,12 +33,14 @@ def judge(
     tolerated: float = 0.0,
     prefix: str = "",
 ) -> Result:
-    """``window`` is the loss over more than this course, ``tolerated`` the share of it that is nothing to speak of."""
+    """``window`` is the loss over more than this course, ``tolerated`` the share of it that is nothing to speak of:
+    where there is one, a single packet is none either.
+    """
     sent, lost = window or loss(measured)
     rtts = measured.rtts_s or [0.0]
-    share = lost / sent if sent else 0.0
+    allowed = max(1.0, tolerated * sent) if tolerated else 0.0
     state, why, mend = _words(target, measured, prefix)
-    if state == "ok" and share > tolerated:
+    if state == "ok" and lost > allowed:
         state = "lossy"
         why = f"{lost} of {sent} packets to {target.name} were lost"
         mend = f"overlayctl probe {target.name}; ip -s link show dev {target.device or 'DEVICE'}, here and there"
@@ -100,6 +102,8 @@ def _silence(target: Target, measured: Measured) -> tuple[str, str]:
     if measured.refused:
         why = f"this node's own kernel does not send: {measured.refused}"
         return why, f"ip route get {target.address}; overlayctl plan"
+    if measured.own_rule:
+        return f"silent: here, {measured.own_rule}", measured.own_mend
     name, underlay = target.name, target.underlay
     if target.port:
         return _silent_tunnel(target, measured)
@@ -127,18 +131,47 @@ def _silent_tunnel(target: Target, measured: Measured) -> tuple[str, str]:
         return f"silent: UDP port {port} of {underlay} is refused ({said})", firewalls
     if not measured.underlay_answers:
         return _gone(target, measured)
-    if measured.heard:
+    return _blocked(target, measured)
+
+
+def _blocked(target: Target, measured: Measured) -> tuple[str, str]:
+    """By which side's requests arrive at the other."""
+    name, port = target.name, target.port
+    here, there = measured.heard, measured.heard_there
+    said = f"; {measured.far_said}" if measured.far_said else ""
+    begin = f"silent, underlay {target.underlay} answers"
+    look = f"nft list ruleset | grep -n {port}"
+    if here and there:
         return (
-            f"silent, underlay {underlay} answers, and packets of {name} arrive here: UDP port {port} is blocked from "
-            f"here to {name}",
-            f"on {name}: nft list ruleset | grep -n {port}; then security groups between",
+            f"{begin}, and packets arrive in both directions: ICMP echo is dropped on {name}",
+            f"on {name}: nft list ruleset | grep -n icmp",
         )
-    return f"silent, underlay {underlay} answers: UDP port {port} is blocked", firewalls
+    if here:
+        return (
+            f"{begin}, and packets of {name} arrive here: UDP port {port} is blocked from here to {name}",
+            f"on {name}: {look}; then security groups between",
+        )
+    if there:
+        return (
+            f"{begin}, and our packets arrive at {name}: UDP port {port} is blocked from {name} to here",
+            f"here: {look}; then security groups between",
+        )
+    ways = " in both directions" if there is False else ""
+    return (
+        f"{begin}: UDP port {port} is blocked{ways}{said}",
+        f"{look}, on {name} and here; then security groups between",
+    )
 
 
 def _gone(target: Target, measured: Measured) -> tuple[str, str]:
     name, underlay = target.name, target.underlay
     said = f" ({measured.unreachable})" if measured.unreachable else ""
+    if measured.far_answers:
+        return (
+            f"silent, and so is its underlay address {underlay}{said}, but the agent of {name} answers by way of etcd: "
+            "the way between is down, or ICMP is dropped on it",
+            f"ip route get {underlay}; nft list ruleset | grep -n icmp, on {name} and here",
+        )
     return (
         f"silent, and so is its underlay address {underlay}{said}: {name} is gone, or the way to it is down",
         f"ping {underlay}; if it is gone for good: overlayctl node remove {target.node or target.underlay}",

@@ -1,8 +1,8 @@
 """The agent's continuous probe: each peer once per interval, in a thread of its own, bounded in packets and memory.
 
-Off (interval 0) it has no thread, but answers for one peer when it is asked, as `overlayctl probe` elsewhere does to
-tell which direction is blocked. What it finds is in the status, in `report` for metrics and mesh, and, when a peer's
-state changes, in the log.
+Off (interval 0) its thread sleeps and nothing is kept; one peer is still asked for whoever asks, as `overlayctl probe`
+of another node does to tell which direction is blocked. What it finds is in the status, in `report` for metrics and
+mesh, and, when a peer's state changes, in the log.
 """
 
 import logging
@@ -17,7 +17,7 @@ from agent.probes.course import LIGHT, Course
 from agent.probes.echo import Echo
 from agent.probes.engine import Counters, Engine
 from agent.probes.judge import judge
-from agent.probes.result import Result
+from agent.probes.result import Result, named, worst_first
 from agent.probes.schedule import Schedule
 from agent.probes.targets import Id, Target, targets
 from agent.probes.track import Track
@@ -36,8 +36,7 @@ FRESH_S = 5.0
 SOON_SHARE, SOON_LEAST_S, MOST_SOON = 4, 2.0, 50
 """A peer that fails has its next turn after that part of an interval, as long as not more than so many fail."""
 MOST_LOGGED, LOG_EVERY_S = 10, 60.0
-MOST_NAMED = 5
-ASK_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S, PATIENCE_S = 10.0, 4.0
 AGAIN_S = 10.0
 
 
@@ -57,18 +56,23 @@ class Prober:
         self._failing: set[Id] = set()
         self._told = 0
         self._told_since = float("-inf")
-        self._stopping = threading.Event()
+        self._stopping, self._woken = threading.Event(), threading.Event()
         self._one = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
 
     def start(self) -> None:
-        """Begin, if it is on; returns at once."""
-        if self.interval_s:
-            self._thread.start()
+        """Begin; returns at once."""
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
+        self._woken.set()
+
+    def follow(self, interval_s: float) -> None:
+        """Another interval, or 0 for none, from now on."""
+        self.interval_s = interval_s
+        self._woken.set()
 
     # --- what it says ------------------------------------------------------------------------------
 
@@ -80,7 +84,7 @@ class Prober:
     def results(self) -> list[Result]:
         """The last of each endpoint, the worst first."""
         found = [track.result for track in list(self._tracks.values()) if track.result is not None]
-        return sorted(found, key=lambda it: (it.badness, it.node, it.key, it.family))
+        return worst_first(found)
 
     def report(self) -> list[dict[str, Any]]:
         """The same for JSON, metrics and mesh."""
@@ -93,16 +97,7 @@ class Prober:
 
     def trouble(self) -> dict[str, str]:
         """For ``overlayctl status``: the worst few, by name."""
-        bad = [result for result in self.results() if result.state not in ("ok", "unknown")]
-        found = {}
-        for result in bad[:MOST_NAMED]:
-            six = " (IPv6)" if result.family == 6 else ""
-            name = result.node or result.key
-            found[f"probe {name}{six}"] = f"{result.why}; next: {result.next}"
-        if len(bad) > MOST_NAMED:
-            more = f"{len(bad) - MOST_NAMED} more endpoints do not answer as they should"
-            found["probe"] = f"{more}; look: overlayctl probe"
-        return found
+        return named(self.results())
 
     def targets(self) -> list[Target]:
         """Whom this node can ask now; waits for the reconcile loop.
@@ -114,13 +109,13 @@ class Prober:
         return [] if stance is None else targets(*stance)
 
     def once(self, key: str) -> list[Result]:
-        """Ask one peer now, lightly; one at a time. Empty if it is none of ours, or another is being asked.
+        """Ask one peer now, lightly. Empty if it is none of ours, or others have been asked for a while.
 
         Raises:
             OverlayError: the reconcile loop does not answer.
         """
         wanted = [target for target in self.targets() if target.key == key]
-        if not wanted or not self._one.acquire(blocking=False):
+        if not wanted or not self._one.acquire(timeout=PATIENCE_S):
             return []
         try:
             with Echo() as echo:
@@ -141,7 +136,13 @@ class Prober:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._turn()
+                if self._schedule.every_s != self.interval_s:
+                    self._begin()
+                if self.interval_s:
+                    self._turn()
+                else:
+                    self._woken.wait()
+                    self._woken.clear()
             except OverlayError as error:
                 log.info("peers cannot be probed, trying again: %s", error)
                 self._stopping.wait(AGAIN_S)
@@ -149,6 +150,15 @@ class Prober:
                 log.exception("peers cannot be probed")
                 self._stopping.wait(AGAIN_S)
         self._echo.close()
+
+    def _begin(self) -> None:
+        """Anew: what there was belongs to another interval."""
+        self._schedule = Schedule(self.interval_s, most_per_s=MOST_PER_S)
+        self._tracks, self._targets = {}, {}
+        self._failing.clear()
+        self._seen, self._looked_at = (-1, None), float("-inf")
+        if not self.interval_s:
+            self._echo.close()
 
     def _turn(self) -> None:
         now = time.monotonic()

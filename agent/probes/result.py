@@ -1,11 +1,13 @@
 """What a probe of one peer has shown, by family: the value that status, metrics, mesh and overlayctl read. Pure."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 State = Literal["ok", "lossy", "black hole", "silent", "unknown"]
 STATES: tuple[State, ...] = ("silent", "black hole", "lossy", "unknown", "ok")
 """The worst first."""
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,24 @@ class Result:
     def row(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def worst_first(results: Iterable[Result]) -> list[Result]:
+    """And by name."""
+    return sorted(results, key=lambda it: (it.badness, it.node, it.key, it.family))
+
+
+def named(results: Sequence[Result]) -> dict[str, str]:
+    """What is wrong, by name, of the worst few and how many more there are; ``results`` has the worst first."""
+    bad = [result for result in results if result.state not in ("ok", "unknown")]
+    found: dict[str, str] = {}
+    for result in bad[:MOST_NAMED]:
+        who = f"probe {result.node or result.key}" + (" (IPv6)" if result.family == 6 else "")
+        if who in found:  # a subnet that it drains
+            who = f"{who} {result.key}"
+        found[who] = f"{result.why}; next: {result.next}"
+    if len(bad) > MOST_NAMED:
+        found["probe"] = (
+            f"{len(bad) - MOST_NAMED} more are not as they should be; look: overlayctl probe"
+        )
+    return found

@@ -16,7 +16,7 @@ class Schedule:
     def __init__(
         self, interval_s: float, *, most_per_s: float, chance: random.Random | None = None
     ) -> None:
-        self._interval_s, self._most_per_s = interval_s, most_per_s
+        self.every_s, self._most_per_s = interval_s, most_per_s
         self._chance = chance or random.Random()
         self._at: dict[Id, float] = {}
         self._heap: list[tuple[float, Id]] = []
@@ -31,7 +31,7 @@ class Schedule:
 
     def interval_s(self, count: int) -> float:
         """What it really is for so many."""
-        return max(self._interval_s, count / self._most_per_s)
+        return max(self.every_s, count / self._most_per_s)
 
     def due(self, now: float) -> list[Id]:
         """Whose turn has come; each is told once, and has its next one."""
@@ -57,7 +57,7 @@ class Schedule:
 
     def wait_s(self, now: float) -> float:
         """Until the next turn, as far as one is known."""
-        return max(0.0, self._heap[0][0] - now) if self._heap else self._interval_s
+        return max(0.0, self._heap[0][0] - now) if self._heap else self.every_s
 
     def _put(self, who: Id, at: float) -> None:
         self._at[who] = at

@@ -23,8 +23,8 @@ class Target:
     """One endpoint: ``address`` within ``subnet`` is asked from ``source``; ``underlay`` from ``local``.
 
     ``full`` is the largest packet that pods here may send. ``port`` is the tunnel's UDP port, 0 where the way is a
-    plain route; ``device`` is the underlay's interface here. Pods' MTU is the underlay's less ``overhead``, also where
-    the way is plain and a packet stays as long as it is.
+    plain route; ``device`` is the interface that packets leave by. Pods' MTU is the underlay's less ``overhead``,
+    also where the way is plain and a packet stays as long as it is.
     """
 
     key: str
@@ -48,6 +48,14 @@ class Target:
     def id(self) -> Id:
         """Its identity."""
         return self.key, self.family.value
+
+    @property
+    def answers_from(self) -> tuple[Address, ...]:
+        """The network address is an anycast one in IPv6: by another way than the tunnel, Linux answers from the
+        interface that it sends by (icmpv6_echo_reply, RFC 4443 section 2.2).
+        """
+        anycast = self.family is Family.V6 and not self.port
+        return (self.address, self.underlay) if anycast else (self.address,)
 
     @property
     def added(self) -> int:
@@ -77,7 +85,7 @@ def targets(network: Network, me: Me, leases: Iterable[Lease]) -> list[Target]:
                 continue
             if why_not(network, me, vtep, lease, end):
                 continue
-            direct = bool(direct_by(network, me, end)) or not network.backend.tunnels
+            direct = direct_by(network, me, end)
             found.append(
                 Target(
                     key=lease.key,
@@ -88,7 +96,7 @@ def targets(network: Network, me: Me, leases: Iterable[Lease]) -> list[Target]:
                     underlay=end.underlay,
                     local=vtep.local,
                     full=_full(me, vtep),
-                    device=vtep.underlay,
+                    device=direct or vtep.underlay,
                     port=0 if direct else network.backend.port,
                     overhead=network.backend.overhead(end.family),
                 )

@@ -36,15 +36,20 @@ class Base:
     hook: str
     priority: int
     policy: str
-    device: str = ""
+    devices: tuple[str, ...] = ()
     legacy: str = ""
 
     @property
     def where(self) -> str:
         """As people name it."""
         if self.legacy:
-            return f"{self.legacy}'s table {self.table} chain {self.name}"
+            return f"{self.legacy} -t {self.legacy_table} chain {self.name}"
         return f"table {self.family} {self.table} chain {self.name}"
+
+    @property
+    def legacy_table(self) -> str:
+        """As iptables-legacy names it."""
+        return self.table.partition(":")[2]
 
 
 @dataclass(slots=True)
@@ -101,19 +106,19 @@ def _take(
         rule = Rule(
             number,
             tuple(expr) if isinstance(expr, list) else (),
-            texts.get((f"{family} {table}", number), ""),
+            str(body.get("words", "")) or texts.get((f"{family} {table}", number), ""),
         )
         found.rules.setdefault((family, table, str(body.get("chain", ""))), []).append(rule)
 
 
 def _base(place: tuple[str, str, str], body: Mapping[str, Any]) -> Base:
-    priority = body.get("prio")
+    priority, device = body.get("prio"), body.get("dev", [])
     return Base(
         *place,
         hook=str(body["hook"]),
         priority=priority if isinstance(priority, int) else 0,
         policy=str(body.get("policy", "accept")),
-        device=str(body.get("dev", "")),
+        devices=tuple(map(str, device)) if isinstance(device, list) else (str(device),),
         legacy=str(body.get("legacy", "")),
     )
 

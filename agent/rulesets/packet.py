@@ -21,7 +21,9 @@ MOST_ELEMENTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """``layer`` is "ip", or "bridge" for a frame between ports. ``None`` and "" are "it is not said".
+    """``layer`` is "ip", "bridge" for a frame between ports, "netdev" for one at a device.
+
+    ``None`` and "" are "it is not said".
 
     ``network`` is what an accepting rule may be written for, such as the pod network; "" for the packet alone.
     """
@@ -47,8 +49,8 @@ class Packet:
     @property
     def families(self) -> tuple[str, ...]:
         """The nft families whose chains it meets."""
-        if self.layer == "bridge":
-            return ("bridge",)
+        if self.layer != "ip":  # the inet family has an ingress hook as well
+            return (self.layer, *(["inet"] if self.layer == "netdev" else []))
         return ("inet", "ip" if self.family is Family.V4 else "ip6")
 
     def is_of(self, proto: object) -> bool:
@@ -107,8 +109,8 @@ def value_of(packet: Packet, left: object) -> object:
             return _meta(packet, str(body.get("key")))
         case "payload" if isinstance(body, dict):
             return _payload(packet, str(body.get("protocol")), str(body.get("field")))
-        case "ct" if isinstance(body, dict) and body.get("key") == "state":
-            return packet.state
+        case "ct" if isinstance(body, dict):
+            return _conntrack(packet, str(body.get("key")))
         case "concat" if isinstance(body, list):
             parts = [value_of(packet, part) for part in body]
             if any(part is NEVER for part in parts):
@@ -118,6 +120,18 @@ def value_of(packet: Packet, left: object) -> object:
             value = value_of(packet, body[0])
             return value & body[1] if type(value) is type(body[1]) is int else UNKNOWN
     return UNKNOWN
+
+
+def _conntrack(packet: Packet, key: str) -> object:
+    """Of a connection whose addresses nobody translates."""
+    called = packet.state == "new"
+    known: dict[str, object] = {
+        "state": packet.state,
+        "status": "" if called else "seen-reply",
+        "direction": "original" if called else "reply",
+        "mark": 0,
+    }
+    return known.get(key, UNKNOWN)
 
 
 def _meta(packet: Packet, key: str) -> object:
@@ -156,7 +170,10 @@ def _payload(packet: Packet, protocol: str, name: str) -> object:
         port = {"dport": packet.dport, "sport": packet.sport}.get(name)
         return UNKNOWN if port is None else port
     if protocol in ("icmp", "icmpv6"):
-        return "echo-request" if packet.is_of(protocol) and name == "type" else NEVER
+        if not packet.is_of(protocol):
+            return NEVER
+        echo = "echo-request" if packet.state == "new" else "echo-reply"
+        return echo if name == "type" else UNKNOWN
     if protocol == "ether" and name == "type":
         return "ip" if packet.family is Family.V4 else "ip6"
     return UNKNOWN

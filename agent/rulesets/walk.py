@@ -41,7 +41,7 @@ def judge(ruleset: Ruleset, packet: Packet) -> list[Drop]:
     """What drops the packet on its hook, in the order it is met; ends with the first that is sure. Never raises."""
     found: list[Drop] = []
     for base in ruleset.on(packet.hook, packet.families):
-        if base.device and base.device not in (packet.iif, packet.oif):
+        if base.devices and not {packet.iif, packet.oif} & set(base.devices):
             continue
         found += _Walk(ruleset, packet, base).drops()
         if found and found[-1].sure:
@@ -175,8 +175,8 @@ class _Walk:
         counter = next((it for it in counters if isinstance(it, dict)), {})
         packets = counter.get("packets")
         if base.legacy:
-            mend = f"{base.legacy} -t {base.table} -D {chain} {rule.handle}"
-            look = f"{base.legacy} -t {base.table} -vnL {chain} --line-numbers"
+            mend = f"{base.legacy} -t {base.legacy_table} -D {chain} {rule.handle}"
+            look = f"{base.legacy} -t {base.legacy_table} -vnL {chain} --line-numbers"
         else:
             mend = f"nft delete rule {base.family} {base.table} {chain} handle {rule.handle}"
             look = f"nft -a list chain {base.family} {base.table} {chain}"
@@ -188,7 +188,7 @@ class _Walk:
     def _policy(self) -> Drop:
         base = self._base
         if base.legacy:
-            look = f"{base.legacy} -t {base.table} -vnL {base.name}"
+            look = f"{base.legacy} -t {base.legacy_table} -vnL {base.name}"
         else:
             look = f"nft -a list chain {base.family} {base.table} {base.name}"
         mend = "; ".join(_accepting(base, self._packet))
@@ -205,7 +205,8 @@ def _accepting(base: Base, packet: Packet) -> Iterator[str]:
     ]
     if packet.dport is not None and not packet.network:
         if base.legacy:
-            yield f"{base.legacy} -t {base.table} -I {base.name} -p {packet.proto} --dport {packet.dport} -j ACCEPT"
+            insert = f"{base.legacy} -t {base.legacy_table} -I {base.name}"
+            yield f"{insert} -p {packet.proto} --dport {packet.dport} -j ACCEPT"
         else:
             where = f"{base.family} {base.table} {base.name}"
             yield f"nft insert rule {where} {packet.proto} dport {packet.dport} accept"
@@ -213,7 +214,7 @@ def _accepting(base: Base, packet: Packet) -> Iterator[str]:
     for side, address in addresses:
         if base.legacy:
             flag = "-s" if side == "saddr" else "-d"
-            yield f"{base.legacy} -t {base.table} -I {base.name} {flag} {address} -j ACCEPT"
+            yield f"{base.legacy} -t {base.legacy_table} -I {base.name} {flag} {address} -j ACCEPT"
         else:
             where = f"{base.family} {base.table} {base.name}"
             yield f"nft insert rule {where} {word} {side} {address} accept"

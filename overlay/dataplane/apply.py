@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 
+from overlay.dataplane import former
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import GONE, LinkDoor
 from overlay.dataplane.read import UNSPECIFIED, concerned, convert
@@ -51,7 +52,7 @@ class Dataplane:
     ) -> None:
         self._netlink = Netlink()
         self._rulesets = Rulesets(run_dir / "nft.json")
-        self._switches = Switches(sysctls)
+        self._switches = Switches(sysctls, run_dir / former.NAME)
         self.turned = self._switches.turned
         self._links = LinkDoor(self._netlink, marks)
         self._want: Mapping[Hashable, KernelObject] = {}

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from overlay.netlink import xtables
 from overlay.netlink.nftchains import base_chains
 from overlay.nft import Nft
 
@@ -11,7 +12,9 @@ _IDLE = {"nat"}
 
 
 def listings() -> list[tuple[str, str]]:
-    """(JSON, text with handles) of each nft table on the way of packets, in the calling thread's network namespace.
+    """(JSON, text with handles) of each table on the way of packets, those of iptables-legacy included.
+
+    In the calling thread's network namespace.
 
     Raises:
         OverlayError: the kernel or libnftables refused.
@@ -20,4 +23,4 @@ def listings() -> list[tuple[str, str]]:
     tables = sorted({chain.table for chain in chains if not chain.table.startswith("arp ")})
     with closing(Nft()) as nft:
         found = [nft.listing(table) for table in tables[:MOST_TABLES]]
-    return [listing for listing in found if listing is not None]
+    return [listing for listing in found if listing is not None] + xtables.listings()

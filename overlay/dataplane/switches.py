@@ -6,16 +6,18 @@ The kernel tells nobody of most of them (of accept_ra, never), so they are looke
 from collections.abc import Iterable
 from pathlib import Path
 
+from overlay.dataplane.former import Former
 from overlay.errors import KernelRefused
 from overlay.model import Sysctl
 
 
 class Switches:
-    """``changes`` counts accepted writes."""
+    """``changes`` counts accepted writes; ``former`` notes what was before the first. None: an operator turns it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, former: Path | None = None) -> None:
         self.changes = 0
         self._root = root
+        self._former = Former(former, root) if former is not None else None
         self._wanted: tuple[Sysctl, ...] = ()
         self._told: frozenset[Sysctl] = frozenset()
 
@@ -29,6 +31,8 @@ class Switches:
 
     def set(self, item: Sysctl) -> None:
         """Turn it; raises KernelRefused."""
+        if self._former is not None:
+            self._former.note(item.path)
         try:
             (self._root / item.path).write_text(item.value)
         except OSError as error:

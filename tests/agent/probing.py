@@ -31,10 +31,10 @@ def target(number: int = 2, *, full: int = 1450, port: int = 8472, node: str = "
 class Path:
     """Implements agent.probes.engine.Door. ``passes(address, size)`` is asked once for each packet."""
 
-    ident, token, delay_s = 7, b"ourtoken", 0.01
+    ident, token = 7, b"ourtoken"
 
     def __init__(self, passes: Callable[[Address, int], bool], *, device_mtu: int = 65535) -> None:
-        self.now, self.sent = 0.0, 0
+        self.now, self.sent, self.delay_s = 0.0, 0, 0.01
         self.sizes: list[int] = []
         self.also: deque[Heard] = deque()
         self._passes, self._device_mtu = passes, device_mtu

@@ -126,3 +126,30 @@ def test_a_named_file_that_is_absent_is_an_error(tmp_path: Path) -> None:
     """Only the default file may be missing."""
     with pytest.raises(BadConfig, match="does not exist"):
         load([], file=tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("", "127.0.0.1:10158"),
+        ('metrics_listen = ""', "None"),
+        ('metrics_listen = "[::1]:80"', "[::1]:80"),
+        ('instance = "blue"', "None"),
+        ('instance = "blue"\nmetrics_listen = "127.0.0.1:9"', "127.0.0.1:9"),
+    ],
+)
+def test_where_metrics_are_shown(tmp_path: Path, line: str, shown: str) -> None:
+    """On the loopback; of a named instance only where it is said, for one port is for one agent."""
+    file = tmp_path / "agent.toml"
+    file.write_text(line)
+
+    assert str(load(["--config", str(file)], {}).metrics_listen) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["10158", ":10158", "localhost:1", "127.0.0.1:0", "::1:80", "1.2.3:4"]
+)
+def test_a_bad_address_to_listen_at_is_refused(text: str) -> None:
+    """A name could be another address tomorrow; nothing before the port would be all addresses."""
+    with pytest.raises(BadConfig, match="metrics_listen"):
+        load(["--metrics-listen", text], {})

@@ -222,7 +222,7 @@ def test_peers_that_host_gw_loses_are_said_in_one_line(caplog: pytest.LogCapture
     off.say()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "peers not reached count=499 first=10.5.0.0-24: not on link",
+        "peers not reached count=499 first=10.5.0.0-24: not on link; look: overlayctl peers",
         "peers reached again or gone count=499 first=10.5.0.0-24",
     ]
     assert off.reasons == {}

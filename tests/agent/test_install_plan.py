@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ ITEMS = (
     Item(Path("/bin/overlayctl"), "command", target="/opt/overlay/bin/overlayctl"),
 )
 CONTENTS = (b"", b"foreign", MINE, *(item.data for item in ITEMS))
+WRITTEN = (MINE, *(item.data for item in ITEMS))
+"""What an earlier installation may have left."""
 TARGETS = ("/elsewhere/overlayctl", "/bin/true", "/opt/overlay/bin/overlayctl")
 
 presents = st.one_of(
@@ -56,7 +59,7 @@ def carried_out(done: Sequence[Step], present: dict[Path, Present]) -> dict[Path
     return after
 
 
-@given(situations, st.booleans(), st.lists(st.sampled_from(CONTENTS), max_size=4))
+@given(situations, st.booleans(), st.lists(st.sampled_from(WRITTEN), max_size=4))
 def test_a_second_run_has_nothing_to_do(
     found: tuple[Present, ...], force: bool, noted: list[bytes]
 ) -> None:
@@ -77,9 +80,9 @@ def test_a_second_run_has_nothing_to_do(
         step.item for step in steps.refusals(first)
     ]
     kept = {(was.data, was.target) for was in after.values()}
-    assert all((was.data, was.target) in kept for was in found if was.data == b"foreign"), (
-        "somebody else's file is gone"
-    )
+    assert all(
+        (was.data, was.target) in kept for was in found if was.data == b"foreign" not in noted
+    ), "somebody else's file is gone"
 
 
 @given(situations)
@@ -143,11 +146,22 @@ def test_units_start_the_agent_where_it_is() -> None:
     assert "ExecStart=/srv/venv/bin/overlay-agent\n" in laid["overlay-agent.service"]
     assert "ExecStart=/srv/venv/bin/overlay-agent --instance %i\n" in laid["overlay-agent@.service"]
     assert "/opt/overlay" not in laid["overlay-agent.service"]
-    assert texts.unit("ExecStart=/opt/overlay/bin/overlay-agent", Path("/a%b")) == (
-        "ExecStart=/a%%b/overlay-agent"
+    assert texts.unit("\nExecStart=/opt/overlay/bin/overlay-agent", Path("/a%b")) == (
+        "\nExecStart=/a%%b/overlay-agent"
     )
     with pytest.raises(BadConfig):
         texts.unit(laid["overlay-agent.service"], Path("/srv/a b"))
+
+
+def test_a_directory_that_the_unit_may_not_write_gets_a_drop_in() -> None:
+    """The runtime's configuration elsewhere below /etc; the usual place needs none."""
+    usual = items(replace(_wishes(), written=(Path("/etc/cni/net.d"), Path("/run/overlay"))))
+    other = items(replace(_wishes(Marks("blue")), written=(Path("/etc/k3s/net.d"),)))
+
+    assert not [item for item in usual if "service.d" in str(item.path)]
+    (found,) = [item for item in other if "service.d" in str(item.path)]
+    assert found.path.parent.name == "overlay-agent@blue.service.d"
+    assert b"[Service]\nReadWritePaths=-/etc/k3s/net.d\n" in found.data
 
 
 def test_a_bridge_of_any_name_is_kept_from_network_managers() -> None:

@@ -59,7 +59,7 @@ def test_a_probe_counts_more_than_the_kernel() -> None:
         _probe(KEYS[2], "black hole", largest=1400, full=1450),
     ]
 
-    found = _build(said, {KEYS[0]: {"probes": rows}, KEYS[1]: {"probes": [_probe(KEYS[0])]}})
+    found = _build(said, {KEYS[0]: {"results": rows}, KEYS[1]: {"results": [_probe(KEYS[0])]}})
 
     assert [(edge.source, edge.target, edge.state) for edge in found.bad_edges] == [
         (1, 0, "failing"),
@@ -85,19 +85,37 @@ def test_silent_and_foreign_nodes_are_rows_as_well() -> None:
     assert (found.asked, found.answered, found.code) == (1, 0, 2)
 
 
-def test_only_the_first_so_many_are_asked_and_none_of_flannels() -> None:
+def test_only_so_many_are_asked_this_node_first_and_none_of_flannels() -> None:
     """And those that are silent are not asked a second time."""
     calls: list[tuple[list[str], str]] = []
 
-    def ask(keys: Any, verb: str) -> Any:  # noqa: ANN401 - as far.ask_many
+    def ask(keys: Any, verb: str, peer: str) -> Any:  # noqa: ANN401 - as far.ask_many
+        assert not peer
         calls.append((list(keys), verb))
         return {key: _status() if key != "c" else NotReady("silent") for key in keys}
 
     members = tuple(Member(key, key, (), "", foreign=key == "b") for key in "abcde")
-    found = collect(Roll(members), ask, here="n1", limit=3)
+    found = collect(Roll(members), ask, here="d", limit=3)
 
-    assert calls == [(["a", "c", "d"], "status"), (["a", "d"], "probes")]
+    assert calls == [(["d", "a", "c"], "status"), (["d", "a"], "probes")]
     assert found.verdicts == {"silent": 1, "flannel": 1, "not asked": 1, "healthy": 2}
+
+
+def test_each_measures_each_when_told_to() -> None:
+    """One peer after the other, by all that speak; a row that is none is left out."""
+    members = tuple(Member(key, key, (), "") for key in "abc")
+
+    def ask(keys: Any, verb: str, peer: str) -> Any:  # noqa: ANN401 - as far.ask_many
+        if verb == "status":
+            return {key: _status() if key != "c" else NotReady("silent") for key in keys}
+        assert peer not in keys
+        return {key: {"results": [_probe(peer, "lossy", lost=1)]} for key in keys}
+
+    found = collect(Roll(members), ask, here="a", limit=9, probe=True)
+
+    measured = [(edge.source, edge.target) for edge in found.edges if edge.measured]
+    assert measured == [(0, 1), (0, 2), (1, 0), (1, 2)]
+    assert found.states == {"lossy": 4}
 
 
 def test_of_many_nodes_fine_paths_are_counted_and_not_kept() -> None:
@@ -139,7 +157,7 @@ STATUS = st.fixed_dictionaries(
     },
 )
 ANSWER = STATUS | st.just(NotReady(HOSTILE))
-PROBES = st.fixed_dictionaries({"probes": st.lists(ROW, max_size=5) | JSON}) | JSON
+PROBES = st.fixed_dictionaries({"results": st.lists(ROW, max_size=5) | JSON}) | JSON
 
 
 class _Page(HTMLParser):

@@ -3,6 +3,8 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from agent.notify import Notifier
 
 
@@ -17,10 +19,15 @@ def test_each_message_arrives_as_systemd_reads_it(tmp_path: Path) -> None:
         notifier.status("in sync\nWATCHDOG=trigger")
         notifier.watchdog()
         notifier.stopping()
+        notifier.status("in sync")  # by a thread that has not ended yet
 
         heard = [manager.recv(4096) for _ in range(4)]
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)
 
-    assert heard == [b"READY=1", b"STATUS=in sync", b"WATCHDOG=1", b"STOPPING=1"]
+    assert heard[:3] == [b"READY=1", b"STATUS=in sync", b"WATCHDOG=1"]
+    assert heard[3] == b"STOPPING=1\nSTATUS=stopped: traffic, lease and pods stay as they are"
 
 
 def test_a_reload_makes_no_node_ready(tmp_path: Path) -> None:

@@ -92,8 +92,18 @@ def test_every_other_packet_lost_is_loss_and_no_hole() -> None:
     """Half of all; the largest still is the largest."""
     turn = itertools.cycle((True, False))
     result = ask(Path(lambda *_: next(turn)), plan=THOROUGH)
-    assert (result.state, result.largest, result.sent, result.lost) == ("lossy", 1450, 28, 14)
-    assert result.why == "14 of 28 packets to n2 were lost"
+    assert (result.state, result.largest, result.sent, result.lost) == ("lossy", 1450, 29, 14)
+    assert result.why == "14 of 29 packets to n2 were lost"
+
+
+@pytest.mark.parametrize("plan", [LIGHT, THOROUGH])
+def test_a_first_answer_that_takes_long_is_no_loss(plan: Plan) -> None:
+    """A neighbour had to be found, or the way is long."""
+    path = Path(lambda *_: True)
+    path.delay_s = 1.2
+    result = ask(path, plan=plan)
+    assert (result.state, result.lost) == ("ok", 0)
+    assert result.rtt_ms == pytest.approx(1200)
 
 
 def test_one_lost_packet_is_asked_for_again_before_anything_is_believed() -> None:
@@ -178,9 +188,15 @@ def test_an_outage_is_over_when_it_is_over() -> None:
         assert track.hint == (1362 if measured is hole else 0)
         assert track.silent_since == (1.0 if measured is dead else float("inf"))
     assert said == ["ok", "silent", "silent", "ok", "black hole", "ok"]
-    turn = iter((False,))
+    one, turn = iter((False,)), iter((False, False))
     once = finished(Path(lambda *_: next(turn, True)), where).measured
     assert track.took(where, once, now=9.0, at=9.0).state == "lossy"
+    assert (
+        Track()
+        .took(where, finished(Path(lambda *_: next(one, True)), where).measured, now=1, at=1)
+        .state
+        == "ok"
+    )
     states = [track.took(where, well, now=9.0, at=9.0).state for _ in range(10)]
     assert states[-1] == "ok"
     assert len(track.window) == 10

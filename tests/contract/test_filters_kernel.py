@@ -79,3 +79,44 @@ def test_iptables_rules_are_read_as_nft_translates_them(space: Path) -> None:
 def _drops(space: Path, proto: str, port: int) -> list[Drop]:
     packet = replace(PACKET, proto=proto, dport=port)
     return judge(read(run_inside(space, listings)), packet)
+
+
+@pytest.mark.parametrize("v6", [False, True])
+def test_rules_of_iptables_legacy_are_read_from_the_kernel(space: Path, v6: bool) -> None:
+    """Both families: addresses, interfaces, ports, states, jumps, a policy; what is not understood is unsure."""
+    program = "ip6tables-legacy" if v6 else "iptables-legacy"
+    net, here, there = (
+        ("fd00:5::/48", "fd00:5:0:1::2", "fd00:5:0:2::3")
+        if v6
+        else ("10.5.0.0/16", "10.5.1.2", "10.5.2.3")
+    )
+    packet = replace(PACKET, saddr=ip_address(here), daddr=ip_address(there))
+    assert told(space, packet) == []
+    for rule in (
+        "-N SUB",
+        "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-A FORWARD -i eth+ -j DROP",
+        "-A FORWARD -o docker0 -j DROP",
+        f"-A FORWARD ! -s {net} -j DROP",
+        "-A FORWARD -p udp --dport 8472 -m comment --comment x -j DROP",
+        "-A FORWARD -p tcp -j SUB",
+        f"-A SUB -s {net} -i overlay+ -p tcp --dport 80:90 -j REJECT",
+        "-A SUB -m recent --name x --rcheck -j DROP",
+        "-P FORWARD DROP",
+    ):
+        inside(space, program, *rule.split())
+    chain = f"{program} -t filter chain FORWARD"
+    assert told(space, packet) == [f"{chain}: policy drop drops it"]
+    assert told(space, replace(packet, state="established")) == []
+    udp = told(space, replace(packet, proto="udp", dport=8472))
+    assert udp[0].startswith(
+        f'{chain}: rule "l4proto 17 udp dport 8472 -m comment drop" (0 packets'
+    )
+    web = told(space, replace(packet, proto="tcp", dport=81))
+    assert [text.rpartition(" ")[0].rpartition(" ")[2] for text in web] == ["rejects"]
+    assert "-t filter chain FORWARD > SUB" in web[0]
+    ssh = judge(read(run_inside(space, listings)), replace(packet, proto="tcp", dport=22))
+    assert [(drop.sure, "recent" in drop.rule) for drop in ssh] == [(False, True), (True, False)]
+    drops = judge(read(run_inside(space, listings)), replace(packet, network=net))
+    inside(space, "sh", "-ec", drops[0].mend)
+    assert told(space, packet) == []

@@ -18,6 +18,8 @@ from overlay.errors import Fatal
 pytestmark = pytest.mark.contract
 
 INSTALL = [sys.executable, "-m", "agent.ctl.main", "install"]
+MORTAL = "--bounding-set=-dac_override,-dac_read_search"
+"""Root without the right to write what is somebody else's."""
 URL = "http://192.0.2.10:2379"
 
 
@@ -31,10 +33,10 @@ class Said:
 
 
 def install(root: Path, *flags: str, mounts: str = "") -> Said:
-    """Run it for an image, with ``mounts`` in a mount namespace that is gone with it."""
+    """Run it for an image, as MORTAL with ``mounts`` in a mount namespace that is gone with it."""
     words = [*INSTALL, "--root", str(root), "--etcd-endpoints", URL, *flags]
     if mounts:
-        script = f'mount --make-rprivate / && {mounts} && exec "$@"'
+        script = f'mount --make-rprivate / && {mounts} && exec setpriv {MORTAL} -- "$@"'
         words = ["unshare", "--mount", "sh", "-c", script, "sh", *words]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=50)
     return Said(done.returncode, done.stdout, done.stderr)
@@ -61,7 +63,7 @@ def test_a_second_run_changes_no_inode(tmp_path: Path) -> None:
     second = install(tmp_path, "--output", "json")
 
     assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert {file["action"] for file in json.loads(second.out)["files"]} == {"unchanged", "kept"}
+    assert {file["action"] for file in json.loads(second.out)["files"]} == {"unchanged"}
     assert {path: path.lstat().st_ctime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -80,6 +82,7 @@ def test_a_dry_run_says_what_a_run_does_and_writes_nothing(tmp_path: Path) -> No
     [
         pytest.param("mount -t tmpfs -o size=16k tmpfs {}", "disk is full", id="full"),
         pytest.param("mount -t tmpfs -o ro tmpfs {}", "read-only", id="read-only"),
+        pytest.param("chown 1 {}", "may not be written", id="somebody else's"),
     ],
 )
 @pytest.mark.parametrize("where", ["opt/cni/bin", "var/lib"])
@@ -152,9 +155,23 @@ def test_another_cni_that_would_win_is_named_before_anything_is_done(tmp_path: P
     assert install(tmp_path).code == 0
 
 
-def test_a_flag_that_contradicts_the_settings_that_are_there_is_refused(tmp_path: Path) -> None:
+def test_settings_are_added_to_a_file_that_nobody_has_edited(tmp_path: Path) -> None:
+    """A second installation knows what the first was told."""
+    install(tmp_path, "--bridge", "br7")
+
+    said = install(tmp_path, "--lease-ttl", "1h")
+
+    assert said.code == 0, said.err
+    text = (tmp_path / "etc/overlay/agent.toml").read_text()
+    assert 'bridge = "br7"\n' in text
+    assert 'lease_ttl = "1h"\n' in text
+
+
+def test_a_flag_that_contradicts_an_edited_file_is_refused(tmp_path: Path) -> None:
     """The file stays the operator's, and nothing is said in vain."""
     install(tmp_path, "--bridge", "br7")
+    with (tmp_path / "etc/overlay/agent.toml").open("a") as file:
+        file.write("# mine\n")
     before = tree(tmp_path)
 
     same, other = install(tmp_path, "--bridge", "br7"), install(tmp_path, "--bridge", "br8")
@@ -162,6 +179,20 @@ def test_a_flag_that_contradicts_the_settings_that_are_there_is_refused(tmp_path
     assert (same.code, other.code) == (0, 1)
     assert "br7" in other.err
     assert tree(tmp_path) == before
+
+
+def test_a_second_agent_leaves_what_it_shares_with_the_first(tmp_path: Path) -> None:
+    """One executable, which knows the first one's directory, and one template; settings and devices of its own."""
+    install(tmp_path, "--run-dir", "/run/first")
+
+    said = json.loads(install(tmp_path, "--instance", "blue", "--output", "json").out)
+
+    by_action: dict[str, set[str]] = {}
+    for file in said["files"]:
+        by_action.setdefault(file["action"], set()).add(Path(file["path"]).name)
+    assert {"overlay", "overlay-agent.service", "overlay-agent@.service"} <= by_action["unchanged"]
+    assert {"blue.toml", "05-overlay-blue.network", "installed.json"} <= by_action["create"]
+    assert set(by_action) == {"unchanged", "create"}
 
 
 def test_certificates_are_copied_for_root_alone_and_renewed(tmp_path: Path) -> None:

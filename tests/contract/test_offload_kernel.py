@@ -3,9 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,8 @@ from overlay.errors import KernelRefused
 from overlay.netlink import offload
 from overlay.netlink.namespace import open_inside, run_inside
 from overlay.netlink.offload import Checksum
-from tests.contract import spaces
-from tests.contract.spaces import inside, ip
+from tests.contract.spaces import ip
+from tests.contract.tunnel import Two, tunnel
 
 pytestmark = pytest.mark.contract
 
@@ -24,49 +22,17 @@ INNER = {4: 14 + 20 + 8 + 8 + 14 + 20, 6: 14 + 40 + 8 + 8 + 14 + 40}
 """Where the inner UDP header starts: Ethernet, IP, UDP, VXLAN, Ethernet, IP."""
 
 
-@dataclass(frozen=True, slots=True)
-class Two:
-    """Two namespaces with a tunnel ``v1`` between them, by IP version."""
-
-    here: Path
-    there: Path
-    version: int
-
-    def address(self, number: int) -> str:
-        """An end's VTEP."""
-        return f"10.5.{number}.0" if self.version == 4 else f"fd00:5:0:{number}::"
-
-    def arrives(self, checksum: Checksum) -> bool:
-        """One probe."""
-        local, peer = ip_address(self.address(1)), ip_address(self.address(2))
-        return run_inside(self.here, lambda: offload.arrives("v1", local, peer, checksum))
-
-
 @pytest.fixture(params=[4, 6])
 def two(request: pytest.FixtureRequest) -> Iterator[Two]:
     """A cable, and on it VXLAN."""
-    version = int(request.param)
-    with spaces.namespace() as here, spaces.namespace() as there:
-        made = Two(here, there, version)
-        length, bits = (24, 32) if version == 4 else (64, 128)
-        net = "192.0.2." if version == 4 else "2001:db8::"
-        words = f"link add e0 type veth peer name e0 netns {there.name}"
-        ip(here, *words.split())
-        for space, own, other in ((here, 1, 2), (there, 2, 1)):
-            vtep, peer, mac = made.address(own), made.address(other), "02:00:00:00:00:0"
-            lines = (
-                f"addr add {net}{own}/{length} dev e0" + (" nodad" if version == 6 else ""),
-                "link set e0 up",
-                f"link add v1 address {mac}{own} type vxlan id 1 dev e0 local {net}{own} dstport 8472",
-                f"addr add {vtep}/{bits} dev v1" + (" nodad" if version == 6 else ""),
-                "link set v1 up",
-                f"neigh add {peer} lladdr {mac}{other} dev v1",
-                f"route add {peer}/{length} via {peer} dev v1 onlink",
-            )
-            for line in lines:
-                ip(space, *line.split())
-            inside(space, *f"bridge fdb add {mac}{other} dst {net}{other} dev v1".split())
+    with tunnel(int(request.param)) as made:
         yield made
+
+
+def arrives(two: Two, checksum: Checksum) -> bool:
+    """One probe."""
+    local, peer = ip_address(two.address(1)), ip_address(two.address(2))
+    return run_inside(two.here, lambda: offload.arrives("v1", local, peer, checksum))
 
 
 def test_the_probe_leaves_its_checksum_to_whom_it_is_told(two: Two) -> None:
@@ -81,7 +47,7 @@ def test_the_probe_leaves_its_checksum_to_whom_it_is_told(two: Two) -> None:
 
     with open_inside(two.there, tap) as wire:
         for checksum in Checksum:
-            assert two.arrives(checksum)
+            assert arrives(two, checksum)
             starts = set()
             try:
                 while True:
@@ -99,7 +65,7 @@ def test_the_switch(two: Two) -> None:
     assert run_inside(two.here, lambda: offload.tx_checksum("v1"))
     run_inside(two.here, lambda: offload.set_tx_checksum("v1", False))
     assert not run_inside(two.here, lambda: offload.tx_checksum("v1"))
-    assert two.arrives(Checksum.DEVICE)
+    assert arrives(two, Checksum.DEVICE)
     with pytest.raises(KernelRefused, match="checksum offload of v9: No such device"):
         run_inside(two.here, lambda: offload.tx_checksum("v9"))
 
@@ -107,4 +73,4 @@ def test_the_switch(two: Two) -> None:
 def test_silence_is_no_answer(two: Two) -> None:
     """A peer that does not answer at all says nothing about the checksum."""
     ip(two.there, "link", "set", "v1", "down")
-    assert [two.arrives(checksum) for checksum in Checksum] == [False, False]
+    assert [arrives(two, checksum) for checksum in Checksum] == [False, False]

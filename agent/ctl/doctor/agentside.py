@@ -61,8 +61,11 @@ def _silent(facts: Facts) -> list[Finding]:
                 "agent-failed", "fault", title, f"{logs}; systemctl restart {facts.name}", down=True
             )
         ]
-    state = f" ({facts.name} is {active})" if loaded else ""
-    title = f"no agent answers{state}: {facts.why}"
+    again = facts.unit.get("NRestarts", "0")
+    often = f", started anew {again} times" if again != "0" else ""
+    state = f" ({facts.name} is {active}{often})" if loaded else ""
+    last = f"; its last words: {facts.last}" if facts.last and active != "inactive" else ""
+    title = f"no agent answers{state}: {facts.why}{last}"
     mend = f"systemctl start {facts.name}; {logs}"
     return [found("agent-down", "fault", title, mend, down=True)]
 
@@ -120,4 +123,7 @@ def last_words(journal: str) -> str:
 def _enable(look: Look) -> None:
     said = look.run(("systemctl", "enable", look.unit()))
     if said.code:
-        raise OverlayError(f"systemctl enable {look.unit()}: {said.err.strip()}")
+        raise OverlayError(
+            f"systemctl enable {look.unit()}: {said.err.strip()}",
+            hint=f"systemctl status {look.unit()}; journalctl -u {look.unit()}",
+        )

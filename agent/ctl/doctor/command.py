@@ -7,14 +7,17 @@ from pathlib import Path
 
 from rich.text import Text
 
-from agent.config import DEFAULT_FILE, NAMED_FILES, Config
+from agent.config import Config, file_of
 from agent.ctl import show
-from agent.ctl.doctor import mending
+from agent.ctl.doctor import gathering, mending
 from agent.ctl.doctor.catalogue import AREAS
-from agent.ctl.doctor.finding import ORDER, Finding
+from agent.ctl.doctor.checks import CHECKS
+from agent.ctl.doctor.finding import ORDER, Finding, found, in_order
 from agent.ctl.doctor.look import Look
 from agent.ctl.doctor.surveying import survey
 from agent.printable import printable
+from agent.storehealth import human
+from overlay.errors import BadConfig
 
 _SIGN = {
     "fault": ("✗", "red"),
@@ -25,7 +28,8 @@ _SIGN = {
 
 
 def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
-    """Its own."""
+    """Its own. Settings that cannot be read are a finding like any other."""
+    verb.set_defaults(lenient=True, unread=None)
     verb.add_argument(
         "--verbose", action="store_true", help="one line for each check that found nothing"
     )
@@ -52,17 +56,24 @@ def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
 
 def doctor(flags: argparse.Namespace, settings: Config) -> int:
     """0 all well or notes only, 1 warnings or faults, 2 this node serves no pods."""
+    known = {word for row in CHECKS for word in (row.name, row.area)}
+    if strange := [word for word in flags.only if word not in known]:
+        raise BadConfig(
+            f"--only {strange[0]}: no check and no area", hint=f"one of: {', '.join(sorted(known))}"
+        )
     look = Look(settings, config_file=config_file(flags, settings))
-    findings = survey(settings, look=look, only=flags.only)
+    findings = _all(flags, settings, look)
     done: list[mending.Done] = []
     if flags.fix:
         done = mending.mend(findings, dry_run=flags.dry_run)
         if not flags.dry_run and any(not one.error for one in done):
             look = Look(settings, config_file=look.config_file)
-            findings = survey(settings, look=look, only=flags.only)
+            findings = _all(flags, settings, look)
+    size = gathering.bundle(look, findings, flags.bundle) if flags.bundle else 0
     if flags.output == "json":
         show.as_json(
             {
+                "bundle": str(flags.bundle) if flags.bundle else None,
                 "verdict": verdict(findings),
                 "counts": counts(findings),
                 "findings": [one.plain() for one in findings],
@@ -71,14 +82,27 @@ def doctor(flags: argparse.Namespace, settings: Config) -> int:
         )
     else:
         _show(findings, done, verbose=flags.verbose)
+        if flags.bundle:
+            print(
+                f"wrote {flags.bundle} ({human(size)}), secrets removed; look into it before it leaves: tar tzf"
+            )
     return exit_code(findings)
+
+
+def _all(flags: argparse.Namespace, settings: Config, look: Look) -> list[Finding]:
+    findings = survey(settings, look=look, only=flags.only)
+    if (error := flags.unread) is None:
+        return findings
+    title = f"{error}; looked at with the default settings instead"
+    mend = error.hint or "put it right; overlay-agent --help"
+    return in_order([found("settings-bad", "fault", title, mend), *findings])
 
 
 def config_file(flags: argparse.Namespace, settings: Config) -> Path:
     """Where the settings' file is, or would be."""
     if flags.config:
         return Path(flags.config)
-    return NAMED_FILES / f"{settings.instance}.toml" if settings.instance else DEFAULT_FILE
+    return file_of(settings.instance)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -15,8 +15,8 @@ from cni.front import Settings
 from cni.install import NAME
 
 MOST_BYTES = 16 << 20
-OURS = b"overlay-cni/1"
-"""The first word of what it says to the agent (cni/front.py); both kinds have it in them."""
+OURS = b"overlay-agent stopped before it had answered"
+"""One of its messages (cni/front.py, front.c); of the rest, hardly a word outlives every compiler."""
 _ASSIGNED = re.compile(r"^(RUN_DIR|FULL) = (.*)$", re.MULTILINE)
 
 
@@ -115,7 +115,7 @@ def identify(data: bytes, program: bytes) -> tuple[Settings | None, bool]:
 
 
 def _compiled(data: bytes, program: bytes) -> tuple[Settings | None, bool]:
-    start = program.find(MARK)
+    start = program.find(MARK + bytes(BLOCK_BYTES - len(MARK)))
     if start < 0 or len(data) != len(program):
         return None, False
     block, end = data[start : start + BLOCK_BYTES], start + BLOCK_BYTES

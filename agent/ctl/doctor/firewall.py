@@ -4,7 +4,8 @@ Packets are made up and walked through the rules (agent.rulesets), the tunnel's 
 A rule of a program that writes its rules anew is mended in that program's own words.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -24,6 +25,7 @@ _OUTSIDE: dict[Family, Address] = {
 }
 """Documentation's (RFC 5737, RFC 3849): whoever is not in the pod network."""
 _TCP = 8080
+_IPTABLES = re.compile(r"(table ip6? filter|ip6?tables-legacy -t filter) chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,16 @@ def judge(facts: Facts) -> list[Finding]:
                 findings.setdefault(
                     (kind, drop.where + drop.rule), _finding(kind, what, drop, facts)
                 )
-    return list(findings.values())
+    return [*findings.values(), *_unread(facts.ruleset)]
+
+
+def _unread(ruleset: Ruleset) -> list[Finding]:
+    return [
+        found(
+            "rules-unread", "note", f"not judged: {text}", "nft list ruleset; iptables-legacy -vnL"
+        )
+        for text in ruleset.unread
+    ]
 
 
 def _at(packet: Packet, hook: str) -> Packet:
@@ -67,25 +78,26 @@ def _packets(it: Tunnel, bridge_filter: bool) -> Iterator[tuple[str, str, Packet
     """(kind of finding, words, packet)."""
     for pool in it.pools:
         first, last = pool.first.network_address + 2, pool.last.network_address + 2
-        outside = _OUTSIDE[pool.family]
-        ways: Sequence[tuple[str, str, str, Address, Address]] = (
-            ("pod to pod, leaving", it.bridge, it.device, first, last),
-            ("pod to pod, arriving", it.device, it.bridge, last, first),
-            ("pods to the outside", it.bridge, it.underlay, first, outside),
-        )
+        outside, below = _OUTSIDE[pool.family], it.below(pool.family)
+        far = [name for name in (it.devices.get(pool.family), below if it.direct else "") if name]
+        ways: list[tuple[str, str, str, Address, Address]] = [
+            *(("pod to pod, leaving", it.bridge, name, first, last) for name in far),
+            *(("pod to pod, arriving", name, it.bridge, last, first) for name in far),
+            ("pods to the outside", it.bridge, below, first, outside),
+        ]
         for what, iif, oif, saddr, daddr in ways:
             yield "forward-drop", what, _forwarded(iif, oif, saddr, daddr, str(pool.network))
         if bridge_filter:
             packet = _forwarded(it.bridge, it.bridge, first, first + 1, str(pool.network))
             yield "bridge-filter", "pod to pod on this node", packet
     for family in it.families if it.port else ():
-        near = it.local(family) or _OUTSIDE[family]
-        far = _OUTSIDE[family]
+        near, below = it.local(family) or _OUTSIDE[family], it.below(family)
+        far_end = _OUTSIDE[family]
         arriving = Packet(
-            "input", it.underlay, "", far, near, proto="udp", dport=it.port, sport=40000
+            "input", below, "", far_end, near, proto="udp", dport=it.port, sport=40000
         )
         leaving = Packet(
-            "output", "", it.underlay, near, far, proto="udp", dport=it.port, sport=40000
+            "output", "", below, near, far_end, proto="udp", dport=it.port, sport=40000
         )
         yield "udp-in-blocked", f"UDP {it.port} from other nodes", arriving
         yield "udp-out-blocked", f"UDP {it.port} to other nodes", leaving
@@ -110,8 +122,8 @@ def culprit(drop: Drop, ruleset: Ruleset) -> str:
         return "firewalld"
     if "ufw" in place:
         return "ufw"
-    chains = [name for _, table, name in ruleset.rules if table == "filter"]
-    if "table ip" in place and " filter " in place and "policy" in drop.rule:
+    chains = [name for _, table, name in ruleset.rules if table.endswith("filter")]
+    if _IPTABLES.match(drop.where) and "policy" in drop.rule:
         if any(name.startswith("ufw") for name in chains):
             return "ufw"
         if any(name.startswith("DOCKER") for name in chains):
@@ -130,7 +142,7 @@ def mend_of(kind: str, drop: Drop, facts: Facts) -> str:
     if who == "firewalld":
         if is_port:
             return f"firewall-cmd --permanent --add-port={it.port}/udp; firewall-cmd --reload"
-        names = " ".join(f"--add-interface={name}" for name in (it.bridge, it.device) if name)
+        names = " ".join(f"--add-interface={name}" for name in it.own)
         return f"firewall-cmd --permanent --zone=trusted {names}; firewall-cmd --reload"
     if who == "ufw":
         if is_port:
@@ -141,6 +153,7 @@ def mend_of(kind: str, drop: Drop, facts: Facts) -> str:
             )
         return f"ufw route allow in on {it.bridge}; ufw route allow out on {it.bridge}"
     if who == "docker" and not is_port:
-        both = [f"iptables -I DOCKER-USER -{side} {it.bridge} -j ACCEPT" for side in ("i", "o")]
+        program = drop.look.partition(" ")[0] if "legacy" in drop.where else "iptables"
+        both = [f"{program} -I DOCKER-USER -{side} {it.bridge} -j ACCEPT" for side in ("i", "o")]
         return "; ".join(both)
     return drop.mend

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.ctl.doctor.finding import Finding, Fix, Severity, found
 from agent.ctl.doctor.look import PROC, Look
+from agent.ctl.doctor.tunnel import tunnel
 from overlay.dataplane.switches import Switches
 from overlay.model import Family, Sysctl
 
@@ -133,9 +134,8 @@ def read(look: Look) -> Facts:
 
 
 def own_links(look: Look) -> tuple[str, ...]:
-    """Our tunnel and bridge, and the interfaces below the tunnel, as far as they are there."""
-    hosts, marks = look.hosts(), look.settings.marks
-    ours = [link for link in hosts.links if marks.are_on(link.alias)]
-    below = {link.vxlan.lower for link in ours if link.vxlan}
-    names = [link.name for link in ours]
-    return tuple(names + [link.name for link in hosts.links if link.index in below])
+    """Our devices, by their mark, and the interfaces below the tunnel."""
+    marks = look.settings.marks
+    names = [link.name for link in look.hosts().links if marks.are_on(link.alias)]
+    names += [below.link for below in tunnel(look).underlays.values()]
+    return tuple(dict.fromkeys(names))

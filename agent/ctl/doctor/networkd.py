@@ -160,7 +160,8 @@ def unmanaged(files: Mapping[str, str], name: str) -> bool:
         parser = ini(text)
         for section in parser.sections():
             if section.lower() == "keyfile":
-                spec = parser.get(section, "unmanaged-devices", fallback="") or ""
+                keys = ("unmanaged-devices", "unmanaged-devices+")  # "+=" adds to other files'
+                spec = ";".join(parser.get(section, key, fallback="") or "" for key in keys)
             elif section.lower().startswith("device") and (
                 (parser.get(section, "managed", fallback="") or "").strip().lower() in _NO
             ):
@@ -190,7 +191,8 @@ def read(look: Look) -> Facts:
     """Files, and whether systemd says that the programs run."""
     it, network = tunnel(look), look.configured().network
     present = {link.name: link for link in look.hosts().links}
-    wanted = [(it.bridge, "bridge", True), (it.device, "vxlan", True), (POD, "veth", True)]
+    wanted = [(it.bridge, "bridge", True), (POD, "veth", True)]
+    wanted += [(name, "vxlan", True) for name in it.devices.values()]
     wanted += [(below.link, "", False) for below in it.underlays.values()]
     devices = tuple(
         Device(name, kind or getattr(present.get(name), "kind", ""), ours, _assigned(look, name))

@@ -1,9 +1,11 @@
 """What has the pod network's addresses, the tunnel's VNI or its UDP port already."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -166,11 +168,20 @@ def _owners(inodes: set[str]) -> dict[str, str]:
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     found_here: dict[str, str] = {}
     for number in [name for name in os.listdir(PROC) if name.isdigit()][:MOST_PROCESSES]:
-        try:
-            for entry in os.scandir(PROC / number / "fd"):
-                if (inode := wanted.get(os.readlink(entry.path))) is not None:
-                    name = (read_text(PROC / number / "comm") or "?").strip()
-                    found_here[inode] = f"{name} (process {number})"
-        except OSError:
-            continue
+        for inode in wanted.keys() & _links(PROC / number / "fd"):
+            name = (read_text(PROC / number / "comm") or "?").strip()
+            found_here[wanted[inode]] = f"{name} (process {number})"
+    return found_here
+
+
+def _links(directory: Path) -> set[str]:
+    """Where the links in it lead; processes come and go meanwhile."""
+    found_here = set()
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return set()
+    for name in names:
+        with contextlib.suppress(OSError):
+            found_here.add(os.readlink(directory / name))
     return found_here

@@ -97,7 +97,7 @@ def _place(what: str, path: Path, mounts: dict[str, tuple[str, frozenset[str]]])
         there = there.parent
     try:
         found_there, real = os.statvfs(there), os.path.realpath(there)
-        writable = os.access(there, os.W_OK)
+        writable = os.access(there, os.W_OK) or os.geteuid() != 0  # the agent is root
     except OSError:
         return None
     held = found_there.f_blocks - found_there.f_bfree

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.ctl.doctor.finding import Finding, found
 from agent.ctl.doctor.look import Look
+from cni.install import NAME
 
 CONTAINERD, CRIO = "/etc/containerd/config.toml", "/etc/crio/crio.conf"
 CRIO_MORE = ("/etc/crio/crio.conf.d", "/usr/lib/crio/crio.conf.d")
@@ -37,11 +38,17 @@ def check(look: Look) -> list[Finding] | None:
     """All runtimes that have a configuration here."""
     its = look.settings
     present = read(look)
-    return judge(present, str(its.cni_conf_dir), str(its.cni_bin_dir)) if present else None
+    if not present:
+        return None
+    dirs = {one for it in present for one in it.bin_dirs}
+    having = frozenset(one for one in dirs if (look.path(one) / NAME).exists())
+    return judge(present, str(its.cni_conf_dir), str(its.cni_bin_dir), having)
 
 
-def judge(runtimes: list[Runtime], conf_dir: str, bin_dir: str) -> list[Finding]:
-    """Pure."""
+def judge(
+    runtimes: list[Runtime], conf_dir: str, bin_dir: str, having: frozenset[str] = frozenset()
+) -> list[Finding]:
+    """Pure; ``having`` are directories that have our executable as well, or are another name of ours."""
     findings = []
     for it in runtimes:
         if it.unreadable:
@@ -61,7 +68,7 @@ def judge(runtimes: list[Runtime], conf_dir: str, bin_dir: str) -> list[Finding]
                 f"or change {it.path}, {restart}"
             )
             findings.append(found("runtime-dirs", "fault", title, mend))
-        if not any(_same(one, bin_dir) for one in it.bin_dirs):
+        if not any(_same(one, bin_dir) or one in having for one in it.bin_dirs):
             title = (
                 f"{it.name} looks for executables in {', '.join(it.bin_dirs)}, ours is in {bin_dir}"
             )
@@ -146,7 +153,7 @@ def read(look: Look) -> list[Runtime]:
     found_here = []
     if (text := look.text(CONTAINERD)) is not None:
         texts = {CONTAINERD: text}
-        for pattern in _patterns(text):
+        for pattern in imports(text):
             folder, name = str(PurePosixPath(CONTAINERD).parent / pattern).rsplit("/", 1)
             for other in look.names(folder):
                 if fnmatch(other, name):
@@ -159,7 +166,8 @@ def read(look: Look) -> list[Runtime]:
     return found_here
 
 
-def _patterns(text: str) -> list[str]:
+def imports(text: str) -> list[str]:
+    """The patterns of the files that a config.toml imports. Pure."""
     try:
         return [str(it) for it in _list(tomllib.loads(text).get("imports"))]
     except (tomllib.TOMLDecodeError, RecursionError):

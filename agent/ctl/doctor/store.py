@@ -7,6 +7,7 @@ from agent.ctl import etcd
 from agent.ctl.doctor.finding import Finding, found
 from agent.ctl.doctor.look import Configured, Look
 from agent.ctl.etcd import DOWN, Report
+from overlay.errors import BadConfig
 
 SAFE = {(3, 4): (3, 4, 34), (3, 5): (3, 5, 16)}
 """From these on no deletion is lost at a compaction (docs/etcd.md); from 3.6 on none ever was."""
@@ -15,8 +16,12 @@ _EXAMPLE = "overlayctl init --network 10.5.0.0/16"
 
 def check(look: Look) -> list[Finding]:
     """All endpoints."""
-    with closing(connect.store(look.settings)) as store:
-        return judge(etcd.survey(store, look.settings))
+    try:
+        with closing(connect.store(look.settings)) as store:
+            return judge(etcd.survey(store, look.settings))
+    except BadConfig as error:  # the settings contradict themselves, or a file is of no use
+        mend = error.hint or "put it right in agent.toml; overlay-agent --help"
+        return [found("etcd-unreachable", "fault", str(error), mend)]
 
 
 def judge(report: Report) -> list[Finding]:

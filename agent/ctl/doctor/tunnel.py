@@ -18,42 +18,48 @@ _USUAL = parse_network(b'{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}')
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """``port`` 0: there is no tunnel (host-gw). ``known``: the network config is known."""
+    """``devices`` is empty and ``port`` 0 with host-gw; ``direct``: peers may be reached without a tunnel."""
 
     bridge: str
-    device: str
-    underlay: str
     port: int
     pools: tuple[Pool, ...]
+    devices: Mapping[Family, str] = field(default_factory=dict)
     underlays: Mapping[Family, Underlay] = field(default_factory=dict)
-    known: bool = True
+    direct: bool = False
 
     @property
     def families(self) -> tuple[Family, ...]:
         """Of the pod network, and thus of the underlay."""
         return tuple(pool.family for pool in self.pools)
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The bridge and the tunnel's devices."""
+        return (self.bridge, *self.devices.values())
+
     def local(self, family: Family) -> Address | None:
         """The address that peers send to, if the interface has one."""
         it = self.underlays.get(family)
         return it.address if it else None
 
+    def below(self, family: Family) -> str:
+        """The interface that peers are reached by, or empty."""
+        it = self.underlays.get(family)
+        return it.link if it else ""
+
 
 def tunnel(look: Look) -> Tunnel:
     """Of this node."""
-    configured = look.configured().network
-    network = configured or _USUAL
-    found = underlays(look, network)
-    first = next(iter(found.values()), None)
-    family = network.pools[0].family
+    network = look.configured().network or _USUAL
+    backend = network.backend
+    families = [pool.family for pool in network.pools] if backend.tunnels else []
     return Tunnel(
         bridge=look.settings.bridge,
-        device=present_device(look, network.backend, family) if network.backend.tunnels else "",
-        underlay=first.link if first else "",
-        port=network.backend.port if network.backend.tunnels else 0,
+        port=backend.port if backend.tunnels else 0,
         pools=network.pools,
-        underlays=found,
-        known=configured is not None,
+        devices={family: present_device(look, backend, family) for family in families},
+        underlays=look.once("underlays", lambda: underlays(look, network)),
+        direct=backend.direct,
     )
 
 

@@ -17,12 +17,19 @@ NETWORKMANAGER_DIR = Path("/etc/NetworkManager/conf.d")
 PROTOCOLS_DIR = Path("/etc/iproute2/rt_protos.d")
 TLS_DIR = Path("/etc/overlay/tls")
 COMMAND = Path("/usr/local/bin/overlayctl")
+COMPLETIONS = {
+    "bash": Path("/usr/local/share/bash-completion/completions/overlayctl"),
+    "zsh": Path("/usr/local/share/zsh/site-functions/_overlayctl"),
+}
 TLS_FILES = {
     "etcd_cafile": "ca.crt",
     "etcd_certfile": "client.crt",
     "etcd_keyfile": "client.key",
 }
 """What a certificate that a setting names is called once it is laid down."""
+READ_ONLY = ("/etc", "/usr", "/boot", "/efi")
+"""For the unit, by ProtectSystem=full; not the runtime's usual directory, which it names itself."""
+USUAL_CONF_DIR = Path("/etc/cni")
 ON_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 SECRET, PLAIN, PROGRAM = 0o600, 0o644, 0o755
 
@@ -50,8 +57,10 @@ class Item:
 class Wishes:
     """All that decides what is laid down.
 
-    ``bin_dir`` holds overlay-agent and overlayctl. ``config`` is the text of the settings' file. ``tls`` has the bytes
-    of certificates to be copied, ``units`` the shipped unit files, ``completions`` a shell's file each.
+    ``bin_dir`` holds overlay-agent and overlayctl. ``config`` is the text of the settings' file, which
+    stays as it is unless it is ours. ``tls`` has the bytes
+    of certificates to be copied, ``written`` are the directories that the agent writes, ``units`` the shipped unit
+    files, ``completions`` a shell's file each.
     """
 
     marks: Marks
@@ -62,7 +71,9 @@ class Wishes:
     front_kind: str
     config_file: Path
     config: bytes
+    config_is_ours: bool = False
     tls: Mapping[str, bytes] = field(default_factory=dict)
+    written: tuple[Path, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     completions: Mapping[Path, bytes] = field(default_factory=dict)
 
@@ -77,6 +88,17 @@ def tls_path(marks: Marks, key: str) -> Path:
     return TLS_DIR / marks.instance / TLS_FILES[key] if marks.instance else TLS_DIR / TLS_FILES[key]
 
 
+def drop_in(marks: Marks) -> Path:
+    """Where what a unit needs beside the shipped file is."""
+    unit = f"overlay-agent@{marks.instance}" if marks.instance else "overlay-agent"
+    return UNIT_DIR / f"{unit}.service.d" / "05-overlay.conf"
+
+
+def _is_read_only(directory: Path) -> bool:
+    within = any(directory.is_relative_to(it) for it in READ_ONLY)
+    return within and not directory.is_relative_to(USUAL_CONF_DIR)
+
+
 def _items(wishes: Wishes) -> Iterator[Item]:
     marks = wishes.marks
     yield Item(
@@ -88,11 +110,25 @@ def _items(wishes: Wishes) -> Iterator[Item]:
     )
     for key, data in wishes.tls.items():
         yield Item(tls_path(marks, key), f"certificate ({key})", data, SECRET, ours=(), closed=True)
-    yield Item(wishes.config_file, "settings", wishes.config, SECRET, ours=(), keep=True)
+    yield Item(
+        wishes.config_file,
+        "settings",
+        wishes.config,
+        SECRET,
+        ours=(),
+        keep=not wishes.config_is_ours,
+    )
     for name, text in wishes.units.items():
         data = texts.unit(text, wishes.bin_dir).encode()
         mine = (b"Description=Overlay network agent",)
         yield Item(UNIT_DIR / name, "systemd unit", data, ours=mine, reader="systemd")
+    if paths := [it for it in wishes.written if _is_read_only(it)]:
+        yield Item(
+            drop_in(marks),
+            "drop-in: what it writes",
+            texts.drop_in(paths).encode(),
+            reader="systemd",
+        )
     yield from _for_the_network(wishes)
     if str(wishes.bin_dir) not in ON_PATH:
         yield Item(COMMAND, "command", target=str(wishes.bin_dir / "overlayctl"))

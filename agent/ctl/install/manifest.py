@@ -16,6 +16,9 @@ from overlay.marks import ONLY, Marks
 
 NAME = "installed.json"
 VERSION = 1
+HINT = (
+    f"move it away: ls -l /var/lib/overlay*/{NAME}; what is at its usual place is found without it"
+)
 
 
 class _Wire(msgspec.Struct):
@@ -74,11 +77,15 @@ def parse(present: Present) -> Manifest:
     try:
         wire = msgspec.json.decode(present.data, type=_Wire)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"the list of what is installed cannot be read: {error}") from error
+        raise BadInput(
+            f"the list of what is installed cannot be read: {error}", hint=HINT
+        ) from error
     paths = [*wire.files, *wire.directories, *wire.saved]
     if wire.version != VERSION or (bad := [path for path in paths if not _is_plain(path)]):
         why = f"version {wire.version}" if wire.version != VERSION else f"a path {bad[0][:80]!r}"
-        raise BadInput(f"the list of what is installed has {why}, which this version does not know")
+        raise BadInput(
+            f"the list of what is installed has {why}, which this version does not know", hint=HINT
+        )
     return Manifest(
         {Path(path): text for path, text in wire.files.items()},
         tuple(map(Path, wire.directories)),

@@ -6,7 +6,15 @@ from importlib import resources
 from pathlib import Path
 
 from agent.ctl.install import texts
-from agent.ctl.install.items import TEMPLATE_UNIT, TLS_DIR, TLS_FILES, UNIT, Wishes, tls_path
+from agent.ctl.install.items import (
+    COMPLETIONS,
+    TEMPLATE_UNIT,
+    TLS_DIR,
+    TLS_FILES,
+    UNIT,
+    Wishes,
+    tls_path,
+)
 from cni import install as front
 from overlay.errors import BadConfig
 from overlay.marks import Marks
@@ -19,11 +27,14 @@ def wishes(
     given: Mapping[str, str],
     *,
     settings: Mapping[str, str],
+    written: tuple[Path, ...],
     config_file: Path,
+    config_is_ours: bool,
     root: Path,
     kind: str,
 ) -> Wishes:
     """``given`` is what flags and environment say, for the settings' file; ``settings`` has what is in force.
+    ``config_is_ours``: that file is as the last installation wrote it, so that it may be written anew.
 
     Raises:
         BadConfig: something that belongs to it is not there, or cannot be used.
@@ -39,8 +50,10 @@ def wishes(
         front=data,
         front_kind=kind,
         config_file=config_file,
+        config_is_ours=config_is_ours,
         config=_utf8(texts.settings(known, marks.instance)),
         tls={key: _certificate(key, given[key]) for key in _copied(given)},
+        written=written,
         units={name: shipped(name) for name in (UNIT, TEMPLATE_UNIT)},
         completions=completions(),
     )
@@ -57,15 +70,20 @@ def shipped(name: str) -> str:
 
 
 def completions() -> dict[Path, bytes]:
-    """Where shells look for what completes our command; none where this version has none."""
-    return {}
+    """Where shells look for what completes our command."""
+    from agent.ctl import completion  # it looks at every verb, this one as well
+
+    return {path: completion.text(shell).encode() for shell, path in COMPLETIONS.items()}
 
 
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise BadConfig(f"{error.object[error.start - 20 : error.end]!r} is no UTF-8") from error
+        raise BadConfig(
+            f"{error.object[error.start - 20 : error.end]!r} is no UTF-8",
+            hint="settings are text: give the value again",
+        ) from error
 
 
 def _copied(given: Mapping[str, str]) -> list[str]:
@@ -83,7 +101,7 @@ def _certificate(key: str, path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read(MOST_PEM + 1)
     except OSError as error:
-        raise BadConfig(f"{flag} {path}: {error.strerror}") from error
+        raise BadConfig(f"{flag} {path}: {error.strerror}", hint=f"ls -l {path}") from error
     if b"-----BEGIN " not in data or len(data) > MOST_PEM:
         raise BadConfig(f"{flag} {path}: it is no PEM file", hint=f"openssl x509 -in {path} -text")
     return data

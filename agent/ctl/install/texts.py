@@ -38,12 +38,22 @@ def unit(shipped: str, bin_dir: Path) -> str:
             f"the shipped unit file has no line ExecStart{start}",
             hint="install the package again",
         )
-    if any(letter.isspace() or letter in "\"'\\$;" for letter in str(bin_dir)):
+    return shipped.replace(start, f"={_escaped(bin_dir)}/overlay-agent")
+
+
+def drop_in(directories: Sequence[Path]) -> str:
+    """For directories of the agent's in what the unit has read-only (ProtectSystem=full)."""
+    lines = "".join(f"ReadWritePaths=-{_escaped(it)}\n" for it in directories)
+    return f"{_HEAD}[Service]\n{lines}"
+
+
+def _escaped(path: Path) -> str:
+    """As a word of a unit file."""
+    if any(letter.isspace() or letter in "\"'\\$;" for letter in str(path)):
         raise BadConfig(
-            f"{str(bin_dir)!r} cannot stand in a unit file",
-            hint="make the virtual environment at a plainer path",
+            f"{str(path)!r} cannot stand in a unit file", hint="choose a plainer path for it"
         )
-    return shipped.replace(start, f"={str(bin_dir).replace('%', '%%')}/overlay-agent")
+    return str(path).replace("%", "%%")
 
 
 def networkd_network(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ the next run goes on from what it finds, and takes the temporary files of this o
 """
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,16 +58,19 @@ def missing(places: Iterable[Path], root: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def carry_out(steps: Sequence[Step], root: Path) -> None:
-    """Do what the steps say.
+def carry_out(steps: Sequence[Step], root: Path, directories: Iterable[Path] = ()) -> None:
+    """Do what the steps say, and make these directories, and those that a file needs.
 
     Raises:
         Fatal: it could not be done, and all is as it was before.
     """
     due = [step for step in steps if step.changes]
+    closed = {step.item.path.parent for step in due if step.item.closed}
     with ExitStack() as undo:
-        for step in due:
-            _make_parents(step.item, root, undo)
+        for directory in (*directories, *missing([step.item.path for step in due], root)):
+            _make(
+                directory, root, undo, mode=CLOSED_DIRECTORY if directory in closed else DIRECTORY
+            )
         staged = [
             (temporary, place)
             for step in due
@@ -78,15 +82,16 @@ def carry_out(steps: Sequence[Step], root: Path) -> None:
     _clear(below(root, step.item.path) for step in steps)
 
 
-def _make_parents(item: Item, root: Path, undo: ExitStack) -> None:
-    for known in missing([item.path], root):
-        directory, innermost = below(root, known), known == item.path.parent
-        try:
-            directory.mkdir(mode=CLOSED_DIRECTORY)
-            directory.chmod(CLOSED_DIRECTORY if item.closed and innermost else DIRECTORY)
-        except OSError as error:
-            raise _told(directory, error) from error
+def _make(known: Path, root: Path, undo: ExitStack, *, mode: int) -> None:
+    directory = below(root, known)
+    if directory.is_dir():
+        return
+    try:
+        directory.mkdir(mode=CLOSED_DIRECTORY)
         undo.callback(_quietly, directory.rmdir)
+        directory.chmod(mode)  # whatever the umask says
+    except OSError as error:
+        raise _told(directory, error) from error
 
 
 def _stage(step: Step, place: Path, root: Path, undo: ExitStack) -> Iterator[tuple[Path, Path]]:
@@ -141,8 +146,13 @@ def _temporary(place: Path) -> Path:
 def _clear(places: Iterable[Path]) -> None:
     """The ways back are not needed any more; nor is what a killed run has left."""
     for place in places:
-        for path in place.parent.glob(f".{place.name[:100]}.*{SUFFIX}"):
+        for path in unfinished(place):
             _quietly(path.unlink)
+
+
+def unfinished(place: Path) -> Iterator[Path]:
+    """What a killed run has left beside a place."""
+    return place.parent.glob(f".{glob.escape(place.name[:100])}.*{SUFFIX}")
 
 
 def _sync(directory: Path) -> None:

@@ -86,13 +86,18 @@ def build(
     asked = [member.key for member in members if member.key in said]
     reading = _Reading({member.key: place for place, member in enumerate(members)})
     nodes = tuple(_node(member, said.get(member.key)) for member in members)
-    plain = set(asked) if len(asked) <= MOST_PLAIN else set[str]()
+    plain = asked if len(asked) <= MOST_PLAIN else []
     for member in members:
         status = said.get(member.key)
         if isinstance(status, Mapping):
             results = probed.get(member.key)
             spoken = _read(reading, member, status, _mapping(results))
-            _fill(reading, member, [key for key in asked if key not in spoken], plain)
+            for key in plain:
+                if key not in spoken:
+                    place = reading.places[key]
+                    reading.add(Edge(reading.places[member.key], place, OK))  # its kernel's word
+            if not plain:
+                reading.left_out[OK] += len(asked) - len(spoken & said.keys())
     return Mesh(
         nodes,
         tuple(reading.edges),
@@ -124,7 +129,7 @@ def _node(member: Member, answer: Answer | None) -> Node:
         peers=_count(peers.get("total")),
         failing=_count(peers.get("failing")),
         problem=_oldest(troubles) or _text(answer.get("waiting_for")),
-        more=max(len(troubles) - 1, 0),
+        more=max(len(troubles) - 1, 0) + _count(answer.get("trouble_more")),
     )
 
 
@@ -151,15 +156,6 @@ def _read(
             reading.add(Edge(source, reading.places[key], FAILING, why=why))
             spoken.add(key)
     return spoken
-
-
-def _fill(reading: _Reading, member: Member, others: Sequence[str], plain: set[str]) -> None:
-    """A node's edges to the others that were asked: its kernel holds the way, and nobody has measured."""
-    for key in others:
-        if key in plain:
-            reading.add(Edge(reading.places[member.key], reading.places[key], OK))
-        else:
-            reading.left_out[OK] += 1
 
 
 def _measured(
@@ -192,7 +188,7 @@ def _measured(
 
 
 def _rows(results: Mapping[str, Any]) -> Iterable[Any]:
-    rows = results.get("probes", ())
+    rows = results.get("results", ())
     return rows if isinstance(rows, list | tuple) else ()
 
 

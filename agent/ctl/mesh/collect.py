@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from agent import connect
 from agent.config import Config
@@ -13,8 +14,10 @@ from agent.holders import is_free_reservation
 from overlay.errors import BadConfig
 from overlay.model import Lease
 
-Ask = Callable[[Sequence[str], str], Mapping[str, Answer]]
-"""Lease keys and a verb → an answer or an error for each; agent.ctl.far bound to the settings."""
+Ask = Callable[[Sequence[str], str, str], Mapping[str, Answer]]
+"""Lease keys, a verb and the peer it is about, or "" → an answer or an error for each; agent.ctl.far, bound."""
+MOST_PROBED = 20
+"""Nodes: with --probe each asks each, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,31 @@ def roll(settings: Config) -> Roll:
     return Roll(tuple(_member(lease) for lease in sorted(taken, key=_order)), pools)
 
 
-def collect(found: Roll, ask: Ask, *, here: str, limit: int) -> Mesh:
-    """Ask ``limit`` of them for their status and their probes; flanneld's nodes have nobody to ask."""
-    keys = [member.key for member in found.members if not member.foreign][:limit]
-    said = ask(keys, "status") if keys else {}
+def collect(found: Roll, ask: Ask, *, here: str, limit: int, probe: bool = False) -> Mesh:
+    """Ask ``limit`` of them, ``here`` among them, for status and probes; flanneld's nodes have nobody to ask.
+
+    With ``probe`` each node that answers measures its ways to all others that are asked now.
+    """
+    ours = [member for member in found.members if not member.foreign]
+    ours.sort(key=lambda member: member.name != here)
+    keys = [member.key for member in ours[:limit]]
+    said = ask(keys, "status", "") if keys else {}
     speaking = [key for key in keys if isinstance(said.get(key), Mapping)]
-    probed = ask(speaking, "probes") if speaking else {}
+    probed = _probed(keys, speaking, ask) if probe else None
+    if probed is None:
+        probed = ask(speaking, "probes", "") if speaking else {}
     return build(found.members, said, probed, made=time.time(), here=here)
+
+
+def _probed(keys: Sequence[str], speaking: Sequence[str], ask: Ask) -> Mapping[str, Answer]:
+    """One peer after the other is measured by all that speak: an agent does one such thing at a time."""
+    rows: dict[str, list[Any]] = {key: [] for key in speaking}
+    for peer in keys:
+        askers = [key for key in speaking if key != peer]
+        for key, answer in (ask(askers, "probes", peer) if askers else {}).items():
+            fresh = answer.get("results") if isinstance(answer, Mapping) else None
+            rows[key] += fresh if isinstance(fresh, list) else []
+    return {key: {"results": found} for key, found in rows.items()}
 
 
 def _member(lease: Lease) -> Member:

@@ -1,0 +1,1 @@
+"""The manuals of overlayctl's verbs, by task; read only when somebody asks for help."""

@@ -1,0 +1,123 @@
+"""overlayctl uninstall: refuse with pods, do it stage by stage, look again, and say what is left."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from agent.config import Config
+from agent.ctl import show
+from agent.ctl.uninstall import look
+from agent.ctl.uninstall.facts import Facts, Left, deeds, kept, left
+from agent.ctl.uninstall.stages import STAGES
+from agent.printable import printable
+from overlay.errors import Fatal
+
+ASKS_ETCD = ("files",)
+"""Stages that have to know what etcd holds by then; giving the lease back asks itself."""
+
+
+def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
+    """Its own."""
+    verb.set_defaults(lacking=True)
+    verb.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    verb.add_argument(
+        "--force", action="store_true", help="even while pods are attached: they lose their network"
+    )
+    verb.add_argument(
+        "--purge",
+        action="store_true",
+        help="files too that were changed since they were laid down, such as the settings",
+    )
+
+
+def uninstall(flags: argparse.Namespace, settings: Config) -> int:
+    """Take this node's overlay away; 1 if it is refused or something is left, which is named with its command."""
+    if os.geteuid() != 0:
+        raise Fatal("only root can uninstall", hint="sudo overlayctl uninstall")
+    found = look.facts(settings, purge=flags.purge, etcd=True)
+    if flags.dry_run:
+        return _say(flags, list(deeds(found)), [], [], list(kept(found)))
+    if found.pods and not flags.force:
+        raise Fatal(
+            f"{found.pods} pods are attached to this node, they would lose their network; nothing was changed",
+            hint="drain the node first; or: overlayctl uninstall --force",
+        )
+    todo = list(deeds(found))
+    troubles = _carry_out(flags, settings, found)
+    after = look.facts(settings, purge=flags.purge, etcd=True)
+    return _say(flags, todo, troubles, list(left(after)), list(kept(after)))
+
+
+def _carry_out(flags: argparse.Namespace, settings: Config, found: Facts) -> list[str]:
+    """Each stage by what is there when it begins. What did not go does not keep the next ones, save a living agent."""
+    troubles: list[str] = []
+    held = found.held
+    for name, stage in STAGES:
+        asks = name in ASKS_ETCD and found.held.asked
+        now = look.facts(settings, purge=flags.purge, etcd=asks)
+        if asks:
+            held = now.held
+        if name == "pods" and (now.agent or now.unit):
+            troubles.append("the agent could not be stopped, and would mend whatever is taken away")
+            break
+        for trouble in stage(replace(now, held=held), settings):
+            troubles.append(trouble)
+            print(printable(f"{name}: {trouble}"), file=sys.stderr)
+    return troubles
+
+
+def _say(
+    flags: argparse.Namespace,
+    done: Sequence[tuple[str, str]],
+    troubles: Sequence[str],
+    residue: Sequence[Left],
+    stays: Sequence[str],
+) -> int:
+    if flags.output == "json":
+        show.as_json(_as_json(flags, done, troubles, residue, stays))
+    else:
+        _as_table(flags, done, residue, stays)
+    return int(bool(residue))
+
+
+def _as_json(
+    flags: argparse.Namespace,
+    done: Sequence[tuple[str, str]],
+    troubles: Sequence[str],
+    residue: Sequence[Left],
+    stays: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "done": not flags.dry_run,
+        "steps": [{"stage": stage, "what": what} for stage, what in done],
+        "troubles": list(troubles),
+        "kept": list(stays),
+        "residue": None
+        if flags.dry_run
+        else [{"what": it.what, "mend": it.mend} for it in residue],
+    }
+
+
+def _as_table(
+    flags: argparse.Namespace,
+    done: Sequence[tuple[str, str]],
+    residue: Sequence[Left],
+    stays: Sequence[str],
+) -> None:
+    if done:
+        show.table(("STAGE", "WHAT"), done)
+    for sentence in stays:
+        print(printable(f"i {sentence}"))
+    if flags.dry_run:
+        print(f"{len(done)} things would be done; nothing was changed")
+        return
+    for it in residue:
+        print(printable(f"! left: {it.what}; next: {it.mend}"))
+    if residue:
+        print(f"{len(residue)} things are left")
+    else:
+        print(f"{len(done)} things done; kernel, files and etcd were looked at: nothing is left")
+        print(f"this program itself stays: {sys.prefix}")
