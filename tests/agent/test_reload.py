@@ -98,11 +98,14 @@ def test_a_change_of_the_log_level_is_said_by_the_more_talkative_one(
 ) -> None:
     """Once, in either direction."""
     before, after = (replace(BEFORE, log_level=level) for level in levels)
-    with caplog.at_level(before.log_level, logger="agent.reload"):
-        logger = logging.getLogger("agent.reload")
-        Reload(
-            before, lambda: after, FakeDoor(), [lambda config: logger.setLevel(config.log_level)]
-        ).now()
+    logger = logging.getLogger("agent.reload")
+    follow = [lambda config: logger.setLevel(config.log_level)]
+    with caplog.at_level(logging.DEBUG):
+        try:
+            logger.setLevel(before.log_level)
+            Reload(before, lambda: after, FakeDoor(), follow).now()
+        finally:
+            logger.setLevel(logging.NOTSET)
     assert caplog.text.count("settings read again: log_level=") == 1
 
 
