@@ -94,4 +94,7 @@ def _learned(place: Place, name: str, row: Neighbour, link: str) -> Hop:
     if row.state == "FAILED":
         why = f"{row.address} does not answer on {link}: that node or what lies between is down"
         return place.broken(name, seen, why, f"ip neigh show to {row.address} dev {link}")
+    if row.state == "PERMANENT":
+        why = f"{row.address} has a static entry on {link}, {row.mac or '?'}, which may not be its MAC"
+        return place.maybe(name, seen, why, f"ip neigh del {row.address} dev {link}")
     return place.ok(name, seen)
