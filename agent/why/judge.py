@@ -20,6 +20,7 @@ _CAUSES = (
     "rules of the tunnel",
     "rules of the bridge",
     "rules in the pod",
+    "underlay route",
     "underlay neighbour",
 )
 """What may be harmless, and is the first suspect once packets are lost."""

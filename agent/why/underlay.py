@@ -52,8 +52,11 @@ def underlay_route(place: Place, facts: Facts) -> Hop:
         inner = facts.vxlan.mtu if facts.vxlan is not None else 0
         over = overhead(facts)
         if inner and 0 < way.mtu < inner + over:
-            why = f"the path MTU to {way.to} is {way.mtu}, less than {inner} and {over} for the tunnel"
-            return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route get {way.to}")
+            why = (
+                f"the path MTU to {way.to} is {way.mtu}, less than {inner} and {over} for the tunnel, as the kernel "
+                "remembers it (for ten minutes): if it is so again afterwards, a link on the way is that small"
+            )
+            return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route flush cache")
         return place.ok(name, said)
     astray = next((it for it in specific(way) if it.kind != "unicast" and it.undo), None)
     if astray is not None:
