@@ -136,6 +136,8 @@ def known(place: Place, name: str, row: Neighbour | None, right: str, at: tuple[
     seen = f"{row.address} {row.mac or '?'} {row.state}"
     if row.mac and right and row.mac != right:
         why = f"{row.address} has MAC {row.mac} there, but {right} is right"
+        if row.state != "PERMANENT":
+            why += "; if it comes back, another interface has that address, too"
         return place.broken(name, seen, why, f"{before}ip neigh del {row.address} dev {link}")
     if row.state in ("FAILED", "INCOMPLETE"):
         why = f"{row.address} does not answer on {link}"

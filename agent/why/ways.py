@@ -59,14 +59,15 @@ def arriving(facts: Facts, store: Store, to: str, *, back: bool = False) -> Iter
 
 
 def _tunnelled(facts: Facts, net: Net | None) -> bool:
-    """By the tunnel, unless the kernel's route leads to the underlay and the network allows that."""
+    """By the tunnel, unless the kernel's route leads to the underlay and the network allows that, or is not known."""
     if net is not None and not net.tunnels:
         return False
-    direct = (
-        facts.out is not None and facts.vxlan is not None and facts.out.link != facts.vxlan.name
-    )
-    ours = direct and any(one.ours and one.link == facts.out.link for one in specific(facts.out))  # type: ignore[union-attr]
-    return not (ours and net is not None and net.direct)
+    device = facts.vxlan.name if facts.vxlan is not None else ""
+    out = facts.out.link if facts.out is not None and facts.out.link != device else ""
+    ours = any(one.ours and one.link == out for one in specific(facts.out))
+    if net is None:
+        return not ours
+    return not (ours and device and net.direct)
 
 
 def forwarding(place: Place, facts: Facts) -> Hop:

@@ -2,6 +2,7 @@
 
 from agent.why.facts import Answered, Candidate, Neighbour, Taken, Way
 from agent.why.judge import judge
+from agent.why.records import Store
 from tests.agent.test_why import ENTER, change, first, link, pod, verdict
 from tests.agent.why_facts import end, facts, passed, store
 
@@ -52,3 +53,12 @@ def test_an_address_of_the_node_is_no_pod_and_no_route_is_to_be_changed_for_it()
     """A gateway, a VTEP: the kernel keeps what arrives for it."""
     told = verdict(far=facts(2, 1, pod=None, into=Way("10.5.2.1", "lo", "", "local", 255)))
     assert first(told) == ("n2", "route to the pod", "overlayctl ipam show")
+
+
+def test_without_etcd_the_kernel_says_whether_there_is_a_tunnel() -> None:
+    """With host-gw there is no VXLAN device to be missed."""
+    ours = Candidate("route", 254, 24, "unicast", "eth0", True, "")
+    out = Way("10.5.2.2", "eth0", "192.168.50.2", "unicast", 254, candidates=[ours])
+    told = verdict(facts(1, 2, vxlan=None, out=out), known=Store(fault="etcd is away"))
+    assert "VXLAN device" not in [hop.name for hop in told.hops if hop.where == "n1"]
+    assert not told.broken
