@@ -212,6 +212,8 @@ def test_what_was_not_captured_is_not_said_to_be_all_right(
 ) -> None:
     """Packets that came too fast: neither "nothing vanished" nor "nothing came back"."""
     story = _story()
+    assert Printer(story).summary("ovl1", "eth0") == []
+    assert "no packet from or to the pod was seen" in capsys.readouterr().out
     story.add(inside(ping()))
     story.add(outside(wrapped(ping())))
     story.last += 10 * SECOND

@@ -67,6 +67,8 @@ class Printer:
                     text if not findings else f"of these packets {self.story.doubt}", style="yellow"
                 )
             )
+        elif not any(counts.values()) and not findings:
+            self._print(Text("no packet from or to the pod was seen", style="yellow"))
         elif not findings:
             self._print(Text("nothing vanished on this node", style="green"))
         for side in self.story.other_sides():
