@@ -41,10 +41,8 @@ RUN_NAMES = {
     *("agent.lock", "attachments", "attachments.lock", "cni.log", "cni.log.1", "cni.sock", "ipam"),
     *("nft.json", "node.json", "offload.json", "subnet.env", former.NAME),
 }
-STATE_NAMES = {
-    *("drift.json", "drift.unreadable", "history", "last-good.json", "state.json"),
-    "state.unreadable",
-}
+_PAGES = ("drift.json", "last-good.json", "state.json")
+STATE_NAMES = {"history", *_PAGES, *(f"{Path(name).stem}.unreadable" for name in _PAGES)}
 """What an agent and the CNI program leave in a directory; temporary files have a dot before and .tmp behind."""
 OURS = (texts.MARK, b"overlay-agent", b"overlayctl completion")
 """In every file that an installation lays down, and in no other."""
