@@ -128,3 +128,13 @@ def test_thousands_of_routes_are_a_number() -> None:
     assert len(done) == len(residue) < 30
     assert "4980 more of kind Route" in done[-1][1]
     assert any("overlay0" in what for _, what in done)
+
+
+def test_what_an_etcd_that_is_away_is_asked_with_is_not_said_to_go() -> None:
+    """A dry run says what a run does: the settings' file stays."""
+    file = Path("/etc/overlay/agent.toml")
+    facts = replace(NOTHING, laid=(Laid(file, Fate.OURS),), settings=(file,))
+    assert [what for _, what in deeds(facts)] == [f"remove {file}"]
+    away = replace(facts, held=Held(True, error="no answer"))
+    assert list(deeds(away)) == []
+    assert [str(file) in line for line in kept(away)] == [True]
