@@ -119,7 +119,9 @@ def test_spans_are_in_order_and_no_container_has_two_at_once(lines: list[Line], 
     assert all(it.until is None or it.until >= it.first.at for it in found)
     lasting = [it.owner for it in found if it.until is None]
     assert len(lasting) == len(set(lasting))
-    assert all(row(it)["from"] < at + 1 for it in matching(found, Asked("10.5.3.7", at=at), now=NOW))
+    assert all(
+        row(it)["from"] < at + 1 for it in matching(found, Asked("10.5.3.7", at=at), now=NOW)
+    )
 
 
 @given(
