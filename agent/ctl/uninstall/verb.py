@@ -39,7 +39,9 @@ def uninstall(flags: argparse.Namespace, settings: Config) -> int:
         raise Fatal("only root can uninstall", hint="sudo overlayctl uninstall")
     found = look.facts(settings, purge=flags.purge, etcd=True)
     if flags.dry_run:
-        without_lease = replace(found, held=replace(found.held, keys=()))  # which it would give back
+        without_lease = replace(
+            found, held=replace(found.held, keys=())
+        )  # which it would give back
         return _say(flags, list(deeds(found)), [], [], list(kept(without_lease)))
     if found.pods and not flags.force:
         raise Fatal(
