@@ -123,8 +123,7 @@ class Look:
 
     def unit(self) -> str:
         """systemd's name of the agent."""
-        name = self.settings.instance
-        return f"overlay-agent@{name}.service" if name else "overlay-agent.service"
+        return f"{self.settings.marks.unit}.service"
 
     def _agent(self) -> Agent:
         try:
