@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from agent.config import Config
+from agent.reading import beginning
 from overlay import nodefile
 from overlay.desired import Me, gateway
 from overlay.errors import NotReady, OverlayError
@@ -144,7 +145,7 @@ def rivals(conf_dir: Path, ours: str = nodefile.CONFLIST_NAME) -> list[str]:
 
 def _is_json(path: Path) -> bool:
     try:
-        msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+        msgspec.json.decode(beginning(path), type=dict[str, object])
     except (OSError, msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True

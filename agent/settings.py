@@ -118,23 +118,29 @@ SETTINGS = (
         "compare the whole kernel state this often",
     ),
     Setting(
-        "run_dir", ONLY.run_dir, Path, "DIR", "socket, subnet.env, address allocations; a tmpfs"
+        "run_dir",
+        ONLY.run_dir,
+        values.own_directory,
+        "DIR",
+        "socket, subnet.env, address allocations; a tmpfs",
     ),
     Setting(
         "state_dir",
         ONLY.state_dir,
-        Path,
+        values.own_directory,
         "DIR",
         "what outlives a reboot: VTEP MAC, last subnet",
     ),
     Setting(
         "cni_conf_dir",
         "/etc/cni/net.d",
-        Path,
+        values.directory,
         "DIR",
         "where the conflist goes once the node is ready",
     ),
-    Setting("cni_bin_dir", "/opt/cni/bin", Path, "DIR", "where the CNI executables are"),
+    Setting(
+        "cni_bin_dir", "/opt/cni/bin", values.directory, "DIR", "where the CNI executables are"
+    ),
     Setting(
         "host_local_dir",
         hostlocal.DIRECTORY,

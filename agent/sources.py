@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping, Set
 from pathlib import Path
 
+from agent.reading import beginning
 from overlay.errors import BadConfig
 
 ENV_PREFIX = "OVERLAY_"
@@ -17,11 +18,12 @@ def from_file(path: Path, known: Set[str], *, required: bool) -> Given:
         BadConfig: it cannot be read, or has a key that is not ``known``.
     """
     try:
-        raw = path.read_bytes()
+        raw = path.read_bytes() if required else beginning(path)  # one that is named may be a pipe
     except FileNotFoundError as error:
-        if required:
+        if required or path.is_symlink():
+            leads = f" leads to {path.readlink()}, which" if path.is_symlink() else ""
             raise BadConfig(
-                f"config file {path} does not exist",
+                f"config file {path}{leads} does not exist",
                 hint="overlayctl install --dry-run shows what would be written; or give --config FILE",
             ) from error
         return {}

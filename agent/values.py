@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 from agent.machine import read_machine_id, read_node_name
 from overlay.marks import INSTANCE, LONGEST_INSTANCE
@@ -39,6 +40,33 @@ def listen(text: str) -> Listen | None:
     if not match or not 1 <= int(match[3]) <= 65535:
         raise ValueError("not ADDRESS:PORT, such as 127.0.0.1:10158 or [::1]:10158; empty: off")
     return Listen(ip_address(match[1] or match[2]), int(match[3]))
+
+
+_TOP = (
+    "bin boot dev efi etc home lib lib32 lib64 media mnt opt proc root run sbin srv sys tmp usr var"
+)
+_BELOW = (
+    "etc/cni etc/cni/net.d etc/overlay etc/systemd opt/cni opt/cni/bin run/netns run/user usr/bin usr/sbin "
+    "var/cache var/lib var/log var/run var/tmp"
+)
+_EVERYBODYS = frozenset(f"/{name}" for name in ("", *_TOP.split(), *_BELOW.split()))
+"""Others keep their things there: file-hierarchy(7)."""
+
+
+def directory(text: str) -> Path:
+    """An absolute path, without detours."""
+    path = Path(text)
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("not an absolute path (without ..)")
+    return path
+
+
+def own_directory(text: str) -> Path:
+    """One for nobody but us: what is in it under names of ours is taken for ours, and goes at uninstall."""
+    path = directory(text)
+    if str(path) in _EVERYBODYS:
+        raise ValueError("others keep their files there; name a directory below it for this alone")
+    return path
 
 
 def boolean(text: str) -> bool:

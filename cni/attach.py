@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from cni import sight
 from cni.owner import Owner
 from cni.results import PodRoute
 from cni.steps import Steps
@@ -72,7 +73,7 @@ def namespace(path: str) -> Iterator[int]:
         BadEnvironment: there is none at that path, or it is the host's own.
     """
     try:  # O_NONBLOCK: a named pipe at that path must not hold us
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(sight.way_to(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise BadEnvironment(f"CNI_NETNS={path} cannot be opened: {error.strerror}") from error
     try:

@@ -24,6 +24,7 @@ from cni import (
     lock,
     pods,
     previous,
+    sight,
     wishes,
 )
 from cni.addresses import Given
@@ -169,7 +170,7 @@ def _allocate(
     routes = previous.read(
         {"cniVersion": "1.0.0", "routes": request.config.ipam.given.get("routes")}, whose="ipam"
     )
-    draft = msgspec.structs.replace(draft, netns_inode=pods.inode_at(request.netns))
+    draft = msgspec.structs.replace(draft, netns_inode=sight.inode_at(request.netns))
     ipam.write(draft)  # first: with no link of ours, only the journal can prove that a pod is gone
     given = addresses.own(request.owner, page, ipam, wanted, steps, linkless=True)
     _write(draft, ipam, given, steps)

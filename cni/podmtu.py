@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from cni import attach, pods
+from cni import attach, pods, sight
 from cni.record import Attachment
 from overlay.errors import KernelRefused
 from overlay.model import Family
@@ -74,9 +74,9 @@ def _set(netlink: Netlink, link: LinkInfo | None, mtu: int) -> None:
 def _entered(record: Attachment) -> Iterator[Netlink]:
     """A socket in the pod, by the runtime's path or, where that is gone, by a process that lives there."""
     way = record.netns
-    if record.netns_inode and pods.inode_at(way) != record.netns_inode:
+    if record.netns_inode and sight.inode_at(way) != record.netns_inode:
         way = pods.ways_in().get(record.netns_inode, way)
-        if pods.inode_at(way) != record.netns_inode:
+        if sight.inode_at(way) != record.netns_inode:
             raise KernelRefused(
                 f"its network namespace cannot be entered by {record.netns}", errno=errno.ENOENT
             )

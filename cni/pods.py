@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cni import attach
+from cni import attach, sight
 from cni.record import Attachment
 from overlay.errors import OverlayError
 
@@ -29,15 +29,6 @@ def boot_id() -> str:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return ""
-
-
-def inode_at(path: str) -> int:
-    """The namespace that a path leads to, or 0."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return 0
-    return found.st_ino if found.st_dev == _device() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class Lives:
         """True only with proof."""
         if record.boot and self.boot and record.boot != self.boot:
             return True
-        there = inode_at(record.netns)
+        there = sight.inode_at(record.netns)
         if not record.netns_inode:  # a record of before inodes were kept
             return there == 0
         if there == record.netns_inode:
@@ -72,7 +63,7 @@ def _has_lost_its_link(record: Attachment) -> bool:
 
 def ways_in() -> Mapping[int, str]:
     """A path into every namespace that a process lives in or a mount holds; mounts, which last, win."""
-    return {**_inhabited(), **_mounted()}
+    return {**_inhabited(), **_mounted("1", sight.MACHINE), **_mounted("self")}
 
 
 def _inhabited() -> dict[int, str]:
@@ -85,23 +76,20 @@ def _inhabited() -> dict[int, str]:
     return found
 
 
-def _mounted() -> dict[int, str]:
+def _mounted(process: str, root: str = "") -> dict[int, str]:
     """From mountinfo (proc(5)): id, parent, device, root, mount point, …; for nsfs root is net:[inode]."""
     found: dict[int, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+        for line in Path("/proc", process, "mountinfo").read_text(errors="replace").splitlines():
             fields = line.split(" ")
             if len(fields) > 4 and fields[3].startswith(_PREFIX):
                 with contextlib.suppress(ValueError):
-                    found[_number(fields[3])] = fields[4]
+                    number, path = _number(fields[3]), root + fields[4]
+                    if sight.seen(path) == number:  # it may be hidden behind a later mount
+                        found[number] = path
     return found
 
 
 def _number(name: str) -> int:
     """4026532008 of ``net:[4026532008]``."""
     return int(name.removeprefix(_PREFIX).removesuffix(_SUFFIX))
-
-
-def _device() -> int:
-    """All namespaces lie on one device, that of our own."""
-    return os.stat("/proc/thread-self/ns/net").st_dev

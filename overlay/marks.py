@@ -35,6 +35,11 @@ class Marks:
         return f"overlay-{self.instance}" if self.instance else "overlay"
 
     @property
+    def unit(self) -> str:
+        """systemd's name of the agent, without ``.service``."""
+        return f"overlay-agent@{self.instance}" if self.instance else "overlay-agent"
+
+    @property
     def vtep_alias(self) -> str:
         """The VXLAN device's ifalias."""
         return f"{self.name}:vtep"

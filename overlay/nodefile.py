@@ -11,6 +11,7 @@ section 1) and must not vary; node.json is ours and carries a version.
 """
 
 import contextlib
+import errno
 import functools
 import ipaddress
 import os
@@ -242,8 +243,13 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     The temporary file lies in the same directory, since containerd notices only a rename within it,
     and ends in ``.tmp``, since runtimes read every .conf, .conflist and .json there. It
-    outlasts a power cut.
+    outlasts a power cut. A device or a pipe of that name is nobody's file, and stays.
+
+    Raises:
+        OSError: it cannot be written there.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # rename(2) refuses those
+        raise OSError(errno.EEXIST, "what is there is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -117,7 +117,8 @@ def value_of(packet: Packet, left: object) -> object:
                 return NEVER
             return UNKNOWN if any(part is UNKNOWN for part in parts) else tuple(parts)
         case "&" if isinstance(body, list) and len(body) == 2:
-            value = value_of(packet, body[0])
+            if (value := value_of(packet, body[0])) is NEVER:
+                return NEVER
             return value & body[1] if type(value) is type(body[1]) is int else UNKNOWN
     return UNKNOWN
 

@@ -20,7 +20,8 @@ class Drop:
     """A rule, or a chain's policy, that ends the packet.
 
     ``effect`` is "drops" or "rejects"; not ``sure`` where a match cannot be decided from a listing. ``packets`` is its
-    counter, None where it has none. ``mend`` is the command that lets the packet pass.
+    counter, None where it has none. ``mend`` is the command that lets the packet pass. ``narrow``: it is the rule's own
+    match that cannot be decided, so that it is meant for some packets only, such as those above a rate.
     """
 
     where: str
@@ -30,6 +31,7 @@ class Drop:
     packets: int | None
     mend: str
     look: str
+    narrow: bool = False
 
     def __str__(self) -> str:
         counted = "" if self.packets is None else f" ({self.packets} packets so far)"
@@ -50,11 +52,11 @@ def judge(ruleset: Ruleset, packet: Packet) -> list[Drop]:
 
 
 class _Walk:
-    """One base chain. ``doubt``: an earlier rule may have accepted the packet already."""
+    """One base chain. ``doubt``: an earlier rule may have accepted the packet; ``narrow``: it may not come here."""
 
     def __init__(self, ruleset: Ruleset, packet: Packet, base: Base) -> None:
         self._ruleset, self._packet, self._base = ruleset, packet, base
-        self._doubt = False
+        self._doubt = self._narrow = False
         self._steps = 0
         self._found: list[Drop] = []
 
@@ -109,7 +111,7 @@ class _Walk:
     ) -> str:
         if effect := _effect(statement):
             surely = sure and not self._doubt
-            self._found.append(self._drop(rule, chain, effect, surely))
+            self._found.append(self._drop(rule, chain, effect, surely, narrow=not sure))
             return "end" if sure else "next"
         if "accept" in statement or _xt_target(statement) == "ACCEPT":
             self._doubt = self._doubt or not sure
@@ -124,9 +126,10 @@ class _Walk:
         return "next"
 
     def _jump(self, body: Mapping[str, Any], kind: str, depth: int, sure: bool) -> str:
-        doubt = self._doubt
-        self._doubt = doubt or not sure
+        narrow = self._narrow
+        self._doubt, self._narrow = self._doubt or not sure, narrow or not sure
         outcome = self._chain(str(body.get("target")), depth + 1)
+        self._narrow = narrow
         if sure:
             return "return" if kind == "goto" and outcome == "next" else outcome
         return "next"
@@ -162,14 +165,16 @@ class _Walk:
             elements = self._elements(data[1:])
         verdicts = [it[1] for it in elements or [] if isinstance(it, list) and len(it) == 2]
         effects = {_effect(it) for it in verdicts if isinstance(it, dict)} - {""}
-        self._found += [self._drop(rule, chain, effect, False) for effect in sorted(effects)]
+        self._found += [
+            self._drop(rule, chain, effect, False, narrow=True) for effect in sorted(effects)
+        ]
         self._doubt = True
         return "next"
 
     def _elements(self, name: str) -> Sequence[Any] | None:
         return self._ruleset.sets.get((self._base.family, self._base.table, name))
 
-    def _drop(self, rule: Rule, chain: str, effect: str, sure: bool) -> Drop:
+    def _drop(self, rule: Rule, chain: str, effect: str, sure: bool, *, narrow: bool) -> Drop:
         base = self._base
         counters = (it["counter"] for it in rule.expr if isinstance(it, dict) and "counter" in it)
         counter = next((it for it in counters if isinstance(it, dict)), {})
@@ -183,7 +188,7 @@ class _Walk:
         where = base.where if chain == base.name else f"{base.where} > {chain}"
         text = f'rule "{rule.text or f"handle {rule.handle}"}"'
         count = packets if isinstance(packets, int) else None
-        return Drop(where, text, effect, sure, count, mend, look)
+        return Drop(where, text, effect, sure, count, mend, look, narrow or self._narrow)
 
     def _policy(self) -> Drop:
         base = self._base

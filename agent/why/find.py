@@ -7,9 +7,10 @@ from agent.printable import printable
 from agent.why.facts import Found
 from cni import collect
 from cni.ipam import Ipam, is_address
-from cni.pods import inode_at, ways_in
+from cni.pods import ways_in
 from cni.record import Attachment
 from overlay.errors import BadConfig
+from cni.sight import inode_at, way_to
 
 MOST = 16
 LEAST_OF_AN_ID = 4
@@ -62,5 +63,5 @@ def way_in(record: Attachment) -> str:
     """A path that leads into the pod's network namespace; "" where there is none any more."""
     there = inode_at(record.netns)
     if there and (not record.netns_inode or there == record.netns_inode):
-        return record.netns
+        return way_to(record.netns)
     return ways_in().get(record.netns_inode, "") if record.netns_inode else ""

@@ -130,6 +130,27 @@ def test_a_policy_of_drop_counts_unless_a_rule_accepts_and_is_mended_by_such_rul
     )
 
 
+def test_a_rule_that_is_for_some_packets_only_is_told_from_one_that_comes_after_a_doubt() -> None:
+    """Who deletes a limit because it "may be what drops it" has lost the limit."""
+    limit = {"limit": {"rate": 9, "per": "second", "inv": True}}
+    narrow, wide = judge(read([listing([limit, DROP], [limit, ACCEPT], policy="drop")]), PACKET)
+    assert [(it.sure, it.narrow) for it in (narrow, wide)] == [(False, True), (False, False)]
+    sub = {"chain": {"family": "inet", "table": "fw", "name": "sub"}}
+    rule = {"family": "inet", "table": "fw", "chain": "sub", "handle": 5}
+    inside: list[dict[str, Any]] = [sub, {"rule": {**rule, "expr": [DROP]}}]
+    told = judge(read([listing([limit, {"jump": {"target": "sub"}}], more=inside)]), PACKET)
+    assert [it.narrow for it in told] == [True]
+
+
+def test_what_another_protocol_has_never_holds_a_packet_back() -> None:
+    """TCP's flags, also masked, and of a packet that has none even by "not"."""
+    flags = {"payload": {"protocol": "tcp", "field": "flags"}}
+    masked = {"&": [flags, {"|": ["fin", "syn", "rst", "ack"]}]}
+    odd = {"match": {"op": "!=", "left": masked, "right": "syn"}}
+    assert found([odd, DROP], packet=replace(PACKET, proto="udp", dport=8472)) == []
+    assert found([odd, DROP], packet=replace(PACKET, proto="tcp", dport=80)) == ["may 10"]
+
+
 def test_ports_and_jumps_and_verdict_maps_are_followed() -> None:
     """--port is what a rule may be about; a chain that returns goes on in its caller."""
     web = replace(PACKET, proto="tcp", dport=80)

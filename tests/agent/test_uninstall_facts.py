@@ -1,5 +1,6 @@
 """overlayctl uninstall, the pure part: from one look what is done, what is left, and what stays on purpose."""
 
+import argparse
 from dataclasses import fields, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from agent import config
 from agent.ctl.install.service import Service
+from agent.ctl.uninstall import look
 from agent.ctl.uninstall.facts import Facts, Fate, Held, Laid, deeds, kept, left
 from cni.strays import Stray
 from overlay.dataplane.former import Turned
 from overlay.marks import Marks
-from overlay.model import Action, Bridge, KernelObject, LinkAddress, Route, Step
+from overlay.model import Action, Bridge, KernelObject, Lease, LinkAddress, Route, Step
 
 NOTHING = Facts(marks=Marks(), node="n7", service=Service(True, "overlay-agent.service"))
 BRIDGE = Bridge("overlay0", "0a:58:0a:05:01:01", 1450, True)
@@ -128,3 +131,25 @@ def test_thousands_of_routes_are_a_number() -> None:
     assert len(done) == len(residue) < 30
     assert "4980 more of kind Route" in done[-1][1]
     assert any("overlay0" in what for _, what in done)
+
+
+def test_what_an_etcd_that_is_away_is_asked_with_is_not_said_to_go() -> None:
+    """A dry run says what a run does: the settings' file stays."""
+    file = Path("/etc/overlay/agent.toml")
+    facts = replace(NOTHING, laid=(Laid(file, Fate.OURS),), settings=(file,))
+    assert [what for _, what in deeds(facts)] == [f"remove {file}"]
+    away = replace(facts, held=Held(True, error="no answer"))
+    assert list(deeds(away)) == []
+    assert [str(file) in line for line in kept(away)] == [True]
+
+
+def test_another_machines_lease_is_none_of_ours_though_it_has_our_id(tmp_path: Path) -> None:
+    """A cloned node's: it lives on, and its lease is no residue of the one that goes."""
+    environ = {"OVERLAY_NODE_NAME": "n2", "OVERLAY_MACHINE_ID": "0" * 32}
+    settings = config.load(argparse.Namespace(config=None, instance=None), environ, root=tmp_path)
+    lease = Lease("10.5.1.0-24", (), node="n1", machine_id="0" * 32, etcd_lease=7)
+    told = [
+        (look.is_mine(it, settings), look.is_twins(it, settings))
+        for it in (lease, replace(lease, node="n2"), replace(lease, machine_id="1" * 32))
+    ]
+    assert told == [(True, True), (True, False), (False, True)]

@@ -63,6 +63,7 @@ def test_the_executable_and_its_chain(node: SickNode) -> None:
     (finding,) = node.examine("executable")
     assert finding.id == "cni-executable-other"
     assert "talks to the agent in /run/other" in finding.title
+    assert node.ids("executable", instance="blue") == [], "its conflist says where a named one is"
     install(node.home / "bin", run_dir=str(node.home / "run"), kind="python")
     assert node.ids("executable") == []
 

@@ -22,7 +22,9 @@ _ASSIGNED = re.compile(r"^(RUN_DIR|FULL) = (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``mode`` is None where there is no such file; ``settings`` None where they cannot be read.
+    """``run_dir`` is empty for a named agent: its conflist says where it is, the executable knows the first one's.
+
+    ``mode`` is None where there is no such file; ``settings`` None where they cannot be read.
 
     ``same``: the program, without its settings, is the one that this installation has.
     """
@@ -74,7 +76,7 @@ def _another(facts: Facts) -> str:
         return "is not overlay's plugin: another program has its name"
     if facts.settings is None or not facts.same:
         return "is of another version than this overlayctl"
-    if facts.settings.run_dir != facts.run_dir:
+    if facts.run_dir and facts.settings.run_dir != facts.run_dir:
         return f"talks to the agent in {facts.settings.run_dir}, this one is in {facts.run_dir}"
     if not facts.full:
         return f"would start {facts.settings.full[0]} where no agent answers, which is not there"
@@ -86,7 +88,8 @@ def read(look: Look) -> Facts:
     its = look.settings
     path = its.cni_bin_dir / NAME
     expected = its.run_dir.exists() or any(its.cni_conf_dir.glob(its.marks.conflist))
-    facts = Facts(str(path), str(its.run_dir), expected=expected)
+    run_dir = "" if its.instance else str(its.run_dir)
+    facts = Facts(str(path), run_dir, expected=expected)
     try:
         seen = path.stat()
         data = b""

@@ -17,13 +17,13 @@ from agent import connect, recalled, underlay
 from agent.config import DEFAULT_FILE, Config
 from agent.ctl import client, programs
 from agent.ctl.programs import Said
+from agent.reading import beginning
 from agent.underlay import Hosts
 from overlay import netconfig
 from overlay.errors import BadConfig, OverlayError
 from overlay.model import Network
 from overlay.netlink import Netlink
 
-MOST_BYTES = 1 << 20
 ETCD_S = 3.0
 """For one call: the doctor has many questions, and is asked when things are slow."""
 AGENT_S = 5.0
@@ -123,8 +123,7 @@ class Look:
 
     def unit(self) -> str:
         """systemd's name of the agent."""
-        name = self.settings.instance
-        return f"overlay-agent@{name}.service" if name else "overlay-agent.service"
+        return f"{self.settings.marks.unit}.service"
 
     def _agent(self) -> Agent:
         try:
@@ -157,8 +156,7 @@ class Look:
 def read_text(path: Path) -> str | None:
     """The beginning of a file; None if it is not there, or cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES).decode(errors="replace")
+        return beginning(path).decode(errors="replace")
     except OSError:
         return None
 

@@ -32,6 +32,11 @@ _ASSIGNED = re.compile(
     r"""(?:basic|bearer)\s+[^\s"',}]+|[^\s"',}\]\\]+)""",
     re.IGNORECASE,
 )
+_QUOTED = re.compile(
+    rf"""(?P<head>(?P<mark>["'])(?:--)?{_NAME}\s*[:=]\s*)(?P<value>(?:(?!(?P=mark))[^\n])+)(?P=mark)""",
+    re.IGNORECASE,
+)
+"""Name and value in one pair of quotes, as in a unit's Environment="X_PASSWORD=two words"."""
 _USER = re.compile(r"(?<=://)[^/\s\"'<>]*@")
 _LOGIN = re.compile(r"(--user[= ]|ETCDCTL_USER=)[^\s\"':]+:[^\s\"']+", re.IGNORECASE)
 _PEM = re.compile(
@@ -76,6 +81,7 @@ class Redactor:
                     pattern = rf"(?<!\w){pattern}(?!\w)"
                 text = re.sub(pattern, REMOVED, text)
         text = _LOGIN.sub(rf"\1{REMOVED}", _USER.sub(f"{REMOVED}@", text))
+        text = _QUOTED.sub(rf"\g<head>{REMOVED}\g<mark>", text)
         text = _ASSIGNED.sub(_without_value, text)
         return _ETCD_TOKEN.sub(REMOVED, _JWT.sub(REMOVED, text))
 

@@ -90,8 +90,7 @@ def tls_path(marks: Marks, key: str) -> Path:
 
 def drop_in(marks: Marks) -> Path:
     """Where what a unit needs beside the shipped file is."""
-    unit = f"overlay-agent@{marks.instance}" if marks.instance else "overlay-agent"
-    return UNIT_DIR / f"{unit}.service.d" / "05-overlay.conf"
+    return UNIT_DIR / f"{marks.unit}.service.d" / "05-overlay.conf"
 
 
 def _is_read_only(directory: Path) -> bool:

@@ -51,7 +51,9 @@ def _code() -> Iterator[tuple[Path, float]]:
 
 
 def _written(path: Path) -> float:
-    try:
-        return path.lstat().st_mtime
-    except OSError:
-        return 0.0
+    """By its inode's time, as a backup that is put back has the other one of before; and what a link leads to."""
+    times = [0.0]
+    for look in (path.lstat, path.stat):
+        with suppress(OSError):
+            times.append(look().st_ctime)
+    return max(times)

@@ -51,7 +51,7 @@ class Act:
 
 def unit_of(marks: Marks) -> str:
     """The unit that runs an instance."""
-    return f"overlay-agent@{marks.instance}.service" if marks.instance else "overlay-agent.service"
+    return f"{marks.unit}.service"
 
 
 def due(service: Service, changed: Collection[str], stale: str) -> tuple[Act, ...]:

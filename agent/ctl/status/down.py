@@ -20,7 +20,7 @@ _PATIENCE_S = 3.0
 
 def facts(settings: Config, error: OverlayError) -> dict[str, Any]:
     """In the form of an agent's own answer, as far as it goes."""
-    unit = f"overlay-agent@{settings.instance}" if settings.instance else "overlay-agent"
+    unit = settings.marks.unit
     here = page(settings.run_dir)
     return {
         "verdict": "down",

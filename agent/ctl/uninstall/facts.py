@@ -120,7 +120,10 @@ def deeds(facts: Facts) -> Iterator[tuple[str, str]]:
             yield "switches", f"{item.path} back from {item.now} to {item.before}"
     for key in facts.held.keys:
         yield "lease", f"give back {key}"
+    asked_with = facts.settings if facts.held.error else ()
     for laid in facts.laid:
+        if laid.path in asked_with:
+            continue
         word = {Fate.OURS: "remove", Fate.SAVED: "put back"}.get(laid.fate)
         yield "files", f"{word} {laid.path}" if word else f"{laid.path} is {laid.fate.value}"
     for path in facts.inside:

@@ -41,10 +41,8 @@ RUN_NAMES = {
     *("agent.lock", "attachments", "attachments.lock", "cni.log", "cni.log.1", "cni.sock", "ipam"),
     *("nft.json", "node.json", "offload.json", "subnet.env", former.NAME),
 }
-STATE_NAMES = {
-    *("drift.json", "drift.unreadable", "history", "last-good.json", "state.json"),
-    "state.unreadable",
-}
+_PAGES = ("drift.json", "last-good.json", "state.json")
+STATE_NAMES = {"history", *_PAGES, *(f"{Path(name).stem}.unreadable" for name in _PAGES)}
 """What an agent and the CNI program leave in a directory; temporary files have a dot before and .tmp behind."""
 OURS = (texts.MARK, b"overlay-agent", b"overlayctl completion")
 """In every file that an installation lays down, and in no other."""
@@ -116,7 +114,8 @@ def held(settings: Config) -> Held:
     try:
         with closing(connect.registry(settings)) as store:
             found = store.snapshot().leases.values()
-            return Held(True, tuple(sorted(it.key for it in found if is_mine(it, settings))))
+            keys = [it.key for it in found if is_mine(it, settings) and not is_twins(it, settings)]
+            return Held(True, tuple(sorted(keys)))
     except OverlayError as error:
         return Held(True, error=str(error))
 
@@ -125,6 +124,11 @@ def is_mine(lease: Lease, settings: Config) -> bool:
     """A reservation that leads nowhere is the cluster's, not ours."""
     taken = bool(lease.etcd_lease) or any(end.underlay for end in lease.endpoints)
     return lease.machine_id == settings.machine_id and taken
+
+
+def is_twins(lease: Lease, settings: Config) -> bool:
+    """Of a machine with our id and another name: it is given back if nobody answers for it, and none of our residue."""
+    return bool(lease.node) and lease.node != settings.node_name
 
 
 def _knows_an_etcd(settings: Config) -> bool:

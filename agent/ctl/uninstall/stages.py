@@ -25,7 +25,7 @@ from cni.ipam import Ipam
 from cni.steps import Steps
 from overlay import nodefile
 from overlay.dataplane import Dataplane, former
-from overlay.errors import OverlayError
+from overlay.errors import NotReady, OverlayError
 from overlay.model import Action, Ruleset, Step
 
 STOP_S, KILL_S = 12.0, 3.0
@@ -131,7 +131,10 @@ def lease(facts: Facts, settings: Config) -> Trouble:
         with closing(connect.registry(settings)) as store:
             found = [it for it in store.snapshot().leases.values() if look.is_mine(it, settings)]
             for held in found:
-                store.release(store.by_hand.surely_dead(held))
+                try:
+                    store.release(store.by_hand.surely_dead(held))
+                except NotReady as error:  # another machine has our id, and this one
+                    yield f"etcd: {error}"
     except OverlayError as error:
         yield f"etcd: {error}"
 

@@ -5,10 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.config import Config
-from agent.ctl import show
+from agent.ctl import programs, show
 from agent.ctl.uninstall import look
 from agent.ctl.uninstall.facts import Facts, Left, deeds, kept, left
 from agent.ctl.uninstall.stages import STAGES
@@ -39,20 +39,27 @@ def uninstall(flags: argparse.Namespace, settings: Config) -> int:
         raise Fatal("only root can uninstall", hint="sudo overlayctl uninstall")
     found = look.facts(settings, purge=flags.purge, etcd=True)
     if flags.dry_run:
-        return _say(flags, list(deeds(found)), [], [], list(kept(found)))
+        without_lease = replace(
+            found, held=replace(found.held, keys=())
+        )  # which it would give back
+        return _say(flags, list(deeds(found)), [], [], list(kept(without_lease)))
     if found.pods and not flags.force:
         raise Fatal(
             f"{found.pods} pods are attached to this node, they would lose their network; nothing was changed",
             hint="drain the node first; or: overlayctl uninstall --force",
         )
     todo = list(deeds(found))
-    troubles = _carry_out(flags, settings, found)
+    troubles = carry_out(flags, settings, found)
     after = look.facts(settings, purge=flags.purge, etcd=True)
     return _say(flags, todo, troubles, list(left(after)), list(kept(after)))
 
 
-def _carry_out(flags: argparse.Namespace, settings: Config, found: Facts) -> list[str]:
-    """Each stage by what is there when it begins. What did not go does not keep the next ones, save a living agent."""
+def carry_out(flags: argparse.Namespace, settings: Config, found: Facts) -> list[str]:
+    """Each stage by what is there when it begins. What did not go does not keep the next ones, save a living agent.
+
+    Raises:
+        Fatal: a pod was attached after ``found`` was looked at; its agent is started again.
+    """
     troubles: list[str] = []
     held = found.held
     for name, stage in STAGES:
@@ -63,10 +70,25 @@ def _carry_out(flags: argparse.Namespace, settings: Config, found: Facts) -> lis
         if name == "pods" and (now.agent or now.unit):
             troubles.append("the agent could not be stopped, and would mend whatever is taken away")
             break
+        if name == "pods" and now.pods and not flags.force:
+            _back(now, found)
         for trouble in stage(replace(now, held=held), settings):
             troubles.append(trouble)
             print(printable(f"{name}: {trouble}"), file=sys.stderr)
     return troubles
+
+
+def _back(now: Facts, found: Facts) -> NoReturn:
+    """Nobody was asked about these pods. Nothing was taken away yet that an agent does not write again."""
+    next_ = "start overlay-agent again"
+    if found.unit:
+        programs.run(["systemctl", "enable", found.unit])
+        programs.run(["systemctl", "start", "--no-block", found.unit])
+        next_ = f"{found.unit} is started again"
+    raise Fatal(
+        f"{now.pods} pods were attached while the agent was being stopped, they would lose their network; {next_}",
+        hint="drain the node first; or: overlayctl uninstall --force",
+    )
 
 
 def _say(

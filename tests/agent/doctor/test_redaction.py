@@ -39,6 +39,7 @@ FORMS = (
     f'auth = "{SECRET}"',
     f"client-secret={SECRET}",
     f"etcd_key = {SECRET}",
+    f'Environment="OVERLAY_ETCD_PASSWORD=two {SECRET}"',
     KEY,
     KEY[:60],
     f'secret = "with \\"quotes\\" and {SECRET}"',
