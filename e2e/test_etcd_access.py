@@ -114,6 +114,14 @@ def _kept(stage: Stage) -> None:
         assert "lease lost" not in node.log_text(), node.log_tail()
 
 
+def test_a_node_asks_another_one_with_no_more_rights_than_it_has(stage: Stage) -> None:
+    """By TLS, user and password; the role of docs/etcd.md is enough for both sides."""
+    one, two = stage.agents
+    found = one.ask("history", str(two.vtep).rsplit(".", 1)[0] + ".2")
+    assert not found["silent"]
+    assert [row["node"] for row in found["rows"]] == ["n2"]
+
+
 def test_an_expired_token_is_replaced_without_a_word(stage: Stage, server: EtcdServer) -> None:
     """Tokens end after 2 s without use: between two renewals, and at every restart of etcd."""
     with stage.undisturbed():

@@ -60,6 +60,8 @@ class Found:
     skipped: int = 0
     left_off: int = 0
     subnet: str = ""
+    begins: dict[str, float] = field(default_factory=dict)
+    """Where each node's history begins: of what was before nobody knows."""
 
     def take(self, node: str, answer: dict[str, Any]) -> None:
         """A node's answer; what is no row of ours is passed over."""
@@ -67,6 +69,8 @@ class Found:
         for one in rows if isinstance(rows, list) else ():
             if isinstance(one, dict) and isinstance(one.get("from"), int | float):
                 self.rows.append({"node": node, **one})
+        if isinstance(oldest := answer.get("oldest"), int | float):
+            self.begins[node] = float(oldest)
         self.skipped += _number(answer.get("skipped"))
         self.left_off += _number(answer.get("left_off"))
 
@@ -222,6 +226,9 @@ def _print(found: Found, wish: Asked) -> None:
         when = f" at {local(wish.at)}" if wish.at is not None else ""
         what = "nobody is known to have had" if wish.address else "nothing is known of"
         print(printable(f"{what} {wish.who}{when}"))
+    if not found.rows:
+        for node, at in list(found.begins.items())[:MOST_SILENT]:
+            print(printable(f"  i the history of {node} begins at {local(at)}"))
     for line in _remarks(found):
         print(printable(f"  i {line}"))
 
