@@ -69,12 +69,16 @@ class Ailments:
         self._subnets = f"{config.etcd_prefix}/subnets"
         self._life, self._pods, self._complainers = life, pods, complainers
         self._clock, self._looked = clock, float("-inf")
+        self.summary = ""
+        """The oldest trouble as of the last look, and how many more; empty if there is none."""
 
     def turned(self, reconciler: Reconciler) -> None:
         """In the loop's thread after each round."""
         if self._clock() - self._looked >= LOOK_S:
             self._looked = self._clock()
-            self.ledger.note(self.now(reconciler))
+            found = self.now(reconciler)
+            self.ledger.note(found)
+            self.summary = _summary(list(self.ledger.oldest_first(found)))
 
     def now(self, reconciler: Reconciler) -> dict[str, str]:
         """All troubles, in the loop's thread."""
@@ -100,6 +104,11 @@ class Ailments:
         for one in self._complainers:
             found |= one.trouble()
         return found | _outage(self._life, reconciler) | _off_link(reconciler)
+
+
+def _summary(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names else ""
 
 
 def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:

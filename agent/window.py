@@ -130,6 +130,7 @@ class Window:
             paged=bool(families),
             full=[str(it.subnet) for it in families if not ipam.free(it)],
             ailing=self._ailing(),
+            barred=self._from.house.barred,
         )
 
     def _silent_s(self) -> float:
@@ -166,6 +167,7 @@ class Window:
             facts=found,
             facts_age_s=age_s,
             silent_s=self._silent_s(),
+            ailing=bool(self._ailing()),
             ready=not self._unready(),
             lease=samples.Lease(claimed.lease.key, life.keeper.ttl_s, life.tenure.age_s)
             if claimed

@@ -21,6 +21,7 @@ from agent.history import Mark
 from agent.printable import printable
 from agent.records import Keys, named
 from agent.spans import Asked, asked
+from cni.record import LAST_SECOND
 from overlay import schema
 from overlay.errors import BadConfig, OverlayError
 from overlay.family import Family
@@ -40,7 +41,7 @@ def add_arguments(_: str, parser: argparse.ArgumentParser) -> None:
         "--at",
         metavar="TIME",
         default="",
-        help='who had it then: "14:02", 2026-11-29T14:02, or with an offset',
+        help='who had it then: "14:02" or 2026-11-29T14:02 in the time zone of this machine, or with an offset',
     )
     parser.add_argument(
         "--since", metavar="TIME", default="", help="only what lasted until then, or longer"
@@ -67,12 +68,31 @@ class Found:
         """A node's answer; what is no row of ours is passed over."""
         rows = answer.get("rows")
         for one in rows if isinstance(rows, list) else ():
-            if isinstance(one, dict) and isinstance(one.get("from"), int | float):
-                self.rows.append({"node": node, **one})
+            if isinstance(one, dict) and (row := _row(one)):
+                self.rows.append({"node": node, **row})
         if isinstance(oldest := answer.get("oldest"), int | float):
             self.begins[node] = float(oldest)
         self.skipped += _number(answer.get("skipped"))
         self.left_off += _number(answer.get("left_off"))
+
+
+def _row(one: dict[str, Any]) -> dict[str, Any]:
+    """What another node's agent says of one attachment, without what is not of its form; nothing if too little is."""
+    began, until, addresses = one.get("from"), one.get("until"), one.get("addresses")
+    if not _is_moment(began):
+        return {}
+    words = {name: one.get(name) for name in ("end", "pod", "container", "network", "ifname")}
+    return {
+        "from": began,
+        "until": until if _is_moment(until) else None,
+        **{name: word if isinstance(word, str) else "" for name, word in words.items()},
+        "addresses": list(map(str, addresses)) if isinstance(addresses, list | tuple) else [],
+    }
+
+
+def _is_moment(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < LAST_SECOND  # type: ignore[operator]
 
 
 def history_of(flags: argparse.Namespace, settings: Config) -> int:
@@ -111,16 +131,14 @@ def moment(text: str, now: float) -> float | None:
     """
     if not text:
         return None
-    here = datetime.fromtimestamp(now, UTC).astimezone()
+    # Without a zone, which is this machine's, as it was on that day: summer and winter differ.
+    here = datetime.fromtimestamp(now)  # noqa: DTZ006
     try:
         if "-" not in text and ":" in text[:3]:
-            clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")  # noqa: DTZ007
-            then = here.replace(
-                hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0
-            )
+            clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S").time()  # noqa: DTZ007
+            then = datetime.combine(here, clock)
             return (then if then <= here else then - timedelta(days=1)).timestamp()
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=here.tzinfo)).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError) as error:
         raise BadConfig(
             f"{text!r} is no time",

@@ -24,7 +24,8 @@ class Node:
         )
         for place in (self.conflist, self.program):
             place.parent.mkdir()
-            place.write_text("x")
+            place.write_text("#!/bin/sh\n")
+        (home / "node.json").write_text("{}")
         self.program.chmod(0o755)
         config: Any = SimpleNamespace(
             run_dir=home,
@@ -48,7 +49,7 @@ class Node:
         """Of this very moment; the threads of a whole agent are not here."""
         self.outlook.look()
         found = dict(self.outlook.trouble())
-        assert "sweep, deadlines ended" in found.pop("threads")
+        assert "sweep, deadlines, history ended" in found.pop("threads")
         return found
 
 
@@ -90,8 +91,55 @@ def test_an_executable_that_cannot_be_run_is_named(tmp_path: Path) -> None:
     node.program.mkdir()
     assert "is no file" in node.found()["CNI executable"]
     node.program.rmdir()
-    node.program.write_text("x")
+    node.program.write_text("#!/bin/sh\n")
     node.program.chmod(0o755)
+    assert not node.found()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b"#!/gone/python -S\n", "is a script for '/gone/python', which is missing"),
+        (b"#!\n", "which is missing"),
+        (b"half a pro", "is neither a program nor a script"),
+        (b"\x7fELF and more", ""),
+    ],
+)
+def test_an_executable_that_execve_would_refuse_is_named(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    """A full disk, or a venv that was taken away, leave the bit where it was."""
+    program = tmp_path / "overlay"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    assert why in (found := not_executable(program))
+    assert bool(found) is bool(why)
+
+
+def test_a_page_that_others_alter_or_take_is_written_again_at_once(tmp_path: Path) -> None:
+    """Each look costs two stats; what cannot be written is told until it can."""
+    asked: list[int] = []
+    fails: list[Exception] = []
+
+    def mend() -> None:
+        asked.append(1)
+        if fails:
+            raise fails[0]
+
+    node = Node(tmp_path, mend=mend)
+    assert not node.found()
+    assert not node.found()
+    assert len(asked) == 1, "whether they are right is asked once"
+    node.conflist.write_text("another program's")
+    assert not node.found()
+    assert len(asked) == 2
+    (tmp_path / "node.json").unlink()
+    fails.append(KernelBusy("no space left on device"))
+    for _ in range(2):
+        assert "node.json is gone" in (told := node.found()["conflist"])
+        assert "no space left on device" in told
+    fails.clear()
     assert not node.found()
 
 
@@ -118,6 +166,8 @@ def test_a_directory_that_will_be_made_is_no_trouble(tmp_path: Path, missing: st
     """One whose parent is missing, too, is."""
     assert bool(not_writable(tmp_path / missing)) is ("/" in missing)
     assert not not_writable(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert not_writable(tmp_path / "file") == "is no directory"
     assert not_executable(tmp_path / "none") == "is missing"
 
 
