@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.live import Live
 
 from agent.ctl import show
+from agent.ctl.pipe import is_read
 from agent.ctl.status.layout import CODES, laid_out
 
 EVERY_S = 2.0
@@ -26,6 +27,8 @@ def follow(look: Look, *, as_json: bool) -> int:
     try:
         for answer in _terminal(look) if _is_terminal() and not as_json else _pipe(look, as_json):
             verdict = str(answer["verdict"])
+            if not is_read():
+                break
             time.sleep(EVERY_S)
     except KeyboardInterrupt:
         pass
