@@ -23,7 +23,7 @@ from agent.records import Keys, named
 from agent.spans import Asked, asked
 from cni.record import LAST_SECOND
 from overlay import schema
-from overlay.errors import BadConfig, OverlayError
+from overlay.errors import BadConfig, BadInput, OverlayError
 from overlay.family import Family
 from overlay.model import Lease, Subnet
 
@@ -100,7 +100,10 @@ def history_of(flags: argparse.Namespace, settings: Config) -> int:
     now = time.time()
     words = {"who": flags.who, "at": moment(flags.at, now), "since": moment(flags.since, now)}
     words = {name: word for name, word in words.items() if word is not None}
-    wish = asked(words)
+    try:
+        wish = asked(words)
+    except BadInput as error:
+        raise BadConfig(str(error), hint="overlayctl history --help; overlayctl ipam show") from error
     found = Found()
     found.take(settings.node_name, chronicle.look(settings.state_dir, wish, now=now))
     try:

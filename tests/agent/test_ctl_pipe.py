@@ -12,7 +12,6 @@ import pytest
     [
         ("| true; exit ${PIPESTATUS[0]}", (2, 141), ""),
         ("> /dev/full", (1,), "No space left on device"),
-        (">&-", (2,), ""),
     ],
 )
 def test_where_nobody_reads_nothing_is_said_to_be_well(
