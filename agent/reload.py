@@ -91,11 +91,16 @@ class Reload:
             log.error("new settings refused, those of before stay in force: %s%s", error, hint)
             return
         self.config = found.now
-        for follow in self._followers:
-            follow(found.now)
         said = [worded(name, found.now) for name in found.taken]
         said += [certificates] if certificates else []
-        log.info("settings read again: %s", ", ".join(said) or "nothing to take")
+        text = ", ".join(said) or "nothing to take"
+        talkative = log.isEnabledFor(logging.INFO)  # by the old level or the new one: it is said
+        if talkative:
+            log.info("settings read again: %s", text)
+        for follow in self._followers:
+            follow(found.now)
+        if not talkative:
+            log.info("settings read again: %s", text)
         for name in found.waiting:
             log.warning(
                 "needs a restart of overlay-agent (pods keep running): %s, in force is %s",

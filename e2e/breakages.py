@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from e2e.console import Operator
 from e2e.lab import Lab
 from e2e.node import Node
 from e2e.pods import Pod
@@ -21,6 +22,7 @@ class Stage:
     nodes: dict[str, Node]
     pods: dict[str, Pod]
     words: dict[str, str] = field(default_factory=dict)
+    operators: dict[str, Operator] = field(default_factory=dict)
 
     def run(self, node: str, script: str) -> None:
         """As an operator there would; what systemd does on a real node is done by hand."""
@@ -37,6 +39,14 @@ class Stage:
         self.lab.record()
         self.nodes[node].wait_ready(peers=1)
 
+    def operator(self, node: str) -> Operator:
+        """Made when first asked for; taken down with the lab."""
+        if node not in self.operators:
+            self.operators[node] = Operator(self.nodes[node].namespace)
+            self.lab.clients.append(self.operators[node])
+            self.lab.record()
+        return self.operators[node]
+
     def reaches(self, one: str, other: str) -> bool:
         """A ping that does not wait long."""
         words = ["ping", "-n", "-c", "1", "-W", "0.3", self.words[other]]
@@ -44,7 +54,8 @@ class Stage:
 
     def why(self, node: str, *arguments: str) -> dict[str, Any]:
         """Asked on a node; the exit code agrees with the answer."""
-        said = self.nodes[node].overlayctl("why", *arguments, "--output", "json")
+        config = str(self.nodes[node].config_file)
+        said = self.operator(node).says("why", "--config", config, *arguments, "--output", "json")
         try:
             told: dict[str, Any] = json.loads(said.out)
         except json.JSONDecodeError:

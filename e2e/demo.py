@@ -1,4 +1,4 @@
-"""`make demo`: three nodes talk, one agent is killed, a node joins, one leaves; all on this machine.
+"""`make demo`: three nodes talk, one agent is killed, a node joins, one leaves, three verbs tell; on this machine.
 
 Every statement it prints has been looked at; the first that is not true ends the demo with exit code 1
 and what was expected and seen. Everything is taken down again, also on Ctrl-C; `--keep` leaves it.
@@ -14,11 +14,12 @@ from itertools import count
 from rich.console import Console
 from rich.table import Table
 
+from e2e.demo_kept import how_to_look
 from e2e.etcdserver import PREFIX
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import Pod
-from e2e.process import CommandFailed
+from e2e.process import CommandFailed, Said
 
 SETTLE_S = 10
 
@@ -110,6 +111,9 @@ class Demo:
         self.step("it starts again: nothing changes", lambda: self._restart(nodes[1]))
         self.step("a fourth node joins", lambda: self._join(nodes))
         self.step("it is drained and leaves", lambda: self._leave(nodes))
+        self.step("overlayctl status", lambda: self._status(nodes[0]))
+        self.step("overlayctl why: the whole way between two pods", self._why)
+        self.step("overlayctl probe: do packets reach the others", lambda: self._probe(nodes[0]))
 
     def _etcd(self) -> str:
         self.lab.etcd.start()
@@ -227,6 +231,30 @@ class Demo:
         expect(len(leases) == 3, "3 leases left", str(leases))
         return f"lease revoked, its peers dropped {subnet} after {taken:.1f} s"
 
+    def _status(self, node: Node) -> str:
+        said = self._told(node, "status")
+        return f"exit code {said.code}: {node.name} is healthy"
+
+    def _why(self) -> str:
+        first = self.lab.pods[0]
+        last = next(pod for pod in reversed(self.lab.pods) if pod.node != first.node)
+        node = self.lab.nodes[first.node]
+        self._told(node, "why", str(first.address), str(last.address))
+        return f"every hop from {first.name} on {first.node} to {last.name} on {last.node} is right"
+
+    def _probe(self, node: Node) -> str:
+        self._told(node, "probe")
+        rows = node.ask("probe")["results"]
+        expect(len(rows) == 2, "2 peers probed", str(rows))
+        return f"{len(rows)} peers of {node.name}, small and full size"
+
+    def _told(self, node: Node, verb: str, *words: str) -> Said:
+        """What an operator reads on a node that is well."""
+        said = node.overlayctl(verb, *words)
+        self.show(said.out)
+        expect(said.code == 0, f"overlayctl {verb} finds nothing wrong", said.out + said.err)
+        return said
+
 
 def expect(true: bool, what: str, seen: str) -> None:
     """Go on only if it is so."""
@@ -248,7 +276,7 @@ def main(story: type[Demo] = Demo) -> int:
             demo.run()
             demo.close()
             if flags.keep:
-                print(_how_to_look(lab, demo.hints()))
+                print(how_to_look(lab, demo.hints()))
     except (Unexpected, CommandFailed) as error:
         print(f"\nthe demo failed\n{error}", file=sys.stderr)
         return 1
@@ -260,26 +288,6 @@ def main(story: type[Demo] = Demo) -> int:
         + ("" if flags.keep else "; everything was taken down")
     )
     return 0
-
-
-def _how_to_look(lab: Lab, hints: list[str]) -> str:
-    node, pod = next(iter(lab.nodes.values())), lab.pods[0]
-    enter = f"ip netns exec {node.namespace.name}"
-    binary = f"{sys.prefix}/bin/overlayctl"
-    return "\n".join(
-        [
-            "",
-            "it is still running; look around:",
-            f"  {enter} {binary} status --config {node.config_file}",
-            f"  {enter} ip route",
-            f"  nsenter --net={pod.namespace.path} ping {lab.pods[-1].address}",
-            f"  ip netns exec {lab.fabric.name} env ETCDCTL_API=3 etcdctl --endpoints {lab.etcd.url}"
-            f" get --prefix {PREFIX}/subnets",
-            *(f"  {hint}" for hint in hints),
-            f"  tail -f {node.log}",
-            "and end it: make demo-down",
-        ]
-    )
 
 
 if __name__ == "__main__":

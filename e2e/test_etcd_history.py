@@ -98,15 +98,14 @@ def test_a_snapshot_that_is_restored_costs_no_node_its_traffic(
 def test_an_etcd_that_comes_back_empty_is_told_all_again(stage: Stage, cluster: Cluster) -> None:
     """Nobody is removed; with the config back every node claims the subnet it had."""
     before = _holders(stage)
+    # A node without a lease takes its page away, so the subnets are looked up while all hold theirs.
+    ways = [
+        (node, other.subnet) for node in stage.agents for other in stage.agents if node is not other
+    ]
     with stage.undisturbed():
         cluster.wipe()
         stage.everywhere(lambda node: not away(node), "etcd is back")
-        assert all(
-            node.routes_to(other.subnet)
-            for node in stage.agents
-            for other in stage.agents
-            if node is not other
-        )
+        assert all(node.routes_to(subnet) for node, subnet in ways)
         stage.ctl("put", CONFIG_KEY, NETWORK)
         wait_for(lambda: _holders(stage) == before, "all are in etcd again", timeout_s=PATIENCE_S)
         stage.news()

@@ -15,6 +15,7 @@ from e2e.systemdnode import UNIT, SystemdNode
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 SUBNETS = "/coreos.com/network/subnets/"
+DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/cni.conf"
 Site = tuple[Lab, list[SystemdNode]]
 
 
@@ -128,15 +129,27 @@ def _ports(node: SystemdNode) -> set[str]:
     return {line.split()[3].rpartition(":")[2] for line in found.splitlines()}
 
 
+@pytest.fixture
+def elsewhere(lab: Lab, nodes: list[SystemdNode]) -> Iterator[str]:
+    """A directory for conflists that the unit may not write, and the node as it was afterwards."""
+    node = nodes[1]
+    directory = "/etc/kubernetes/net.d"
+    node.must("mkdir", "-p", directory)
+    node.settings(etcd_endpoints=[lab.endpoints], cni_conf_dir=directory)
+    node.must("systemctl", "restart", "--no-block", UNIT)
+    yield directory
+    node.root(DROP_IN).unlink(missing_ok=True)
+    node.settings(etcd_endpoints=[lab.endpoints])
+    node.must("systemctl", "daemon-reload")
+    node.must("systemctl", "restart", UNIT)
+    node.wait_ready(peers=1)
+
+
 def test_a_directory_that_the_unit_may_not_write_is_said(
-    lab: Lab, nodes: list[SystemdNode]
+    nodes: list[SystemdNode], elsewhere: str
 ) -> None:
     """Elsewhere below /etc: not READY, and journal and status have the reason and the two ways out."""
     node = nodes[1]
-    elsewhere, drop_in = "/etc/kubernetes/net.d", f"/etc/systemd/system/{UNIT}.service.d/cni.conf"
-    node.must("mkdir", "-p", elsewhere)
-    node.settings(etcd_endpoints=[lab.endpoints], cni_conf_dir=elsewhere)
-    node.must("systemctl", "restart", "--no-block", UNIT)
     told = "ReadWritePaths=DIRECTORY"
     wait_for(lambda: told in node.run("systemctl", "status", UNIT).out, "said", timeout_s=10)
     assert len([line for line in node.journal("-n", "20") if told in line]) == 1
@@ -144,15 +157,10 @@ def test_a_directory_that_the_unit_may_not_write_is_said(
     wait_for(lambda: node.overlayctl("status").code == 1, "the verdict", timeout_s=10)
     assert "Read-only file system" in node.overlayctl("status").out
 
-    node.write(drop_in, f"[Service]\nReadWritePaths={elsewhere}\n")
+    node.write(DROP_IN, f"[Service]\nReadWritePaths={elsewhere}\n")
     node.must("systemctl", "daemon-reload")
     node.must("systemctl", "restart", UNIT)
     assert node.root(f"{elsewhere}/10-overlay.conflist").exists()
-    node.root(drop_in).unlink()
-    node.settings(etcd_endpoints=[lab.endpoints])
-    node.must("systemctl", "daemon-reload")
-    node.must("systemctl", "restart", UNIT)
-    node.wait_ready(peers=1)
 
 
 def test_a_second_network_has_a_unit_of_its_own(lab: Lab, nodes: list[SystemdNode]) -> None:

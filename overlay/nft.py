@@ -12,7 +12,7 @@ import threading
 from overlay.errors import KernelRefused
 
 LIBRARY = "libnftables.so.1"
-_OUTPUT_STATELESS = 1 << 1  # NFT_CTX_OUTPUT_STATELESS, nftables/libnftables.h
+_OUTPUT_STATELESS = 1 << 2  # NFT_CTX_OUTPUT_STATELESS, nftables/libnftables.h
 _OUTPUT_HANDLES, _OUTPUT_JSON = 1 << 3, 1 << 4
 _ABSENT = os.strerror(errno.ENOENT)
 

@@ -92,6 +92,23 @@ def test_new_certificates_are_told_though_no_setting_changed(
     assert "settings read again: new certificates" in caplog.text
 
 
+@pytest.mark.parametrize("levels", [("INFO", "WARNING"), ("WARNING", "INFO")])
+def test_a_change_of_the_log_level_is_said_by_the_more_talkative_one(
+    levels: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, in either direction."""
+    before, after = (replace(BEFORE, log_level=level) for level in levels)
+    logger = logging.getLogger("agent.reload")
+    follow = [lambda config: logger.setLevel(config.log_level)]
+    with caplog.at_level(logging.DEBUG):
+        try:
+            logger.setLevel(before.log_level)
+            Reload(before, lambda: after, FakeDoor(), follow).now()
+        finally:
+            logger.setLevel(logging.NOTSET)
+    assert caplog.text.count("settings read again: log_level=") == 1
+
+
 def test_a_password_is_never_shown() -> None:
     """The journal is read by more people than the file."""
     config = replace(BEFORE, etcd_password="hunter2")

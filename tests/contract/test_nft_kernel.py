@@ -50,6 +50,19 @@ def test_a_bad_transaction_changes_nothing_and_says_why(space: Path) -> None:
         assert nft.list_table(TABLE) is None
 
 
+def test_a_listing_has_neither_counters_nor_names_of_services(space: Path) -> None:
+    """Both change by themselves: packets come, and /etc/services is somebody's file."""
+    with closing(run_inside(space, Nft)) as nft:
+        nft.run(
+            "add table inet t; add chain inet t c; add rule inet t c udp dport 53 counter packets 7 bytes 9"
+        )
+        listing = nft.list_table("inet t")
+
+    assert listing is not None
+    assert "udp dport 53 counter" in listing
+    assert "packets 7" not in listing
+
+
 def test_an_absent_table_is_none(space: Path) -> None:
     """Absence is an answer, not an error; a longer name is another table."""
     inside(space, "nft", "add", "table", "inet", "overlay2")
