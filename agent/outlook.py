@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 EVERY_S = 2.0
 HUNG_S = 30.0
 SWEEP_SLACK_S = 60.0
+PACE_S = 20.0
 LEAST_BYTES = 64 << 10
 THREADS = ("sweep", "deadlines", "history")
 """That run as long as the agent does, and whose end does not end it (agent.daemon.VITAL)."""
@@ -56,6 +57,7 @@ class Outlook:
         self._found: dict[str, str] = {}
         self._pages: list[Identity | None] = []
         """As they were when they were last right."""
+        self._not_before = float("-inf")
         self._looked: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outlook", daemon=True)
@@ -111,7 +113,16 @@ class Outlook:
         found = {}
         conflist = self._config.cni_conf_dir / self._config.marks.conflist
         pages = (self._config.run_dir / PAGE_NAME, conflist)
-        if (now := [_identity(page) for page in pages]) != self._pages:
+        now = [_identity(page) for page in pages]
+        if now != self._pages and None not in now and self._clock() < self._not_before:
+            found["conflist"] = (
+                f"another program alters {conflist} or {pages[0]} again and again, so pods may get another network; "
+                f"it is written again every {PACE_S:.0f} s; next: stop that program, or give it a file of its own; "
+                f"ls -l --time-style=full-iso {conflist.parent}"
+            )
+        elif now != self._pages:
+            if self._pages:  # each time makes runtimes read it anew
+                self._not_before = self._clock() + PACE_S
             why = self._mended()
             self._pages = [] if why else [_identity(page) for page in pages]
             if why:

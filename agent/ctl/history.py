@@ -10,18 +10,17 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agent import chronicle, connect, history
 from agent.config import Config
 from agent.ctl import far, nodepage, show
+from agent.ctl.historyrows import Found
 from agent.history import Mark
 from agent.printable import printable
 from agent.records import Keys, named
 from agent.spans import Asked, asked
-from cni.record import LAST_SECOND
 from overlay import schema
 from overlay.errors import BadConfig, BadInput, OverlayError
 from overlay.family import Family
@@ -52,49 +51,6 @@ def add_arguments(_: str, parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(slots=True)
-class Found:
-    """``rows`` with the node they come from; ``silent`` says of each node that did not answer why."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
-    skipped: int = 0
-    left_off: int = 0
-    subnet: str = ""
-    begins: dict[str, float] = field(default_factory=dict)
-    """Where each node's history begins: of what was before nobody knows."""
-
-    def take(self, node: str, answer: dict[str, Any]) -> None:
-        """A node's answer; what is no row of ours is passed over."""
-        rows = answer.get("rows")
-        for one in rows if isinstance(rows, list) else ():
-            if isinstance(one, dict) and (row := _row(one)):
-                self.rows.append({"node": node, **row})
-        if isinstance(oldest := answer.get("oldest"), int | float):
-            self.begins[node] = float(oldest)
-        self.skipped += _number(answer.get("skipped"))
-        self.left_off += _number(answer.get("left_off"))
-
-
-def _row(one: dict[str, Any]) -> dict[str, Any]:
-    """What another node's agent says of one attachment, without what is not of its form; nothing if too little is."""
-    began, until, addresses = one.get("from"), one.get("until"), one.get("addresses")
-    if not _is_moment(began):
-        return {}
-    words = {name: one.get(name) for name in ("end", "pod", "container", "network", "ifname")}
-    return {
-        "from": began,
-        "until": until if _is_moment(until) else None,
-        **{name: word if isinstance(word, str) else "" for name, word in words.items()},
-        "addresses": list(map(str, addresses)) if isinstance(addresses, list | tuple) else [],
-    }
-
-
-def _is_moment(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value < LAST_SECOND  # type: ignore[operator]
-
-
 def history_of(flags: argparse.Namespace, settings: Config) -> int:
     """Exit code 0: somebody had it; 1: nobody that is known of; 2: nobody here, and others did not answer."""
     now = time.time()
@@ -103,7 +59,9 @@ def history_of(flags: argparse.Namespace, settings: Config) -> int:
     try:
         wish = asked(words)
     except BadInput as error:
-        raise BadConfig(str(error), hint="overlayctl history --help; overlayctl ipam show") from error
+        raise BadConfig(
+            str(error), hint="overlayctl history --help; overlayctl ipam show"
+        ) from error
     found = Found()
     found.take(settings.node_name, chronicle.look(settings.state_dir, wish, now=now))
     try:
@@ -294,7 +252,3 @@ def local(at: float | None) -> str:
         return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     except (ValueError, OverflowError, OSError):
         return "?"
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

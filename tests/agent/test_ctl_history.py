@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from agent.ctl.history import Found, local, moment, sentence
+from agent.ctl.history import local, moment, sentence
+from agent.ctl.historyrows import Found
 from agent.spans import Asked
 from overlay.errors import BadConfig
 

@@ -1,6 +1,5 @@
 """What a node needs besides kernel and etcd: each of it missing is a trouble, and gone when it is back."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,6 +133,12 @@ def test_a_page_that_others_alter_or_take_is_written_again_at_once(tmp_path: Pat
     node.conflist.write_text("another program's")
     assert not node.found()
     assert len(asked) == 2
+    node.conflist.write_text("another program's, again")
+    assert "again and again" in node.found()["conflist"]
+    assert len(asked) == 2, "a fight is paced: each time makes runtimes read it anew"
+    node.now += 20
+    assert not node.found()
+    assert len(asked) == 3
     (tmp_path / "node.json").unlink()
     fails.append(KernelBusy("no space left on device"))
     for _ in range(2):
@@ -173,17 +178,26 @@ def test_a_directory_that_will_be_made_is_no_trouble(tmp_path: Path, missing: st
 
 def test_troubles_are_as_old_as_they_are_and_the_oldest_comes_first() -> None:
     """One that ended and came again is a new one."""
-    now = time.time()
-    clock = [now]
-    ledger = Ledger(lambda: clock[0])
+    now = 1_800_000_000.0
+    clock, wall = [5.0], [now]
+    ledger = Ledger(lambda: wall[0], lambda: clock[0])
     ledger.note({"b": "", "c": ""})
-    clock[0] = now + 10
+    clock[0], wall[0] = 15.0, now + 10
     ledger.note({"b": "", "a": ""})
     assert ledger.oldest_first({"a": "", "b": "", "d": ""}) == {
         "b": now,
         "a": now + 10,
         "d": now + 10,
     }
-    clock[0] = now + 20
+    clock[0], wall[0] = (
+        16.0,
+        now - 3600,
+    )  # set back an hour: what is new is the youngest nevertheless
+    ledger.note({"b": "", "e": ""})
+    assert list(ledger.oldest_first({"e": "", "b": ""}).items()) == [
+        ("b", now - 3611),
+        ("e", now - 3600),
+    ]
+    clock[0], wall[0] = 25.0, now + 20
     ledger.note({"c": ""})
     assert ledger.oldest_first({"c": ""}) == {"c": now + 20}
