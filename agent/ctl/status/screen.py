@@ -41,9 +41,13 @@ def _is_terminal() -> bool:
 
 def _terminal(look: Look) -> Iterator[Mapping[str, Any]]:
     out = show.console()
+    size = out.size
     with Live(console=out, auto_refresh=False, screen=False) as live:
         while True:
             answer = look()
+            if out.size != size:  # the terminal has folded what it showed: nobody knows where it begins
+                size = out.size
+                out.clear()
             live.update(Group(*laid_out(answer, width=out.width)), refresh=True)
             yield answer
 
