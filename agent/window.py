@@ -95,6 +95,10 @@ class Window:
     def notices(self) -> Sequence[str]:
         """For the status: why nothing is shown, if so."""
         door = self._door
+        if door is not None and door.has_ended:
+            return [
+                "metrics and health are not served any more, their thread ended; next: systemctl restart overlay-agent"
+            ]
         return [door.notice] if door is not None and door.notice else []
 
     # --- the three pages, in the door's threads --------------------------------------------------
