@@ -4,6 +4,7 @@ On a developer's machine a contract or e2e test without root is skipped with its
 prints it); with CI=true it is an error.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Sequence
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
                 f"{item.nodeid} cannot run: {lacking}; CI=true forbids to skip it"
             )
         item.add_marker(pytest.mark.skip(reason=lacking))
+
+
+def pytest_collection_finish() -> None:
+    """Two thousand tests and all modules stay to the end: the collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _lacking() -> str:

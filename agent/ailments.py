@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from agent import adoption
 from agent.config import Config
 from agent.life import Life
-from agent.moment import utc
+from agent.moment import boot_clock, utc
 from agent.reconcile import Reconciler
 from overlay.wanted import NODE
 
@@ -32,25 +32,28 @@ class Complainer(Protocol):
 
 
 class Ledger:
-    """When each trouble was first seen. Thread-safe; ``wall`` is in seconds since 1970."""
+    """How long there is each trouble, by a ``clock`` that nobody sets. Thread-safe; ``wall`` is seconds since 1970."""
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
+    def __init__(
+        self, wall: Callable[[], float] = time.time, clock: Callable[[], float] = boot_clock
+    ) -> None:
+        self._wall, self._clock = wall, clock
         self._lock = threading.Lock()
         self._since: dict[str, float] = {}
 
     def note(self, names: Mapping[str, str]) -> None:
         """These there are now; the others have ended."""
-        now = self._wall()
+        now = self._clock()
         with self._lock:
             self._since = {name: self._since.get(name, now) for name in names}
 
     def oldest_first(self, names: Mapping[str, str]) -> dict[str, float]:
-        """The same names in the order of their age, with their beginning."""
-        now = self._wall()
+        """The same names in the order of their age, with their beginning as the wall clock of now would have it."""
+        now, wall = self._clock(), self._wall()
         with self._lock:
             since = {name: self._since.get(name, now) for name in names}
-        return dict(sorted(since.items(), key=lambda item: item[1]))
+        ordered = sorted(since.items(), key=lambda item: item[1])
+        return {name: round(wall - (now - at), 1) for name, at in ordered}
 
 
 class Ailments:
@@ -69,12 +72,16 @@ class Ailments:
         self._subnets = f"{config.etcd_prefix}/subnets"
         self._life, self._pods, self._complainers = life, pods, complainers
         self._clock, self._looked = clock, float("-inf")
+        self.summary = ""
+        """The oldest trouble as of the last look, and how many more; empty if there is none."""
 
     def turned(self, reconciler: Reconciler) -> None:
         """In the loop's thread after each round."""
         if self._clock() - self._looked >= LOOK_S:
             self._looked = self._clock()
-            self.ledger.note(self.now(reconciler))
+            found = self.now(reconciler)
+            self.ledger.note(found)
+            self.summary = _summary(list(self.ledger.oldest_first(found)))
 
     def now(self, reconciler: Reconciler) -> dict[str, str]:
         """All troubles, in the loop's thread."""
@@ -100,6 +107,11 @@ class Ailments:
         for one in self._complainers:
             found |= one.trouble()
         return found | _outage(self._life, reconciler) | _off_link(reconciler)
+
+
+def _summary(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names else ""
 
 
 def _outage(life: Life, reconciler: Reconciler) -> dict[str, str]:

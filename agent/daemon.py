@@ -259,7 +259,9 @@ class Agent:
         if self._hearing.deaf(life.heard_s_ago, etcd_answers=life.health.fine):
             self._vital.give_up("watch", f"has heard nothing for {life.heard_s_ago:.0f} s")
         self._notifier.watchdog()
-        self._notifier.status(self._promise.trouble or report.sentence(life, reconciler))
+        self._notifier.status(
+            self._promise.trouble or report.sentence(life, reconciler, self._house.ailments.summary)
+        )
 
     def _past(self) -> tuple[Past, Seen] | None:
         """Called in the last-good copy's thread."""

@@ -105,6 +105,11 @@ class Demand:
         """Every other node's lease."""
         return [lease for key, lease in sorted(self.roll.leases.items()) if not self._is_me(key)]
 
+    def unserved(self) -> set[str]:
+        """The keys of peers that nothing is programmed for: another backend, VNI or family, or a reservation."""
+        own = frozenset[str]() if self.me is None else self.me.own_keys
+        return self.wanted.idle(self.roll.leases.keys() - own)
+
     def orphans(self) -> dict[str, float]:
         """Peers that are kept though etcd has lost them, and the wall time at which it did."""
         kept = self.roll.orphans.items()

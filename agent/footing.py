@@ -31,9 +31,11 @@ Stance = tuple[Network, Me]
 
 
 class Ground(Protocol):
-    """What is asked about the underlay; each may raise any OverlayError. ``tight``: a family without room, or empty."""
+    """What is asked about the underlay; each may raise any OverlayError. ``tight``: a family without room, ``dark``: an
+    interface that carries nothing; or empty."""
 
     tight: str
+    dark: str
 
     def moved(self, me: Me) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
@@ -59,6 +61,8 @@ class Footing:
     ) -> None:
         self.trouble = ""
         """Why (some of) the local facts are those of before; empty if they are those of now."""
+        self.dark = ""
+        """Which underlay carries nothing, whoever it has led to; empty if all do."""
         self._ground, self._loop = ground, loop
         self._moved, self.every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
@@ -126,6 +130,9 @@ class Footing:
             self.trouble = str(error)
             self._moved()  # who looks again until there is one
             now = self._ground.stayed(network, me)
+        if self._ground.dark and self._ground.dark != self.dark:
+            log.warning("no packet goes by the underlay: %s", self._ground.dark)
+        self.dark = self._ground.dark
         if now != me:
             if difference := _difference(me, now):
                 log.warning("the underlay changed, following: %s", difference)

@@ -29,10 +29,11 @@ SMALLEST_MTU = {Family.V4: 576, Family.V6: LEAST_V6_MTU}
 
 
 class Ground:
-    """``chosen`` says in words what was found last, ``tight`` which family has too little room; or empty."""
+    """``chosen`` says in words what was found last, ``tight`` which family has too little room, ``dark`` which
+    interface carries nothing; or empty."""
 
     def __init__(self, config: Config, netlink: Netlink) -> None:
-        self.chosen = self.tight = ""
+        self.chosen = self.tight = self.dark = ""
         self._said = ""
         self._config = config
         self._netlink = netlink
@@ -87,6 +88,7 @@ class Ground:
         """
         hosts = self.hosts()
         found = self.underlays(hosts, me.families, held=_locals(me))
+        self.dark = underlay.dark(hosts, [it.link for it in found.values()])
         return self._standing(network, me, found, hosts)
 
     def stayed(self, network: Network, me: Me) -> Me:
@@ -102,6 +104,8 @@ class Ground:
             for vtep in me.vteps
             if (it := underlay.carrier(hosts, vtep.family, {vtep.local})) is not None
         }
+        names = [it.link if (it := found.get(v.family)) else v.underlay for v in me.vteps]
+        self.dark = underlay.dark(hosts, names)
         try:
             return self._standing(network, me, found, hosts)
         except BadConfig:  # no room; or nothing has stayed

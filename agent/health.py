@@ -37,17 +37,24 @@ def ailing(pulse: Pulse, *, limit_s: float = SILENT_S) -> str:
 
 
 def unready(
-    standing: Standing, *, paged: bool = True, full: Collection[str] = (), ailing: str = ""
+    standing: Standing,
+    *,
+    paged: bool = True,
+    full: Collection[str] = (),
+    ailing: str = "",
+    barred: str = "",
 ) -> str:
     """Why this node takes no pods, in one line; empty if it does.
 
     ``paged`` says whether the node's page is there, without which ADD is refused; ``full`` are subnets without a
-    free address.
+    free address; ``barred`` is what the runtime lacks to start a pod (agent.outlook.WAYS_IN).
     """
     if ailing:
         return ailing
     if standing.code != READY:
         return f"{standing.reason}; look: {standing.hint or 'overlayctl status'}"
+    if barred:
+        return barred
     if not paged:
         return "the node's page is not written yet; look: overlayctl status"
     if full:

@@ -63,6 +63,11 @@ class Housekeeping:
         )
         self._parts = (self.sweep, self.chronicle, self._outlook)
 
+    @property
+    def barred(self) -> str:
+        """Why no pod can start here although the network is ready."""
+        return self._outlook.barred
+
     def start(self) -> None:
         """Begin; returns at once."""
         for part in self._parts:

@@ -85,6 +85,11 @@ class Door:
             )
         self._thread.start()
 
+    @property
+    def has_ended(self) -> bool:
+        """The thread is gone, by an exception that nobody foresaw."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def stop(self, *, wait_s: float = 0.5) -> None:
         """End the thread; answers under way are finished by theirs."""
         self._stopping.set()

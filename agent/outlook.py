@@ -14,17 +14,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent.config import Config
+from agent.printable import printable
 from cni.netconf import PLUGIN
 from overlay.errors import OverlayError
+from overlay.nodefile import PAGE_NAME
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
 HUNG_S = 30.0
 SWEEP_SLACK_S = 60.0
+PACE_S = 20.0
 LEAST_BYTES = 64 << 10
-THREADS = ("sweep", "deadlines")
+THREADS = ("sweep", "deadlines", "history")
 """That run as long as the agent does, and whose end does not end it (agent.daemon.VITAL)."""
+WAYS_IN = ("new pods", "conflist", "CNI executable")
+"""Troubles with which no pod starts, however ready all else is."""
+Identity = tuple[int, int, int]
+"""Inode, size, time of the last change."""
+_FIRST_LINE = 256
+"""Of a script's the kernel reads no more (BINPRM_BUF_SIZE)."""
 
 
 class Outlook:
@@ -46,6 +55,9 @@ class Outlook:
         self._config, self._promised, self._mend = config, promised, mend
         self._swept_s_ago, self._said, self._clock = swept_s_ago, said, clock
         self._found: dict[str, str] = {}
+        self._pages: list[Identity | None] = []
+        """As they were when they were last right."""
+        self._not_before = float("-inf")
         self._looked: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outlook", daemon=True)
@@ -73,6 +85,12 @@ class Outlook:
             "next: dmesg | tail; journalctl -u overlay-agent"
         }
 
+    @property
+    def barred(self) -> str:
+        """Why no pod can start here although the network is ready; empty if one can."""
+        found = self.trouble()
+        return next((f"{name}: {found[name]}" for name in WAYS_IN if name in found), "")
+
     def look(self) -> None:
         """Once."""
         found = self._disks() | self._threads()
@@ -91,14 +109,28 @@ class Outlook:
                 log.exception("the node's files could not be looked at, trying again")
 
     def _ways_in(self) -> dict[str, str]:
-        """What a runtime needs to find us."""
+        """What a runtime needs to find us; who altered a page or took it away has it written again at once."""
         found = {}
         conflist = self._config.cni_conf_dir / self._config.marks.conflist
-        if not conflist.is_file() and (why := self._mended()):
+        pages = (self._config.run_dir / PAGE_NAME, conflist)
+        now = [_identity(page) for page in pages]
+        if now != self._pages and None not in now and self._clock() < self._not_before:
             found["conflist"] = (
-                f"{conflist} is gone, so the runtime starts no pod, and it cannot be written again: {why}; "
-                f"next: df -h {conflist.parent}; ls -ld {conflist.parent}"
+                f"another program alters {conflist} or {pages[0]} again and again, so pods may get another network; "
+                f"it is written again every {PACE_S:.0f} s; next: stop that program, or give it a file of its own; "
+                f"ls -l --time-style=full-iso {conflist.parent}"
             )
+        elif now != self._pages:
+            if self._pages:  # each time makes runtimes read it anew
+                self._not_before = self._clock() + PACE_S
+            why = self._mended()
+            self._pages = [] if why else [_identity(page) for page in pages]
+            if why:
+                lost = conflist if None in now[1:] else pages[0] if None in now else None
+                found["conflist"] = (
+                    f"{lost or 'a page'} is {'gone' if lost else 'another'}, so no pod starts, and it cannot be "
+                    f"written again: {why}; next: df -h {conflist.parent}; ls -ld {conflist.parent}"
+                )
         program = self._config.cni_bin_dir / PLUGIN
         if why := not_executable(program):
             found["CNI executable"] = (
@@ -153,7 +185,33 @@ def not_executable(program: Path) -> str:
         return "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
     if not stat.S_ISREG(mode):
         return "is no file"
-    return "" if mode & 0o111 else "is not executable"
+    return _not_startable(program) if mode & 0o111 else "is not executable"
+
+
+def _not_startable(program: Path) -> str:
+    """What execve(2) would refuse of a file that has the bit."""
+    try:
+        with program.open("rb") as file:
+            line = file.read(_FIRST_LINE).split(b"\n")[0]
+        if os.statvfs(program).f_flag & os.ST_NOEXEC:
+            return "lies on a file system that is mounted noexec"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if line.startswith(b"\x7fELF"):
+        return ""
+    if not line.startswith(b"#!"):
+        return "is neither a program nor a script" if line else "is empty"
+    interpreter = os.fsdecode((line[2:].split() or [b""])[0])
+    there = os.path.isfile(interpreter) and os.access(interpreter, os.X_OK)
+    return "" if there else f"is a script for {printable(interpreter)!r}, which is missing"
+
+
+def _identity(page: Path) -> Identity | None:
+    try:
+        found = page.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def not_writable(place: Path) -> str:
@@ -166,6 +224,8 @@ def not_writable(place: Path) -> str:
         )  # made when there is something to write
     except OSError as error:
         return error.strerror or str(error)
+    if not place.is_dir():
+        return "is no directory"
     if found.f_flag & os.ST_RDONLY:
         return "its file system is mounted read-only"
     if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_BYTES:

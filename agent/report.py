@@ -15,6 +15,7 @@ from agent.config import Config
 from agent.life import Life
 from agent.moment import utc
 from agent.pages import attachments
+from agent.printable import printable
 from agent.reconcile import Reconciler
 from agent.upkeep import Upkeep
 from cni.ipam import Ipam
@@ -163,8 +164,8 @@ def plan(reconciler: Reconciler) -> dict[str, Any]:
     }
 
 
-def sentence(life: Life, reconciler: Reconciler) -> str:
-    """For ``systemctl status``."""
+def sentence(life: Life, reconciler: Reconciler, troubles: str) -> str:
+    """For ``systemctl status``; ``troubles`` names what is wrong, in short."""
     claimed = life.claimed  # once: the life's thread may give it up between two looks
     if claimed is None:
         return f"waiting: {life.cause}"
@@ -172,6 +173,8 @@ def sentence(life: Life, reconciler: Reconciler) -> str:
         return f"waiting for {reconciler.waiting_for}"
     state = "in sync" if reconciler.in_sync else "applying"
     away = "" if life.health.fine else f"; degraded, etcd {life.health.sentence()}"
+    if troubles and not away:
+        away = f"; degraded, {printable(troubles, 120)}: overlayctl status"
     refused = "; no new pods" if life.refusal else ""
     count = reconciler.demand.count
     return f"{state}, subnet {claimed.lease.key}, {count} peers{refused}{away}"

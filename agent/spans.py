@@ -42,9 +42,10 @@ class Asked:
 
     @property
     def address(self) -> str:
-        """In the form that lines have; empty if it is none."""
+        """In the form that lines have, however it is written (10.5.3.7/24, [fd00::7]); empty if it is none."""
+        text = self.who.partition("/")[0].strip("[]")
         try:
-            return str(ipaddress.ip_address(self.who))
+            return str(ipaddress.ip_address(text))
         except ValueError:
             return ""
 
@@ -70,7 +71,8 @@ def spans(lines: Iterable[Line]) -> list[Span]:
         at = last.get(line.owner)
         present = found[at] if at is not None else None
         if line.do == diary.ADD:
-            if present is None or (present.until is not None and line.at > present.first.at):
+            # The same moment is the same line, carried over; another one may be earlier, where a clock was set back.
+            if present is None or (present.until is not None and line.at != present.first.at):
                 last[line.owner] = len(found)
                 found.append(Span(line))
         elif present is not None and at is not None and _ends(line, present):

@@ -117,6 +117,21 @@ def carrier(hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay
     return next((_underlay(hosts, info) for info in infos), None)
 
 
+def dark(hosts: Hosts, names: Collection[str]) -> str:
+    """Which of these interfaces carry nothing, and why; empty if all do. Addresses stay on a link that is down."""
+    links = {link.name: link for link in hosts.links}
+    said = []
+    for name in dict.fromkeys(names):
+        link = links.get(name)
+        if link is None:
+            said.append(f"{name} is gone")
+        elif not link.up:
+            said.append(f"{name} is down; next: ip link set {name} up")
+        elif not link.running:
+            said.append(f"{name} has no carrier; look: ip link show {name}")
+    return " and ".join(said)
+
+
 def reaches(netlink: Netlink, destination: Address) -> int:
     """The index of the link that routes to an address.
 

@@ -89,6 +89,8 @@ class Upkeep:
         peers its packets do not reach."""
         why = self._footing.trouble
         found = {"mtu": f"{why}; what there is stays as it is"} if why else {}
+        if self._footing.dark:
+            found["underlay"] = f"no packet reaches any peer: {self._footing.dark}"
         found |= {f"in the way: {what}": it for what, it in self._in_way.report().items()}
         return found | self.probes.trouble()
 

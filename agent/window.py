@@ -95,6 +95,10 @@ class Window:
     def notices(self) -> Sequence[str]:
         """For the status: why nothing is shown, if so."""
         door = self._door
+        if door is not None and door.has_ended:
+            return [
+                "metrics and health are not served any more, their thread ended; next: systemctl restart overlay-agent"
+            ]
         return [door.notice] if door is not None and door.notice else []
 
     # --- the three pages, in the door's threads --------------------------------------------------
@@ -130,6 +134,7 @@ class Window:
             paged=bool(families),
             full=[str(it.subnet) for it in families if not ipam.free(it)],
             ailing=self._ailing(),
+            barred=self._from.house.barred,
         )
 
     def _silent_s(self) -> float:
@@ -166,6 +171,7 @@ class Window:
             facts=found,
             facts_age_s=age_s,
             silent_s=self._silent_s(),
+            ailing=bool(self._ailing()),
             ready=not self._unready(),
             lease=samples.Lease(claimed.lease.key, life.keeper.ttl_s, life.tenure.age_s)
             if claimed

@@ -96,6 +96,26 @@ def test_an_executable_without_its_bit(node: Node) -> None:
     mended(node)
 
 
+def test_an_underlay_that_carries_nothing(node: Node) -> None:
+    """All routes and entries are right, etcd has not been missed yet, and no packet goes."""
+    node.namespace.ip("link set eth0 down")
+    broken(node, "underlay", containing="eth0 is down")
+    node.namespace.ip("link set eth0 up")
+    mended(node)
+
+
+def test_pages_that_others_take_or_alter_are_there_again_within_seconds(node: Node) -> None:
+    """Not only with the next sweep: until then every ADD would be refused."""
+    page, conflist = node.run_dir / "node.json", node.conf_dir / node.conflist
+    right = conflist.read_bytes()
+    page.unlink()
+    conflist.write_text("{}")
+    wait_for(
+        lambda: page.exists() and conflist.read_bytes() == right, "both again", timeout_s=SOON_S
+    )
+    mended(node)
+
+
 @pytest.mark.parametrize("by", ["nobody", "another program"])
 def test_a_socket_that_is_gone_or_another_programs(node: Node, by: str) -> None:
     """It is made again, and answers."""

@@ -107,6 +107,10 @@ class Wanted:
         """Everyone who claims a key, whether the claim stands or not."""
         return tuple(who for who in self._holders.get(key, ()) if who != OURSELVES)
 
+    def idle(self, owners: Iterable[str]) -> set[str]:
+        """Those that want nothing."""
+        return {owner for owner in owners if owner not in self._claims}
+
     def keys(self, owner: str) -> tuple[Hashable, ...]:
         """The keys an owner claims."""
         claim = self._claims.get(owner)

@@ -10,19 +10,19 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agent import chronicle, connect, history
 from agent.config import Config
 from agent.ctl import far, nodepage, show
+from agent.ctl.historyrows import Found
 from agent.history import Mark
 from agent.printable import printable
 from agent.records import Keys, named
 from agent.spans import Asked, asked
 from overlay import schema
-from overlay.errors import BadConfig, OverlayError
+from overlay.errors import BadConfig, BadInput, OverlayError
 from overlay.family import Family
 from overlay.model import Lease, Subnet
 
@@ -40,7 +40,7 @@ def add_arguments(_: str, parser: argparse.ArgumentParser) -> None:
         "--at",
         metavar="TIME",
         default="",
-        help='who had it then: "14:02", 2026-11-29T14:02, or with an offset',
+        help='who had it then: "14:02" or 2026-11-29T14:02 in the time zone of this machine, or with an offset',
     )
     parser.add_argument(
         "--since", metavar="TIME", default="", help="only what lasted until then, or longer"
@@ -51,36 +51,17 @@ def add_arguments(_: str, parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(slots=True)
-class Found:
-    """``rows`` with the node they come from; ``silent`` says of each node that did not answer why."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
-    skipped: int = 0
-    left_off: int = 0
-    subnet: str = ""
-    begins: dict[str, float] = field(default_factory=dict)
-    """Where each node's history begins: of what was before nobody knows."""
-
-    def take(self, node: str, answer: dict[str, Any]) -> None:
-        """A node's answer; what is no row of ours is passed over."""
-        rows = answer.get("rows")
-        for one in rows if isinstance(rows, list) else ():
-            if isinstance(one, dict) and isinstance(one.get("from"), int | float):
-                self.rows.append({"node": node, **one})
-        if isinstance(oldest := answer.get("oldest"), int | float):
-            self.begins[node] = float(oldest)
-        self.skipped += _number(answer.get("skipped"))
-        self.left_off += _number(answer.get("left_off"))
-
-
 def history_of(flags: argparse.Namespace, settings: Config) -> int:
     """Exit code 0: somebody had it; 1: nobody that is known of; 2: nobody here, and others did not answer."""
     now = time.time()
     words = {"who": flags.who, "at": moment(flags.at, now), "since": moment(flags.since, now)}
     words = {name: word for name, word in words.items() if word is not None}
-    wish = asked(words)
+    try:
+        wish = asked(words)
+    except BadInput as error:
+        raise BadConfig(
+            str(error), hint="overlayctl history --help; overlayctl ipam show"
+        ) from error
     found = Found()
     found.take(settings.node_name, chronicle.look(settings.state_dir, wish, now=now))
     try:
@@ -111,16 +92,14 @@ def moment(text: str, now: float) -> float | None:
     """
     if not text:
         return None
-    here = datetime.fromtimestamp(now, UTC).astimezone()
+    # Without a zone, which is this machine's, as it was on that day: summer and winter differ.
+    here = datetime.fromtimestamp(now)  # noqa: DTZ006
     try:
         if "-" not in text and ":" in text[:3]:
-            clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")  # noqa: DTZ007
-            then = here.replace(
-                hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0
-            )
+            clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S").time()  # noqa: DTZ007
+            then = datetime.combine(here, clock)
             return (then if then <= here else then - timedelta(days=1)).timestamp()
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=here.tzinfo)).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError) as error:
         raise BadConfig(
             f"{text!r} is no time",
@@ -273,7 +252,3 @@ def local(at: float | None) -> str:
         return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     except (ValueError, OverflowError, OSError):
         return "?"
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -12,13 +12,34 @@ from pathlib import Path
 from agent import config
 from agent.ctl import front
 from agent.ctl.parser import EXIT_USAGE, parser
+from agent.ctl.pipe import nobody_reads
 from agent.ctl.verbs import VERBS
 from agent.printable import printable
 from overlay.errors import BadConfig, NotReady, OverlayError, StoreUnavailable
 
+EXIT_PIPE = 141
+"""As a shell says it of a program that SIGPIPE ended: no verdict, where nobody stayed to read it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; every failure is one sentence on stderr and its next step."""
+    if sys.stdout is None:  # closed by the shell: the exit code is all that is wanted
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads()
+        return EXIT_PIPE
+    except OSError as error:
+        nobody_reads()
+        print(printable(f"overlayctl: {error}"), file=sys.stderr)
+        print("  next: df -h; overlayctl doctor", file=sys.stderr)
+        return 1
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["help"]:  # overlayctl help VERB
         words = [*words[1:], "--help"]
@@ -44,11 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BadConfig):
             return EXIT_USAGE
         return 2 if isinstance(error, NotReady | StoreUnavailable) else 1
-    except BrokenPipeError:
-        return 0
-    except OSError as error:  # such as a full disk below standard output
-        print(printable(f"overlayctl: {error}"), file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.ctl.pipe import nobody_reads
 from agent.printable import printable
 
 CELL = 400
@@ -16,9 +17,15 @@ WIDE = 200
 """A pipe has no width: its lines are not folded at 80."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """A verb's exit code says what it found, whether somebody reads the rest or not; rich would say 1."""
+        nobody_reads()
+
+
 def console() -> Console:
     """Colours only on a terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def as_json(answer: object) -> None:

@@ -1,6 +1,6 @@
 """What only the reconcile loop knows, as plain values: gathered in its thread, in well under a millisecond.
 
-Nothing here passes over all peers: what is counted is what is wrong with some.
+Of all peers nothing is asked but whether anything is programmed for them: 0.2 ms of 5,000.
 """
 
 import time
@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from agent.reconcile import Reconciler
 from overlay.wanted import NODE
 
-OK, FAILING, CONFLICTING, UNREACHED, KEPT, UNREADABLE = (
+OK, FAILING, CONFLICTING, UNREACHED, KEPT, NOT_SERVED, UNREADABLE = (
     "ok",
     "failing",
     "conflicting",
     "unreached",
     "kept",
+    "not served",
     "unreadable",
 )
-PEER_STATES = (OK, FAILING, CONFLICTING, UNREACHED, KEPT, UNREADABLE)
+PEER_STATES = (OK, FAILING, CONFLICTING, UNREACHED, KEPT, NOT_SERVED, UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ def peers_by_state(reconciler: Reconciler) -> dict[str, int]:
         fresh = keys - seen
         found[state] = len(fresh)
         seen |= fresh
-    found[OK] = max(0, demand.count - (len(seen) - 1))
+    if demand.me is not None:  # before, nobody can say who is served
+        found[NOT_SERVED] = len(demand.unserved() - seen)
+    found[OK] = max(0, demand.count - (len(seen) - 1) - found[NOT_SERVED])
     found[UNREADABLE] = len(demand.roll.unreadable)
     return found

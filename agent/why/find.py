@@ -9,8 +9,8 @@ from cni import collect
 from cni.ipam import Ipam, is_address
 from cni.pods import ways_in
 from cni.record import Attachment
-from overlay.errors import BadConfig
 from cni.sight import inode_at, way_to
+from overlay.errors import BadConfig
 
 MOST = 16
 LEAST_OF_AN_ID = 4

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from agent import chronicle
 from agent.chronicle import Chronicle, missing
-from agent.ctl.history import local, moment, sentence
+from agent.ctl.history import local, sentence
 from agent.moment import boot_clock
 from agent.spans import Asked, asked, matching, row, spans
 from cni import diary, pods
 from cni.diary import Line
 from cni.ipam import Ipam
 from cni.record import Attachment
-from overlay.errors import BadConfig, BadInput
+from overlay.errors import BadInput
 
 NOW = 1_800_000_000.0
 BOOT = "this-boot"
@@ -244,18 +244,10 @@ def test_a_question_from_afar_is_checked(bad: dict[str, Any]) -> None:
     assert asked({"who": "x", "since": 5}) == Asked("x", None, 5)
 
 
-def test_times_as_people_write_them() -> None:
-    """A time of day is the last one; what is none is refused."""
-    for text in ("14:02", "00:00:30", "23:59"):
-        at = moment(text, NOW)
-        assert at is not None
-        assert NOW - 86400 < at <= NOW
-        assert local(at).split()[1].startswith(text)
-    assert moment("2026-11-29T14:02+00:00", NOW) == moment("2026-11-29 14:02Z", NOW) == 1795960920.0
-    assert moment("", NOW) is None
-    for bad in ("noon", "25:00", "2026-13-01", "14.02"):
-        with pytest.raises(BadConfig, match="is no time"):
-            moment(bad, NOW)
+def test_a_container_that_is_attached_again_after_the_clock_was_set_back_is_told() -> None:
+    """And a line that was carried over is no second attachment."""
+    lines = [line(100), line(110, diary.DEL), line(50), line(50), line(60, diary.DEL)]
+    assert [(it.first.at, it.until) for it in spans(lines)] == [(50, 60), (100, 110)]
 
 
 def test_who_had_it_is_one_sentence() -> None:

@@ -19,7 +19,7 @@ class Ground:
     """Says what it is told to."""
 
     def __init__(self) -> None:
-        self.tight = self.elsewhere = ""
+        self.tight = self.dark = self.elsewhere = ""
         self.mtu = ME.vteps[0].mtu
         self.room = True
 
@@ -95,3 +95,11 @@ def test_a_family_without_room_is_trouble_and_the_other_follows(here: Setting) -
     """IPv6 over an underlay of 1280."""
     here.ground.tight, here.ground.mtu = "too few for IPv6", 1230
     assert (here.look(), here.footing.trouble) == (1230, "too few for IPv6")
+
+
+def test_an_underlay_that_carries_nothing_is_told_until_it_does(here: Setting) -> None:
+    """Nothing else changes: routes and entries are as they should be, and no packet goes."""
+    here.ground.dark = "eth0 is down"
+    assert (here.look(), here.footing.dark) == (1450, "eth0 is down")
+    here.ground.dark = ""
+    assert (here.look(), here.footing.dark) == (1450, "")

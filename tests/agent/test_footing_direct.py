@@ -30,7 +30,8 @@ class FakeGround:
     """An underlay that says what it is told to; ``trouble`` is raised by all that need a usable one."""
 
     def __init__(self) -> None:
-        self.connected, self.trouble, self.elsewhere, self.tight = NEAR, "", "", ""
+        self.connected, self.trouble, self.elsewhere = NEAR, "", ""
+        self.tight = self.dark = ""
         self.looked = threading.Event()
 
     def moved(self, me: Me) -> str:

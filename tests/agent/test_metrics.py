@@ -3,14 +3,12 @@
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent import health
-from agent.health import Pulse
+from agent.events import Snapshot
 from agent.loop import Loop
 from agent.metrics import catalogue, facts, samples
 from agent.metrics.latest import Latest
@@ -19,12 +17,11 @@ from agent.metrics.meters import BUCKETS, MOST_SERIES, Meters, Spread, Tally
 from agent.metrics.page import Page
 from agent.metrics.samples import Lease, View
 from agent.reconcile import Reconciler
-from cni.standing import NO_NEW_PODS, READY, Standing
 from cni.steps import Steps
 from overlay.errors import KernelBusy
 from overlay.model import Action, Route, Step
 from overlay.wanted import NODE
-from tests.agent.one_node import Node, snapshot
+from tests.agent.one_node import Node, lease, snapshot
 from tests.examples import ME, NETWORK
 
 
@@ -47,6 +44,7 @@ def view(**more: object) -> View:
         "facts_age_s": 0.0,
         "silent_s": 1.0,
         "ready": True,
+        "ailing": False,
         "lease": Lease("10.5.1.0-24", 60.0, 20.0),
         "etcd_connected": True,
         "outages": 0,
@@ -176,14 +174,24 @@ def test_each_peer_is_counted_in_one_state() -> None:
     node.reconciler.set_node(NETWORK, ME)
     node.reconciler.on_event(snapshot(2))
     node.settle()
-    node.reconciler.on_event(snapshot(2, 3, 4))
+    others = replace(lease(5), backend="udp")
+    node.reconciler.on_event(Snapshot({**snapshot(2, 3, 4).leases, others.key: others}, {}, 11))
     item = next(it for it in node.reconciler.demand.wanted.want.values() if "10.5.3.0" in str(it))
     node.kernel.fail_next[item.key] = KernelBusy("busy")
     node.reconciler.tick()
     found = facts.peers_by_state(node.reconciler)
 
     assert NODE not in node.reconciler.trouble()
-    assert (found["ok"], found["failing"], sum(found.values())) == (2, 1, 3)
+    assert (found["ok"], found["failing"], found["not served"]) == (2, 1, 1)
+    assert sum(found.values()) == 4
+
+
+def test_a_loop_that_hangs_is_down_whatever_it_said_last() -> None:
+    """As overlayctl status says it, which gets no answer."""
+    rows = {
+        name + "".join(labels): value for name, labels, value in samples.samples(view(ailing=True))
+    }
+    assert (rows["overlay_verdictdown"], rows["overlay_verdicthealthy"]) == (1, 0)
 
 
 def test_a_loop_that_hangs_holds_up_no_scrape() -> None:
@@ -227,66 +235,6 @@ def test_a_question_that_fails_does_not_end_the_loop() -> None:
     finally:
         loop.stop()
         loop.join(20)
-
-
-@pytest.mark.parametrize(
-    ("pulse", "word"),
-    [
-        (Pulse(1.0), ""),
-        (Pulse(31.0), "hung for 31 s"),
-        (Pulse(1.0, failed="KeyError(1)"), "KeyError"),
-        (Pulse(1.0, lost={"watch"}), "watch"),
-    ],
-)
-def test_healthy_is_a_loop_that_goes_round_and_threads_that_live(pulse: Pulse, word: str) -> None:
-    """Else the reason, in one line."""
-    why = health.ailing(pulse)
-
-    assert word in why
-    assert bool(why) is bool(word)
-    assert "\n" not in why
-
-
-def test_ready_is_a_node_that_takes_pods() -> None:
-    """A lease in doubt, a hung loop, no free address: each is a reason."""
-    assert not health.unready(Standing(READY))
-    assert "no lease" in health.unready(
-        Standing(NO_NEW_PODS, "no lease is held", "overlayctl status")
-    )
-    assert "10.5.1.0/24" in health.unready(Standing(READY), full=["10.5.1.0/24"])
-    assert health.unready(Standing(READY), paged=False)
-    assert health.unready(Standing(READY), ailing="hung") == "hung"
-
-
-def test_a_loop_that_hangs_is_not_alive_until_it_comes_back() -> None:
-    """A real loop with a job that blocks: the time since its last round says so."""
-    loop = Loop(Node().reconciler, round_s=0.01, after_round=lambda _: None)
-    hang = threading.Event()
-
-    def block(_: Reconciler) -> None:
-        hang.wait(20)
-
-    def ailing() -> str:
-        return health.ailing(Pulse(time.monotonic() - loop.turned_at), limit_s=0.2)
-
-    loop.start()
-    try:
-        loop.post(block)
-        until(lambda: "has hung" in ailing())
-        hang.set()
-        until(lambda: not ailing())
-    finally:
-        hang.set()
-        loop.stop()
-        loop.join(20)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it."""
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends
-        threading.Event().wait(0.01)
 
 
 def test_prometheus_finds_no_fault_with_the_page() -> None:

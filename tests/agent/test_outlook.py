@@ -1,6 +1,5 @@
 """What a node needs besides kernel and etcd: each of it missing is a trouble, and gone when it is back."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +23,8 @@ class Node:
         )
         for place in (self.conflist, self.program):
             place.parent.mkdir()
-            place.write_text("x")
+            place.write_text("#!/bin/sh\n")
+        (home / "node.json").write_text("{}")
         self.program.chmod(0o755)
         config: Any = SimpleNamespace(
             run_dir=home,
@@ -48,7 +48,7 @@ class Node:
         """Of this very moment; the threads of a whole agent are not here."""
         self.outlook.look()
         found = dict(self.outlook.trouble())
-        assert "sweep, deadlines ended" in found.pop("threads")
+        assert "sweep, deadlines, history ended" in found.pop("threads")
         return found
 
 
@@ -90,8 +90,61 @@ def test_an_executable_that_cannot_be_run_is_named(tmp_path: Path) -> None:
     node.program.mkdir()
     assert "is no file" in node.found()["CNI executable"]
     node.program.rmdir()
-    node.program.write_text("x")
+    node.program.write_text("#!/bin/sh\n")
     node.program.chmod(0o755)
+    assert not node.found()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b"#!/gone/python -S\n", "is a script for '/gone/python', which is missing"),
+        (b"#!\n", "which is missing"),
+        (b"half a pro", "is neither a program nor a script"),
+        (b"\x7fELF and more", ""),
+    ],
+)
+def test_an_executable_that_execve_would_refuse_is_named(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    """A full disk, or a venv that was taken away, leave the bit where it was."""
+    program = tmp_path / "overlay"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    assert why in (found := not_executable(program))
+    assert bool(found) is bool(why)
+
+
+def test_a_page_that_others_alter_or_take_is_written_again_at_once(tmp_path: Path) -> None:
+    """Each look costs two stats; what cannot be written is told until it can."""
+    asked: list[int] = []
+    fails: list[Exception] = []
+
+    def mend() -> None:
+        asked.append(1)
+        if fails:
+            raise fails[0]
+
+    node = Node(tmp_path, mend=mend)
+    assert not node.found()
+    assert not node.found()
+    assert len(asked) == 1, "whether they are right is asked once"
+    node.conflist.write_text("another program's")
+    assert not node.found()
+    assert len(asked) == 2
+    node.conflist.write_text("another program's, again")
+    assert "again and again" in node.found()["conflist"]
+    assert len(asked) == 2, "a fight is paced: each time makes runtimes read it anew"
+    node.now += 20
+    assert not node.found()
+    assert len(asked) == 3
+    (tmp_path / "node.json").unlink()
+    fails.append(KernelBusy("no space left on device"))
+    for _ in range(2):
+        assert "node.json is gone" in (told := node.found()["conflist"])
+        assert "no space left on device" in told
+    fails.clear()
     assert not node.found()
 
 
@@ -118,22 +171,33 @@ def test_a_directory_that_will_be_made_is_no_trouble(tmp_path: Path, missing: st
     """One whose parent is missing, too, is."""
     assert bool(not_writable(tmp_path / missing)) is ("/" in missing)
     assert not not_writable(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert not_writable(tmp_path / "file") == "is no directory"
     assert not_executable(tmp_path / "none") == "is missing"
 
 
 def test_troubles_are_as_old_as_they_are_and_the_oldest_comes_first() -> None:
     """One that ended and came again is a new one."""
-    now = time.time()
-    clock = [now]
-    ledger = Ledger(lambda: clock[0])
+    now = 1_800_000_000.0
+    clock, wall = [5.0], [now]
+    ledger = Ledger(lambda: wall[0], lambda: clock[0])
     ledger.note({"b": "", "c": ""})
-    clock[0] = now + 10
+    clock[0], wall[0] = 15.0, now + 10
     ledger.note({"b": "", "a": ""})
     assert ledger.oldest_first({"a": "", "b": "", "d": ""}) == {
         "b": now,
         "a": now + 10,
         "d": now + 10,
     }
-    clock[0] = now + 20
+    clock[0], wall[0] = (
+        16.0,
+        now - 3600,
+    )  # set back an hour: what is new is the youngest nevertheless
+    ledger.note({"b": "", "e": ""})
+    assert list(ledger.oldest_first({"e": "", "b": ""}).items()) == [
+        ("b", now - 3611),
+        ("e", now - 3600),
+    ]
+    clock[0], wall[0] = 25.0, now + 20
     ledger.note({"c": ""})
     assert ledger.oldest_first({"c": ""}) == {"c": now + 20}

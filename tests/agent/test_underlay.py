@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from agent.underlay import Hosts, choose
+from agent.underlay import Hosts, choose, dark
 from overlay.errors import BadConfig, NotReady
 from overlay.model import Family
 from overlay.netlink import AddressInfo, LinkInfo, RouteInfo
@@ -146,3 +146,14 @@ def test_an_address_that_is_added_moves_no_tunnel() -> None:
     running_out = ("2001:db8::7/64", deprecated)
     assert chosen(running_out) == "2001:db8::7"  # better than no underlay at all
     assert chosen(running_out, ("2001:db8:2::7/64", 0)) == "2001:db8:2::7"  # renumbered
+
+
+def test_an_interface_that_carries_nothing_is_named_though_its_address_stays() -> None:
+    """Set down, without a carrier, or gone."""
+    down, loose = replace(link(2, "eth0"), up=False), replace(link(3, "eth1"), running=False)
+    hosts = replace(HOSTS, links=(down, loose))
+
+    assert dark(HOSTS, ["eth0", "eth0", "eth1"]) == ""
+    assert dark(hosts, ["eth0"]) == "eth0 is down; next: ip link set eth0 up"
+    assert "eth1 has no carrier" in dark(hosts, ["eth1"])
+    assert dark(hosts, ["eth9"]) == "eth9 is gone"

@@ -14,9 +14,7 @@ from tests.contract.cni_node import Node
 pytestmark = pytest.mark.contract
 
 
-def test_a_pod_that_came_meanwhile_keeps_its_network(
-    node: Node, pod: Path, tmp_path: Path
-) -> None:
+def test_a_pod_that_came_meanwhile_keeps_its_network(node: Node, pod: Path, tmp_path: Path) -> None:
     """It is a refusal like any other, only later: without --force nobody's pod is detached."""
     file = tmp_path / "agent.toml"
     places = {"run_dir": node.run_dir} | {

@@ -111,7 +111,9 @@ def _forwarded(iif: str, oif: str, saddr: Address, daddr: Address, network: str)
 
 def _finding(kind: str, what: str, drop: Drop, facts: Facts) -> Finding:
     severity: Severity = "fault" if drop.sure and kind != "bridge-filter" else "warning"
-    if drop.narrow:  # a limit, an address check: what it is for is rarely us, and it is not to be deleted unseen
+    if (
+        drop.narrow
+    ):  # a limit, an address check: what it is for is rarely us, and it is not to be deleted unseen
         severity = "note"
     mend = mend_of(kind, drop, facts)
     return found(kind, severity, f"{what}: {drop}", f"{mend}; look: {drop.look}")

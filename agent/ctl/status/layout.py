@@ -160,7 +160,7 @@ def _said(name: str, otherwise: str = "") -> Any:  # noqa: ANN401 - a function o
 _ROWS: Mapping[str, Any] = {
     "agent": _said("unit"),
     "last words": _said("last_words"),
-    "kernel does": _said("forwards"),
+    "data plane": _said("forwards"),
     "version": _version,
     "subnet": _subnet,
     "lease": _lease,

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.live import Live
 
 from agent.ctl import show
+from agent.ctl.pipe import is_read
 from agent.ctl.status.layout import CODES, laid_out
 
 EVERY_S = 2.0
@@ -26,6 +27,8 @@ def follow(look: Look, *, as_json: bool) -> int:
     try:
         for answer in _terminal(look) if _is_terminal() and not as_json else _pipe(look, as_json):
             verdict = str(answer["verdict"])
+            if not is_read():
+                break
             time.sleep(EVERY_S)
     except KeyboardInterrupt:
         pass
@@ -38,9 +41,15 @@ def _is_terminal() -> bool:
 
 def _terminal(look: Look) -> Iterator[Mapping[str, Any]]:
     out = show.console()
+    size = out.size
     with Live(console=out, auto_refresh=False, screen=False) as live:
         while True:
             answer = look()
+            if (
+                out.size != size
+            ):  # the terminal has folded what it showed: nobody knows where it begins
+                size = out.size
+                out.clear()
             live.update(Group(*laid_out(answer, width=out.width)), refresh=True)
             yield answer
 
