@@ -187,6 +187,29 @@ FOREIGN = {
         path=("a", "beside"),
         after="nft delete table bridge fw",
     ),
+    "pod's gateway is another pod": Broken(
+        "n1", "{in_a} ip route replace default via {beside}", "route in the pod"
+    ),
+    "frames dropped between two pods": Broken(
+        "n1",
+        firewall("forward", "drop", table="bridge"),
+        "rules of the bridge",
+        path=("a", "beside"),
+        after="nft delete table bridge fw",
+    ),
+    "dropped by a chain of the VXLAN device": Broken(
+        "n2",
+        firewall("ingress device overlay.1", "ip saddr {a} drop", table="netdev"),
+        "rules of forwarding",
+        asker="n1",
+        after="nft delete table netdev fw",
+    ),
+    "underlay neighbour with another's MAC": Broken(
+        "n1",
+        "ip neigh replace 192.168.50.2 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",
+        "underlay neighbour",
+        arguments=(),
+    ),
     "blackhole in a table that a policy rule leads to": Broken(
         "n1",
         "ip route add blackhole {subnet_b} table 77; ip rule add to {subnet_b} lookup 77",

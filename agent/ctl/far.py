@@ -150,8 +150,8 @@ def _silent(lease: Lease, timeout_s: float) -> NotReady:
     other = lease.version not in ("", __version__)
     version = f" (its record says {printable(lease.version, 40)})" if other else ""
     return NotReady(
-        f"{_name(lease)} did not answer within {timeout_s:g} s: its agent is down, older than {FIRST_VERSION}{version} "
-        "or cut off from etcd",
+        f"{_name(lease)} did not answer within {timeout_s:g} s: its agent is down, older than "
+        f"{FIRST_VERSION}{version}, cut off from etcd, or asked by too many (its log says so)",
         hint="there: systemctl status overlay-agent; overlayctl status",
     )
 

@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, NotReady | StoreUnavailable) else 1
     except BrokenPipeError:
         return 0
+    except OSError as error:  # such as a full disk below standard output
+        print(printable(f"overlayctl: {error}"), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

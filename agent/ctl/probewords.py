@@ -10,6 +10,7 @@ from agent import connect
 from agent.config import Config
 from agent.ctl import show
 from agent.printable import printable
+from agent.probes.judge import may_be_set
 from agent.probes.result import STATES, Result
 from agent.probes.targets import Target
 from overlay.errors import OverlayError
@@ -85,7 +86,7 @@ def config_command(settings: Config, pairs: Sequence[Pair]) -> str:
         for target, result in pairs
         if result.state == "black hole" and result.largest and target.overhead
     ]
-    if not holes:
+    if not holes or not all(may_be_set(target, min(holes)) for target, _ in pairs):
         return ""
     try:
         with closed(connect.registry(settings)) as store:

@@ -140,7 +140,7 @@ class Course:
             yield (Shot(Where.UNDERLAY, SMALL[self.target.family]),) * plan.again
             return
         if not measured.large_back:
-            yield self._asked(full, self._again)
+            yield self._asked(full, self._again) + self._asked(self._small, plan.again)
         if not measured.large_back and full > self._small:
             yield from self._searched(full)
 
@@ -152,6 +152,7 @@ class Course:
                 return
 
     def _searched(self, full: int) -> Iterator[tuple[Shot, ...]]:
+        """A small one goes last in each round: where it is lost as well, size is not the reason."""
         search = Search(self._small, full - 1)
         if self._small < self._hint < full - 1:
             yield self._copies((self._hint, self._hint + 1))
@@ -160,7 +161,7 @@ class Course:
                 search.high = full - 1 if self._passed(self._hint + 1) else self._hint
         while not search.done:
             sizes = search.sizes()
-            yield self._copies(sizes)
+            yield self._copies(sizes) + self._asked(self._small, 1)
             search.heard([size for size in sizes if self._passed(size)])
 
     def _copies(self, sizes: tuple[int, ...]) -> tuple[Shot, ...]:

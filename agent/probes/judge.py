@@ -8,10 +8,17 @@ from agent.probes.result import Result, State
 from agent.probes.targets import Target
 from overlay.model import LEAST_V6_MTU, Family
 
-LEAST = {Family.V4: 68, Family.V6: LEAST_V6_MTU}
-"""Below this no MTU can be set."""
+LEAST = {Family.V4: 576, Family.V6: LEAST_V6_MTU}
+"""Below this no MTU is proposed: what every host has to take (RFC 791, RFC 8200)."""
+MOST_CHANCE = 0.001
 Loss = tuple[int, int]
 """Packets that ought to pass: sent, lost."""
+
+
+def may_be_set(target: Target, outer: int) -> bool:
+    """Is there room on an underlay of that MTU for the least packet, of IPv6 where the peer has that as well?"""
+    family = Family.V6 if "&" in target.key else target.family
+    return outer >= LEAST[family] + (family.overhead if target.overhead else 0)
 
 
 def loss(measured: Measured) -> Loss:
@@ -72,8 +79,25 @@ def _words(target: Target, measured: Measured, prefix: str) -> tuple[State, str,
     if not measured.back:
         return "silent", *_silence(target, measured)
     if measured.large_sent and not measured.large_back:
+        if _by_chance(measured):
+            lost = measured.sent - measured.back
+            why = (
+                f"{lost} of {measured.sent} small packets to {target.name} were lost, and all {measured.large_sent} "
+                "large ones: too many of any size to tell a black hole; the node is busy, or limits ICMP"
+            )
+            return (
+                "lossy",
+                why,
+                f"overlayctl probe {target.name}; on {target.name}: nft list ruleset | grep -n icmp",
+            )
         return "black hole", *_hole(target, measured, prefix)
     return "ok", "", ""
+
+
+def _by_chance(measured: Measured) -> bool:
+    """Would the loss of small packets explain that no large one came back?"""
+    share = (measured.sent - measured.back) / measured.sent
+    return bool(share**measured.large_sent > MOST_CHANCE)
 
 
 def _hole(target: Target, measured: Measured, prefix: str) -> tuple[str, str]:
@@ -86,9 +110,12 @@ def _hole(target: Target, measured: Measured, prefix: str) -> tuple[str, str]:
         f"mend the link between {target.local} and {target.underlay}: it has to carry packets of "
         f"{full + target.added} bytes and carries {fits + target.added}"
     )
+    if target.underlay.version == 6:  # routers' words about it are remembered for ten minutes
+        mend += " (if it does by now: ip -6 route flush cache, on both)"
     outer = fits + target.overhead
-    if fits < LEAST[target.family]:
-        return why, f"{mend}, too few for IPv{target.family.value}"
+    if not may_be_set(target, outer):
+        family = target.family.value if fits < LEAST[target.family] else 6
+        return why, f"{mend}, too few for IPv{family}"
     return why, (
         f'{mend}; or let all nodes use what it carries: "MTU": {outer} in "Backend" of {prefix or "P"}/config, then '
         "systemctl restart overlay-agent on each; or those two only, at once: "

@@ -14,6 +14,9 @@ import msgspec
 MOST_TABLES = 256
 _TABLE = re.compile(r"table (\S+) (\S+) \{")
 _COUNTER = re.compile(r" ?counter packets \d+ bytes \d+")
+_CHAIN = re.compile(r"\s+chain (\S+) \{")
+_DEVICES = re.compile(r'\s+type \S+ hook \S+ devices? (?:= )?((?:"[^"]*"|[^"\s])[^;]*?) priority ')
+_NAME = re.compile(r'"([^"]+)"|([^\s{},="]+)')
 _RULE = re.compile(r"\s+(\S.*) # handle (\d+)$")
 
 
@@ -81,22 +84,27 @@ def read(listings: Iterable[tuple[str, str]]) -> Ruleset:
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             found.unread.append(f"a table's listing: {error}")
             continue
+        devices = dict(_devices(text))
         for item in items.get("nftables", []):
             for kind, body in item.items():
                 if isinstance(body, dict):
-                    _take(found, kind, body, texts)
+                    _take(found, kind, body, texts, devices)
     return found
 
 
 def _take(
-    found: Ruleset, kind: str, body: Mapping[str, Any], texts: Mapping[tuple[str, int], str]
+    found: Ruleset,
+    kind: str,
+    body: Mapping[str, Any],
+    texts: Mapping[tuple[str, int], str],
+    devices: Mapping[tuple[str, str], tuple[str, ...]],
 ) -> None:
     family, table = str(body.get("family", "")), str(body.get("table", ""))
     place = (family, table, str(body.get("name", "")))
     if kind == "chain":
         found.rules.setdefault(place, [])
         if "hook" in body:
-            found.bases.append(_base(place, body))
+            found.bases.append(_base(place, body, devices.get((f"{family} {table}", place[2]), ())))
     elif kind in ("set", "map"):
         elements = body.get("elem", [])
         found.sets[place] = elements if isinstance(elements, list) else None
@@ -111,8 +119,8 @@ def _take(
         found.rules.setdefault((family, table, str(body.get("chain", ""))), []).append(rule)
 
 
-def _base(place: tuple[str, str, str], body: Mapping[str, Any]) -> Base:
-    priority, device = body.get("prio"), body.get("dev", [])
+def _base(place: tuple[str, str, str], body: Mapping[str, Any], devices: tuple[str, ...]) -> Base:
+    priority, device = body.get("prio"), body.get("dev", list(devices))
     return Base(
         *place,
         hook=str(body["hook"]),
@@ -121,6 +129,18 @@ def _base(place: tuple[str, str, str], body: Mapping[str, Any]) -> Base:
         devices=tuple(map(str, device)) if isinstance(device, list) else (str(device),),
         legacy=str(body.get("legacy", "")),
     )
+
+
+def _devices(text: str) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
+    """(table, chain) → the devices it hangs on, which nftables before 1.0.7 leaves out of its JSON."""
+    table = chain = ""
+    for line in text.splitlines():
+        if begins := _TABLE.match(line):
+            table = f"{begins[1]} {begins[2]}"
+        elif begins := _CHAIN.match(line):
+            chain = begins[1]
+        elif hung := _DEVICES.match(line):
+            yield (table, chain), tuple(a or b for a, b in _NAME.findall(hung[1]))
 
 
 def _texts(text: str) -> Iterator[tuple[tuple[str, int], str]]:

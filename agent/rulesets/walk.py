@@ -43,8 +43,8 @@ def judge(ruleset: Ruleset, packet: Packet) -> list[Drop]:
     """What drops the packet on its hook, in the order it is met; ends with the first that is sure. Never raises."""
     found: list[Drop] = []
     for base in ruleset.on(packet.hook, packet.families):
-        if base.devices and not {packet.iif, packet.oif} & set(base.devices):
-            continue
+        if packet.layer == "netdev" and not {packet.iif, packet.oif} & set(base.devices):
+            continue  # one without a device hangs nowhere: its device is gone
         found += _Walk(ruleset, packet, base).drops()
         if found and found[-1].sure:
             break

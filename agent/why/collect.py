@@ -90,6 +90,7 @@ class _Collector:
         self._unread += verdicts.unread
         bridge_name, device = self._bridge_name(), out.link if out else ""
         veth = self._veth()
+        port, beside = veth.name if veth else "", self._is_beside()
         return Facts(
             node=self._config.node_name[:128],
             subnets=[str(one.subnet) for one in page.families] if page else [],
@@ -113,8 +114,8 @@ class _Collector:
             forward_in=verdicts.forward(device or self._far_device(tunnel), bridge_name, out=False),
             tunnel_out=verdicts.tunnel(below, tunnel, out=True),
             tunnel_in=verdicts.tunnel(below, tunnel, out=False),
-            bridge_out=verdicts.bridged(veth.name if veth else "", bridge_name, out=True),
-            bridge_in=verdicts.bridged(veth.name if veth else "", bridge_name, out=False),
+            bridge_out=verdicts.bridged(port, bridge_name, out=True, beside=beside),
+            bridge_in=verdicts.bridged(port, bridge_name, out=False, beside=beside),
             test=test,
             unread=[text[:600] for text in self._unread[:16]],
         )
@@ -142,6 +143,11 @@ class _Collector:
         if self._record is not None and self._record.bridge:
             return self._record.bridge
         return self._page.bridge if self._page else self._config.bridge
+
+    def _is_beside(self) -> bool:
+        """Is the other one a pod of this node, too?"""
+        families = self._page.families if self._page else ()
+        return any(self._other in one.subnet for one in families if one.family is self._family)
 
     def _gateway(self) -> str:
         families = self._page.families if self._page else ()

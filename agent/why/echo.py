@@ -6,7 +6,6 @@ drops large packets without a word is found, and how much gets through. All of i
 
 import contextlib
 import errno
-import os
 import secrets
 import socket
 import struct
@@ -35,6 +34,9 @@ class Echo:
         self.said = ""
         self._source, self._to = source, to
         self._mark = secrets.token_bytes(8)
+        self._id = secrets.randbits(16)
+        """Never that of an earlier test: conntrack would take it for the same conversation, and no rule about new ones,
+        no NAT rule would be heard."""
         self._number = 0
         self._wait_s = WAIT_S
 
@@ -58,7 +60,7 @@ class Echo:
                 door.bind((str(self._source), 0))
                 door.connect((str(self._to), 0))
                 begun = time.monotonic()
-                door.send(_message(family, payload))
+                door.send(_message(family, self._id, payload))
                 return self._heard(door, family, mark, begun)
         except OSError as error:
             self.said = error.strerror or str(error)
@@ -82,9 +84,9 @@ class Echo:
         return None
 
 
-def _message(family: Family, payload: bytes) -> bytes:
+def _message(family: Family, identifier: int, payload: bytes) -> bytes:
     """An echo request; for IPv6 the kernel makes the checksum."""
-    head = struct.pack("!BBHHH", _ECHO[family], 0, 0, os.getpid() & 0xFFFF, 1)
+    head = struct.pack("!BBHHH", _ECHO[family], 0, 0, identifier, 1)
     if family is Family.V6:
         return head + payload
     data = head + payload + b"\0" * (len(payload) % 2)

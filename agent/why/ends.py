@@ -102,13 +102,21 @@ def route(place: Place, facts: Facts, pod: Pod, to: str) -> Hop:
     via = f"via {way.via} dev {way.link}" if way.via else f"dev {way.link}"
     if way.kind == "local":
         return place.ok(name, "local")
-    if way.link != pod.ifname or (way.via and way.via != gateway):
-        first = next((it for it in way.candidates if it.link == way.link), None)
-        if way.link != pod.ifname:  # a second network of the pod may be meant
-            seen = first.what if first else via
-            why = f"the pod sends it {via}, not by {pod.ifname}"
-            return place.broken(name, seen, why, f"{pod.enter} {first.undo}" if first else again)
+    first = next((it for it in way.candidates if it.link == way.link), None)
+    if way.link != pod.ifname:  # a second network of the pod may be meant
+        seen = first.what if first else via
+        why = f"the pod sends it {via}, not by {pod.ifname}"
+        return place.broken(name, seen, why, f"{pod.enter} {first.undo}" if first else again)
+    if way.via and gateway and way.via not in (gateway, *_bare(facts.bridge)):
+        why = f"the pod's route leads via {way.via}, which is not the bridge; its gateway is {gateway}"
+        narrow = first.undo if first is not None and first.prefix else ""
+        return place.broken(name, via, why, f"{pod.enter} {narrow}" if narrow else again)
     return place.ok(name, via)
+
+
+def _bare(link: Link | None) -> list[str]:
+    """Its addresses without their lengths."""
+    return [text.partition("/")[0] for text in link.addresses] if link is not None else []
 
 
 def neighbour(place: Place, facts: Facts, pod: Pod, *, beside: Link | None = None) -> Hop:
@@ -128,6 +136,8 @@ def known(place: Place, name: str, row: Neighbour | None, right: str, at: tuple[
     seen = f"{row.address} {row.mac or '?'} {row.state}"
     if row.mac and right and row.mac != right:
         why = f"{row.address} has MAC {row.mac} there, but {right} is right"
+        if row.state != "PERMANENT":
+            why += "; if it comes back, another interface has that address, too"
         return place.broken(name, seen, why, f"{before}ip neigh del {row.address} dev {link}")
     if row.state in ("FAILED", "INCOMPLETE"):
         why = f"{row.address} does not answer on {link}"

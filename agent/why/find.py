@@ -1,13 +1,16 @@
 """Which attachment of this node is meant: by the pod's name, its address, or the beginning of its container's id."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from agent.printable import printable
 from agent.why.facts import Found
 from cni import collect
 from cni.ipam import Ipam, is_address
 from cni.pods import ways_in
 from cni.record import Attachment
 from cni.sight import inode_at, way_to
+from overlay.errors import BadConfig
 
 MOST = 16
 LEAST_OF_AN_ID = 4
@@ -30,6 +33,21 @@ def means(record: Attachment, spec: str) -> bool:
     if spec in (record.pod, record.pod.partition("/")[2]):
         return True
     return len(spec) >= LEAST_OF_AN_ID and record.container.startswith(spec)
+
+
+def only_one(spec: str, records: Sequence[Attachment]) -> None:
+    """Several attachments of one pod are its earlier lives; those of several pods are ambiguous.
+
+    Raises:
+        BadConfig: which pods are meant.
+    """
+    pods = dict.fromkeys(record.pod or record.container for record in records)
+    if len(pods) > 1:
+        which = printable(", ".join(pods), 300)
+        raise BadConfig(
+            f"{spec} means {len(pods)} pods of this node: {which}",
+            hint="name it by namespace/name, or by its address",
+        )
 
 
 def told(record: Attachment) -> Found:

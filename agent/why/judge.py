@@ -15,6 +15,18 @@ from agent.why.records import Store
 from agent.why.underlay import overhead
 from agent.why.verdicts import UNREAD
 
+_CAUSES = (
+    "rules of forwarding",
+    "rules of the tunnel",
+    "rules of the bridge",
+    "rules in the pod",
+    "underlay route",
+    "underlay neighbour",
+)
+"""What may be harmless, and is the first suspect once packets are lost."""
+LEAST_MTU = 1280
+"""RFC 8200; below it no link is what lets so little through, and IPv6 would be switched off with such an MTU."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -38,10 +50,10 @@ class Verdict:
     @property
     def broken(self) -> bool:
         """Something surely stops it."""
-        return self.first is not None and self.first.state == BROKEN
+        return any(hop.state == BROKEN for hop in self.hops)
 
 
-def judge(a: End, b: End, store: Store, *, same_node: bool) -> Verdict:
+def judge(a: End, b: End, store: Store, *, same_node: bool, proto: str = "icmp") -> Verdict:
     """Never raises, whatever the facts are."""
     if a.address == b.address:
         hops = list(_itself(a))
@@ -54,9 +66,12 @@ def judge(a: End, b: End, store: Store, *, same_node: bool) -> Verdict:
     test = a.facts.test if a.facts is not None else None
     tests = list(_tested(a, b, test))
     if test is not None and test.small and test.full and all(it.state == OK for it in tests):
-        hops = [_passed(hop) for hop in hops]
+        hops = [_passed(hop, rules=proto != "udp") for hop in hops]
     hops = [replace(hop, mend=harmless(hop.mend)) for hop in (*hops, *tests)]
     first = next((hop for hop in hops if hop.state == BROKEN), None)
+    if first in tests:  # only its effect is certain: a rule that may be the cause stands before it
+        doubted = (hop for hop in hops if hop.maybe and hop.state == UNKNOWN)
+        first = next((hop for hop in doubted if hop.name.endswith(_CAUSES)), first)
     return Verdict(hops, first or next((hop for hop in hops if hop.state == UNKNOWN), None))
 
 
@@ -75,9 +90,9 @@ def _blind(hop: Hop, *told: Facts | None) -> Hop:
     return hop
 
 
-def _passed(hop: Hop) -> Hop:
-    """What may have stopped it did not."""
-    if not hop.maybe:
+def _passed(hop: Hop, *, rules: bool) -> Hop:
+    """What may have stopped it did not; ``rules``: the test was one of rules, too (none of UDP is sent)."""
+    if not hop.maybe or (not rules and "rules" in hop.name):
         return hop
     return replace(hop, state=OK, seen=f"{hop.seen} (the test came through)", why="", mend="")
 
@@ -203,7 +218,7 @@ def _tested(a: End, b: End, test: Answered | None) -> Iterator[Hop]:
         )
         carrier = a.facts.tunnel_link if a.facts is not None else None
         mend = look
-        if carrier is not None and a.facts is not None:
+        if carrier is not None and a.facts is not None and test.largest >= LEAST_MTU:
             mend = f"ip link set {carrier.name} mtu {test.largest + overhead(a.facts)}"
         yield place.broken("echo, full size", f"{test.full_size} bytes lost", why, mend)
     elif test.small:

@@ -52,8 +52,11 @@ def underlay_route(place: Place, facts: Facts) -> Hop:
         inner = facts.vxlan.mtu if facts.vxlan is not None else 0
         over = overhead(facts)
         if inner and 0 < way.mtu < inner + over:
-            why = f"the path MTU to {way.to} is {way.mtu}, less than {inner} and {over} for the tunnel"
-            return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route get {way.to}")
+            why = (
+                f"the path MTU to {way.to} is {way.mtu}, less than {inner} and {over} for the tunnel, as the kernel "
+                "remembers it (for ten minutes): if it is so again afterwards, a link on the way is that small"
+            )
+            return place.maybe(name, f"{said} mtu {way.mtu}", why, f"ip {flag}route flush cache")
         return place.ok(name, said)
     astray = next((it for it in specific(way) if it.kind != "unicast" and it.undo), None)
     if astray is not None:
@@ -94,4 +97,7 @@ def _learned(place: Place, name: str, row: Neighbour, link: str) -> Hop:
     if row.state == "FAILED":
         why = f"{row.address} does not answer on {link}: that node or what lies between is down"
         return place.broken(name, seen, why, f"ip neigh show to {row.address} dev {link}")
+    if row.state == "PERMANENT":
+        why = f"{row.address} has a static entry on {link}, {row.mac or '?'}, which may not be its MAC"
+        return place.maybe(name, seen, why, f"ip neigh del {row.address} dev {link}")
     return place.ok(name, seen)

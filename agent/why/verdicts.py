@@ -44,7 +44,12 @@ class Verdicts:
         """What is routed between the bridge and the way to the other node."""
         hooks = ("prerouting", "forward", "postrouting")
         packets = (self._routed(hook, iif, oif, out) for hook in hooks)
-        return [drop for packet in packets for drop in self._judged(packet)][:MOST]
+        routed = [drop for packet in packets for drop in self._judged(packet)]
+        device = oif if out else iif
+        at_device = self._at_device(
+            replace(self._routed("", "", "", out), iif=device, oif=device), out=out
+        )
+        return [*routed, *at_device][:MOST] if out else [*at_device, *routed][:MOST]
 
     def tunnel(self, below: Way | None, tunnel: LinkInfo | None, *, out: bool) -> list[Taken]:
         """What carries it: UDP between the nodes. Nothing where there is no tunnel."""
@@ -68,15 +73,20 @@ class Verdicts:
         routed = [it for hook in hooks for it in self._judged(replace(packet, hook=hook))]
         return [*routed, *at_device][:MOST] if out else [*at_device, *routed][:MOST]
 
-    def bridged(self, veth: str, bridge: str, *, out: bool) -> list[Taken]:
-        """The frame between the pod's veth and the bridge."""
-        hooks = ("prerouting", "input") if out else ("output", "postrouting")
+    def bridged(self, veth: str, bridge: str, *, out: bool, beside: bool) -> list[Taken]:
+        """The frame between the pod's veth and the bridge; ``beside``: the other pod is another port of it."""
+        if beside:
+            hooks = ("prerouting", "forward") if out else ("postrouting",)
+        else:
+            hooks = ("prerouting", "input") if out else ("output", "postrouting")
         found: list[Taken] = []
         for hook in hooks:
-            iif, oif = (veth, bridge) if out else ("", veth)
+            iif, oif = (veth, "" if beside else bridge) if out else ("", veth)
             found += self._judged(replace(self._routed(hook, iif, oif, out), layer="bridge"))
-        frame = replace(self._routed("forward", veth, veth, out), iif=veth, oif=veth)
-        return [*found, *self._at_device(frame, out=not out)][:MOST]
+        for device in (veth,) if beside else (veth, bridge):
+            frame = replace(self._routed("", "", "", out), iif=device, oif=device)
+            found += self._at_device(frame, out=not out)
+        return found[:MOST]
 
     def pod(self, ifname: str, *, out: bool) -> list[Taken]:
         """In the pod's own namespace."""

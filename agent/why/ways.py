@@ -6,7 +6,13 @@ from agent.why.ends import RESTART, bridge, rules, within
 from agent.why.facts import Facts, Way
 from agent.why.hop import Hop, Place
 from agent.why.records import Net, Record, Store
-from agent.why.underlay import specific, underlay_link, underlay_neighbour, underlay_route
+from agent.why.underlay import (
+    overhead,
+    specific,
+    underlay_link,
+    underlay_neighbour,
+    underlay_route,
+)
 
 HOST_UNREACHABLE, CROSS_DEVICE = 113, 18
 """EHOSTUNREACH: forwarding is off, or no route; EXDEV: rp_filter refuses the source."""
@@ -53,14 +59,15 @@ def arriving(facts: Facts, store: Store, to: str, *, back: bool = False) -> Iter
 
 
 def _tunnelled(facts: Facts, net: Net | None) -> bool:
-    """By the tunnel, unless the kernel's route leads to the underlay and the network allows that."""
+    """By the tunnel, unless the kernel's route leads to the underlay and the network allows that, or is not known."""
     if net is not None and not net.tunnels:
         return False
-    direct = (
-        facts.out is not None and facts.vxlan is not None and facts.out.link != facts.vxlan.name
-    )
-    ours = direct and any(one.ours and one.link == facts.out.link for one in specific(facts.out))  # type: ignore[union-attr]
-    return not (ours and net is not None and net.direct)
+    device = facts.vxlan.name if facts.vxlan is not None else ""
+    out = facts.out.link if facts.out is not None and facts.out.link != device else ""
+    ours = any(one.ours and one.link == out for one in specific(facts.out))
+    if net is None:
+        return not ours
+    return not (ours and device and net.direct)
 
 
 def forwarding(place: Place, facts: Facts) -> Hop:
@@ -96,7 +103,10 @@ def device(place: Place, facts: Facts, net: Net | None) -> Hop:
         return place.broken(name, seen, why, anew)
     if facts.mtu and link.mtu < facts.mtu:
         why = f"MTU {link.mtu} of {link.name} is less than the pods' {facts.mtu}"
-        return place.broken(name, seen, why, f"ip link set {link.name} mtu {facts.mtu}")
+        mend, below, needed = "", facts.tunnel_link, facts.mtu + overhead(facts)
+        if below is not None and below.mtu < needed:  # the kernel refuses more than that one holds
+            mend = f"ip link set {below.name} mtu {needed}; "
+        return place.broken(name, seen, why, f"{mend}ip link set {link.name} mtu {facts.mtu}")
     return place.ok(name, seen)
 
 
@@ -202,6 +212,9 @@ def route_to_pod(place: Place, facts: Facts, to: str) -> Hop:
     said = way.error or f"{way.kind} dev {way.link}"
     if not way.error and way.kind == "unicast" and bridge and way.link == bridge:
         return place.ok(name, said)
+    if way.kind == "local" and not way.error:
+        why = f"{to} is an address of the node itself, not of a pod"
+        return place.broken(name, said, why, "overlayctl ipam show")
     flag = "-6 " if ":" in way.to else ""
     if way.code == CROSS_DEVICE:
         link = facts.vxlan.name if facts.vxlan is not None else "all"

@@ -70,6 +70,20 @@ def test_a_probe_counts_more_than_the_kernel() -> None:
     assert sum(found.states.values()) == 20
 
 
+def test_what_a_node_says_twice_takes_no_room_of_others() -> None:
+    """One row for each way and family; the rest is counted as unreadable."""
+    said = {key: _status() for key in KEYS}
+    rows = [_probe(KEYS[1])] * 1000 + [_probe(KEYS[1], "silent"), _probe(KEYS[1], family=6)]
+
+    found = _build(said, {KEYS[0]: {"results": rows}})
+
+    assert [(edge.family, edge.state) for edge in found.edges if edge.measured] == [
+        (4, "ok"),
+        (6, "ok"),
+    ]
+    assert found.garbled == 1000
+
+
 def test_silent_and_foreign_nodes_are_rows_as_well() -> None:
     """flanneld's is no fault; a silent agent is one; who was not asked is neither."""
     members = [

@@ -1,6 +1,7 @@
 """What is asked of a peer, what is believed, and what is said of it: the rounds on a path without a kernel."""
 
 import itertools
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -56,14 +57,32 @@ def test_a_black_hole_is_named_with_exactly_the_number_that_fits(limit: int, pla
         f"packets above {limit} bytes vanish on the way to n2 (10.5.2.0/24); pods have 1450"
     )
     assert f"packets of 1500 bytes and carries {limit + 50}" in result.next
-    assert f'"MTU": {limit + 50} in "Backend" of /net/config' in result.next
+    proposed = f'"MTU": {limit + 50} in "Backend" of /net/config'
+    assert (proposed in result.next) is (limit >= 576)  # below that it is no link's doing
+
+
+@pytest.mark.parametrize("plan", [TABLE, THOROUGH])
+@pytest.mark.parametrize("passes", [1, 2, 4])
+def test_a_node_that_answers_few_packets_is_no_black_hole(plan: Plan, passes: int) -> None:
+    """The first ones come back, then none: whichever size is sent last is not why."""
+    path = Path(lambda _, __: path.sent <= passes)
+    result = ask(path, plan=plan)
+    assert result.state == "lossy"
+    assert "MTU" not in result.next
+
+
+def test_no_mtu_is_proposed_that_would_end_ipv6() -> None:
+    """Where the peer has both, the smaller packet of IPv6 still has to fit, with its tunnel."""
+    both = replace(target(), key="10.5.2.0-24&fd00:5::-64")
+    assert "mtu" not in ask(Path(lambda _, size: size <= 1299), both).next.lower()
+    assert "mtu" in ask(Path(lambda _, size: size <= 1300), both).next.lower()
 
 
 def test_a_hole_that_is_known_is_confirmed_in_one_round() -> None:
     """And one that has changed is measured anew, larger or smaller."""
     path = Path(lambda _, size: size <= 1362)
     assert ask(path, hint=1362).largest == 1362
-    assert path.sent == 2 + 2 + 4
+    assert path.sent == 2 + 2 + 2 + 4
     assert ask(Path(lambda _, size: size <= 1400), hint=1362).largest == 1400
     assert ask(Path(lambda _, size: size <= 900), hint=1362).largest == 900
 

@@ -201,3 +201,26 @@ def test_whatever_is_listed_nothing_is_raised(rules: list[Any], text: str) -> No
     """libnftables' JSON differs between versions, and names are others' to choose."""
     structure, _ = listing(*rules)
     judge(read([(structure, text), (text, text)]), PACKET)
+
+
+def test_chains_of_a_device_are_of_that_device_alone() -> None:
+    """nftables 1.0.6 names devices in the text only; a chain whose device is gone hangs nowhere."""
+    names = {
+        "one": 'device "eth0"',
+        "two": 'devices = { "eth0", eth1 }',
+        "none": "",
+        "eth9": "device eth9",
+    }
+    met = []
+    for name, device in names.items():
+        chain = {"family": "netdev", "table": "fw", "name": "c", "handle": 1}
+        base = {**chain, "type": "filter", "hook": "ingress", "prio": 0, "policy": "drop"}
+        text = (
+            "table netdev fw { # handle 1\n\tchain c { # handle 1\n"
+            f"\t\ttype filter hook ingress {device} priority filter; policy drop;\n\t}}\n}}\n"
+        )
+        rules = read([(json.dumps({"nftables": [{"chain": base}]}), text)])
+        packet = Packet("ingress", iif="eth0", saddr=THERE, daddr=HERE, layer="netdev")
+        met += [name] if judge(rules, packet) else []
+        met += [f"{name} by eth1"] if judge(rules, replace(packet, iif="eth1")) else []
+    assert met == ["one", "two", "two by eth1"]

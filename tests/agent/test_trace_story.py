@@ -8,6 +8,7 @@ from scapy.packet import Packet
 from scapy.utils import PcapNgReader
 
 from agent.ctl.trace import pcapng
+from agent.ctl.trace.lines import Printer
 from agent.ctl.trace.sightings import Point, Sight, Way
 from agent.ctl.trace.story import Story, within
 from tests.agent.podpackets import OTHER, PEER, POD, SECOND, ether, inside, outside, ping, wrapped
@@ -133,6 +134,96 @@ def test_memory_is_bounded_and_what_was_forgotten_is_counted() -> None:
     for number in range(110):
         story.add(Sight(number, Point.POD, Way.OUT, POD, OTHER, "icmp", 84, one.inner, key=number))
     assert story.forgotten == 10
+    assert story.doubt
+
+    aside = _story()
+    aside.most = 100
+    for number in range(
+        1000
+    ):  # to the world, and pairs beyond all measure: neither is forgotten as if it were lost
+        aside.add(Sight(number, Point.POD, Way.OUT, POD, "8.8.8.8", "udp", 84, "", key=number))
+        aside.add(
+            Sight(
+                number, Point.TUNNEL, Way.OUT, POD, f"10.5.9.{number}", "udp", 84, "", key=-number
+            )
+        )
+    assert not aside.doubt
+
+
+def test_tcp_in_its_order_is_one_piece() -> None:
+    """However much of it was seen at the second point; of too many flows the oldest is given up, and that is said."""
+    story = _story()
+    for number in range(10_000):
+        span = (number * 1448, (number + 1) * 1448)
+        story.add(
+            Sight(
+                number,
+                Point.TUNNEL,
+                Way.OUT,
+                POD,
+                OTHER,
+                "tcp",
+                1500,
+                "",
+                number,
+                flow="f",
+                span=span,
+            )
+        )
+    first = Sight(
+        1,
+        Point.POD,
+        Way.OUT,
+        POD,
+        OTHER,
+        "tcp",
+        60_000,
+        "",
+        "big",
+        flow="f",
+        span=(9_000_000, 9_060_000),
+    )
+    story.add(first)
+    story.last += 10 * SECOND
+    assert story.findings("ovl1", "eth0")[0].text.startswith(
+        "10000 packets"
+    )  # unanswered, not lost
+    for number in range(3000):
+        story.add(
+            Sight(
+                9,
+                Point.TUNNEL,
+                Way.OUT,
+                POD,
+                OTHER,
+                "tcp",
+                60,
+                "",
+                ("s", number),
+                flow=number,
+                span=(0, 1),
+            )
+        )
+    assert story.doubt
+
+
+def test_what_was_not_captured_is_not_said_to_be_all_right(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Packets that came too fast: neither "nothing vanished" nor "nothing came back"."""
+    story = _story()
+    assert Printer(story).summary("ovl1", "eth0") == []
+    assert "no packet from or to the pod was seen" in capsys.readouterr().out
+    story.add(inside(ping()))
+    story.add(outside(wrapped(ping())))
+    story.last += 10 * SECOND
+    story.unheard = 1
+    assert Printer(story).summary("ovl1", "eth0") == []
+    said = capsys.readouterr().out
+    assert "nothing vanished" not in said
+    assert "1 came too fast to be captured: whether some vanished cannot be said" in said
+    story.unheard = 0
+    assert Printer(story).summary("ovl1", "eth0")
 
 
 # --- the file -------------------------------------------------------------------------------------------

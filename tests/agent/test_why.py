@@ -217,7 +217,7 @@ def test_the_far_node_and_the_way_back() -> None:
 
 
 def test_a_rule_that_may_drop_is_settled_by_the_test() -> None:
-    """Unknown without one; right if the packets came through; the echo is broken if they did not."""
+    """Unknown without one; right if the packets came through; to be looked at first if they did not."""
     maybe = Taken(
         "chain x: rule may be what drops it", False, "nft delete y", "nft -a list chain x"
     )
@@ -226,7 +226,7 @@ def test_a_rule_that_may_drop_is_settled_by_the_test() -> None:
     assert not verdict(doubtful).broken
     assert verdict(change(doubtful, test=passed())).first is None
     lost = verdict(change(doubtful, test=passed(small=False, full=False, why="no answer")))
-    assert first(lost)[:2] == ("n1", "echo")
+    assert first(lost)[:2] == ("n1", "rules of forwarding")
 
 
 def test_a_black_hole_is_named_with_the_size_that_fits() -> None:

@@ -144,12 +144,14 @@ def _read(
         for key, why in troubles.items()
         if key in reading.places and key != member.key
     }
+    told: set[tuple[int, int]] = set()
     for row in _rows(results):
         edge = _measured(row, source, reading.places, failing)
-        if edge is None:
-            reading.garbled += 1
+        if edge is None or (edge.target, edge.family) in told:
+            reading.garbled += 1  # said twice, it would take the room of others
         else:
             reading.add(edge)
+            told.add((edge.target, edge.family))
             spoken.add(row["key"])
     for key, why in failing.items():
         if key not in spoken:

@@ -47,10 +47,14 @@ class Ear:
 
     def __init__(self, link: str, program: bytes = b"") -> None:
         self.link = link
+        self._index = 0
         self.behind: int | None = None
         """The time of the last frame that was taken, while more may be waiting behind it."""
         self._lost = 0
+        self._ended = False
         self._socket = _listening(link, program)
+        with contextlib.suppress(OSError):
+            self._index = socket.if_nametoindex(link)
 
     def fileno(self) -> int:
         """For select."""
@@ -67,6 +71,7 @@ class Ear:
             except OSError as error:
                 if error.errno not in _GONE:
                     raise
+                self._ended = True
                 continue  # the link is down, or gone: what came before is still to be had
             frames.append(_frame(self.link, data, words, where))
         self.behind = frames[-1].at if len(frames) == MOST_AT_ONCE else None
@@ -79,6 +84,14 @@ class Ear:
             raw = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
             self._lost += struct.unpack("=II", raw)[1]  # reading sets it to 0
         return self._lost
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no such interface any more."""
+        if self._ended:
+            with contextlib.suppress(OSError):
+                self._ended = socket.if_nametoindex(self.link) != self._index
+        return self._ended
 
     def close(self) -> None:
         """Again is harmless."""

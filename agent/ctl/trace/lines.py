@@ -58,12 +58,18 @@ class Printer:
             ("pod_in", f"reached the pod ({pod_link})"),
         ):
             self._print(Text(printable(f"  {counts[name]:>7}  {what}")))
-        if self.story.unheard or self.story.forgotten:
-            fast = f"{self.story.unheard} packets came too fast to be captured"
-            self._print(Text(f"  {fast}, {self.story.forgotten} to be compared"))
         for finding in findings:
             self._finding(finding)
-        if not findings:
+        if self.story.doubt:
+            text = f"of these packets {self.story.doubt}: whether some vanished cannot be said"
+            self._print(
+                Text(
+                    text if not findings else f"of these packets {self.story.doubt}", style="yellow"
+                )
+            )
+        elif not any(counts.values()) and not findings:
+            self._print(Text("no packet from or to the pod was seen", style="yellow"))
+        elif not findings:
             self._print(Text("nothing vanished on this node", style="green"))
         for side in self.story.other_sides():
             self._print(Text(printable(f"  the other side: {side}")))

@@ -15,7 +15,9 @@ from agent.ctl.trace.sightings import Point, Sight, Way
 from overlay.model import Subnet
 
 MOST_WAITING = 50_000
-MOST_FLOWS = 5_000
+MOST_FLOWS, MOST_PIECES = 2_000, 4_096
+"""Of TCP: what comes in its order is one piece."""
+MOST_PAIRS = 20_000
 GRACE_NS, ANSWER_NS = 200_000_000, 1_000_000_000
 MOST_PLACES = 5
 LARGE = 1000
@@ -59,7 +61,7 @@ class Story:
     forgotten: int = 0
     most: int = MOST_WAITING
     _lanes: dict[Way, _Lane] = field(default_factory=lambda: {way: _Lane() for way in Way})
-    _order: deque[tuple[_Waiting, Hashable]] = field(default_factory=deque)
+    _order: deque[tuple[_Waiting, Hashable, bool]] = field(default_factory=deque)
     _left: dict[tuple[str, str], Sight] = field(default_factory=dict)
     _sent: Counter[tuple[str, str]] = field(default_factory=Counter)
     _back: set[tuple[str, str]] = field(default_factory=set)
@@ -72,12 +74,12 @@ class Story:
             return None
         self.seen[f"{'tunnel' if sight.outside else 'pod'} {sight.way.value}"] += 1
         self._note(sight)
+        if sight.point is Point.POD and sight.way is Way.OUT and not self.meshed(sight.target):
+            return None  # nothing of the overlay's: it has no second sight
         lane = self._lanes[sight.way]
         second = sight.outside == (sight.way is Way.OUT)
         if second and sight.flow is not None:
-            if sight.flow not in lane.pieces and len(lane.pieces) >= MOST_FLOWS:
-                del lane.pieces[next(iter(lane.pieces))]
-            lane.pieces.setdefault(sight.flow, deque(maxlen=MOST_WAITING)).append(sight.span)
+            self._piece(lane, sight)
         mine, other = (lane.second, lane.first) if second else (lane.first, lane.second)
         if waiting := other.get(sight.key):
             before = waiting.popleft()
@@ -85,7 +87,7 @@ class Story:
                 del other[sight.key]
             return sight.at - before.at if second else None
         mine[sight.key].append(sight)
-        self._order.append((mine, sight.key))
+        self._order.append((mine, sight.key, not second))
         if len(self._order) > self.most:
             self._forget()
         return None
@@ -101,6 +103,16 @@ class Story:
             )
         return found
 
+    @property
+    def doubt(self) -> str:
+        """Why it cannot be said that nothing vanished, where it cannot."""
+        missed = []
+        if self.unheard:
+            missed.append(f"{self.unheard} came too fast to be captured")
+        if self.forgotten:
+            missed.append(f"{self.forgotten} too many to be compared")
+        return " and ".join(missed)
+
     def other_sides(self) -> list[str]:
         """Where the rest of the way can be seen: commands, one for each of a few targets."""
         nodes = {target: self.name(first) for (_, target), first in self._left.items()}
@@ -112,13 +124,28 @@ class Story:
         names = ("pod out", "tunnel out", "tunnel in", "pod in")
         return {name.replace(" ", "_"): self.seen[name] for name in names}
 
+    def _piece(self, lane: _Lane, sight: Sight) -> None:
+        """TCP data at its second point; a flow that is given up for a newer one can no longer be compared."""
+        if sight.flow not in lane.pieces and len(lane.pieces) >= MOST_FLOWS:
+            del lane.pieces[next(iter(lane.pieces))]
+            self.forgotten += 1
+        pieces = lane.pieces.setdefault(sight.flow, deque(maxlen=MOST_PIECES))
+        if pieces and pieces[-1][1] == sight.span[0]:
+            pieces[-1] = (pieces[-1][0], sight.span[1])
+        else:
+            pieces.append(sight.span)
+
     def _note(self, sight: Sight) -> None:
+        """Who sent to whom, and whom something came from; of more pairs than fit, the first ones."""
         if sight.way is Way.IN:
-            self._back.add((sight.target, sight.source))
+            if len(self._back) < MOST_PAIRS or (sight.target, sight.source) in self._left:
+                self._back.add((sight.target, sight.source))
         elif sight.outside:
             pair = (sight.source, sight.target)
-            self._left.setdefault(pair, sight)
-            self._sent[pair] += 1
+            if len(self._left) < MOST_PAIRS:
+                self._left.setdefault(pair, sight)
+            if pair in self._left:
+                self._sent[pair] += 1
 
     def _missing(self, way: Way) -> Iterable[Sequence[Sight]]:
         """Seen at the first point only, by source, target and protocol; the most first."""
@@ -156,6 +183,8 @@ class Story:
         for pair, first in self._left.items():
             if pair in self._back or first.at > self.last - ANSWER_NS:
                 continue
+            if self._sent[pair] <= self.unheard:
+                continue  # the answers may be among what was not captured
             node = self.name(first) or "the other node"
             text = (
                 f"{self._sent[pair]} packets {pair[0]} > {pair[1]} left for {node}, "
@@ -166,10 +195,10 @@ class Story:
 
     def _forget(self) -> None:
         """The oldest that waits."""
-        lane, key = self._order.popleft()
+        lane, key, first = self._order.popleft()
         if waiting := lane.get(key):
             waiting.popleft()
-            self.forgotten += 1
+            self.forgotten += first
             if not waiting:
                 del lane[key]
 

@@ -17,7 +17,7 @@ from agent.ctl.trace.capture import Ear, Frame
 from agent.ctl.trace.lines import Printer
 from agent.ctl.trace.sightings import Known, Sight
 from agent.ctl.trace.story import Story, within
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, OverlayError
 
 TURN_S, LINGER_S = 0.2, 0.25
 """After the end: what is on its way is still to be seen at its second point."""
@@ -43,7 +43,7 @@ def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
 
 
 def trace(flags: argparse.Namespace, settings: Config) -> int:
-    """0 all that was seen at one point was seen at the other, 1 something vanished or was too large."""
+    """0 all that was seen at one point was seen at the other, 1 something vanished, was too large, or was missed."""
     if flags.count < 0 or flags.seconds < 0 or not 0 <= flags.port <= 65535:
         raise BadConfig("--count, --seconds and --port must not be below 0, a port not above 65535")
     others = target.peers(settings)
@@ -70,7 +70,7 @@ def trace(flags: argparse.Namespace, settings: Config) -> int:
         session = _Session(flags, [inside, *outside], decoders, known, story, show, file)
         _say("overlayctl trace: listening; Ctrl-C ends it and says what was seen")
         session.run()
-    return int(bool(show.summary(pod.link, ", ".join(ways.underlays))))
+    return int(bool(show.summary(pod.link, ", ".join(ways.underlays)) or story.doubt))
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class _Session:
         self._places = {ear.link: place for place, ear in enumerate(self.ears)}
         end = time.monotonic() + self.flags.seconds if self.flags.seconds else None
         with _told_to_end() as told:
-            while not told and (end is None or time.monotonic() < end) and not self._enough():
+            while not told and not self._over(end):
                 left = TURN_S if end is None else max(min(TURN_S, end - time.monotonic()), 0)
                 select.select(self.ears, [], [], left)
                 self._round(quiet=False)
@@ -102,6 +102,13 @@ class _Session:
         self.story.unheard = sum(ear.lost for ear in self.ears)
         behind = [ear.behind for ear in self.ears if ear.behind is not None]
         self.story.until = min(behind) if behind else None
+
+    def _over(self, end: float | None) -> bool:
+        """Enough was seen, or the time is over, or the pod is gone."""
+        if self.ears[0].gone:
+            _say(f"overlayctl trace: {self.ears[0].link} is gone: the pod was deleted")
+            return True
+        return self._enough() or (end is not None and time.monotonic() >= end)
 
     def _enough(self) -> bool:
         return bool(self.flags.count) and self.shown >= self.flags.count
@@ -175,9 +182,16 @@ def _opened(path: str | None, links: list[str]) -> Iterator[BinaryIO | None]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BadConfig(f"--write {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pcapng.header(links))
-        yield file
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pcapng.header(links))
+            yield file
+    except BrokenPipeError:  # of standard output: whoever read it has gone
+        raise
+    except OSError as error:
+        raise OverlayError(
+            f"--write {path}: {error.strerror}; what was written before is there", hint=f"df {path}"
+        ) from error
 
 
 def _say(text: str) -> None:

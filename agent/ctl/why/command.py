@@ -39,7 +39,7 @@ def why(flags: argparse.Namespace, settings: Config) -> int:
     proto, port = _port(flags.port)
     asked = Asked(flags.pod_a, flags.pod_b, proto, port, test=not flags.no_test)
     a, b, store, same_node = Search(settings, asked).ends()
-    verdict = _of_instance(judge(a, b, store, same_node=same_node), settings.instance)
+    verdict = _of_instance(judge(a, b, store, same_node=same_node, proto=proto), settings.instance)
     if flags.output == "json":
         show.as_json(_plain(a, b, verdict))
     else:
@@ -138,7 +138,8 @@ def _sentences(verdict: Verdict) -> list[tuple[str, str]]:
         return [("every hop is right", "green")]
     said = [(_first(verdict, first), _COLOURS[first.state])]
     if first.mend:
-        said.append((f"  next, on {first.mend_at}: {first.mend}", ""))
+        where = "" if first.mend_at == "etcd" else f", on {first.mend_at}"
+        said.append((f"  next{where}: {first.mend}", ""))
     later = sum(hop.state == BROKEN for hop in verdict.hops) - (first.state == BROKEN)
     if later:
         said.append(
@@ -151,6 +152,7 @@ def _first(verdict: Verdict, first: Hop) -> str:
     if first.name == "echo":
         others = [hop for hop in verdict.hops if hop.name != "echo"]
         if all(hop.state == OK for hop in others):
-            return f"every hop looks right, yet {first.why}"
+            unseen = "NAT and marks of this or that node, tc and XDP programs are not looked at"
+            return f"every hop looks right, yet {first.why}; {unseen}"
     kind = "first broken hop" if first.state == BROKEN else "first unknown hop"
     return f"{kind}: {first.name} on {first.where}: {first.why}"

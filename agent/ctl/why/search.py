@@ -114,6 +114,7 @@ class Search:
         address = question.address(spec)
         records = find.attachments(self._settings.run_dir, spec)
         if records:
+            find.only_one(spec, records)
             found = Place(spec, here=True, lease=self._own_lease(), container=records[0].container)
             found.addresses = _parsed(list(records[0].addresses))
         elif address is not None:
