@@ -45,6 +45,8 @@ def site(machine_layer: Path) -> Iterator[tuple[Lab, SystemdNode]]:
 def test_a_second_run_finds_all_as_it_should_be(site: tuple[Lab, SystemdNode]) -> None:
     """Nothing is written, nothing started anew."""
     _, node = site
+    copy = node.root("/var/lib/overlay/last-good.json")
+    wait_for(copy.exists, "the last-good copy is written", timeout_s=20)
     before, agent = files(node), node.agent
 
     _, answer = answered(node, "install")
