@@ -95,3 +95,26 @@ def _held(pid: int, strace: subprocess.Popen[bytes]) -> bool:
         )
     except OSError:  # a thread that has just ended
         return False
+
+
+def wait_quiet(pid: int, *threads: str) -> None:
+    """Until the threads of these names have not run between two looks: what they do at a start is done."""
+    last: list[str] = []
+
+    def quiet() -> bool:
+        before = last[:]
+        last[:] = _switches(pid, threads)
+        return bool(last) and last == before
+
+    wait_for(quiet, f"{', '.join(threads)} of {pid} at rest", timeout_s=10)
+
+
+def _switches(pid: int, threads: tuple[str, ...]) -> list[str]:
+    """How often each has waited for something, with its id."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended
+            if (task / "comm").read_text().strip() in threads:
+                lines = (task / "status").read_text().splitlines()
+                found.append(f"{task.name} {lines[-2]} {lines[-1]}")
+    return found

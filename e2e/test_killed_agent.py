@@ -9,7 +9,7 @@ import pytest
 
 from e2e import netns
 from e2e.etcdserver import NETWORK
-from e2e.fault import TooEarly, lives, tampered
+from e2e.fault import TooEarly, lives, tampered, wait_quiet
 from e2e.lab import Lab
 from e2e.netns import difference, picture
 from e2e.node import Node, wait_for
@@ -84,6 +84,7 @@ def _point(lab: Lab, node: Node, verb: str, fault: str) -> tuple[Pod, CniFailed 
             act = node.runtime.delete
         agent = node.pid
         assert agent is not None
+        wait_quiet(agent, "in-way", "footing")
         with suppress(TooEarly), tampered(agent, fault):
             failed = _refusal(act, pod)
             if failed is not None or lives(agent):
