@@ -56,6 +56,7 @@ def trace(flags: argparse.Namespace, settings: Config) -> int:
         outside = [
             stack.enter_context(contextlib.closing(Ear(name, program))) for name in ways.underlays
         ]
+        since = time.time_ns()
         file = stack.enter_context(_opened(flags.write, [pod.link, *ways.underlays]))
         _say(
             f"overlayctl trace: {pod.name} ({', '.join(map(str, pod.addresses))}) at {pod.link} and "
@@ -67,7 +68,7 @@ def trace(flags: argparse.Namespace, settings: Config) -> int:
         show = Printer(story, json=flags.output == "json")
         decoders: dict[str, Decode] = dict.fromkeys(ways.underlays, decode.on_the_underlay)
         decoders[pod.link] = decode.on_the_veth
-        session = _Session(flags, [inside, *outside], decoders, known, story, show, file)
+        session = _Session(flags, [inside, *outside], since, decoders, known, story, show, file)
         _say("overlayctl trace: listening; Ctrl-C ends it and says what was seen")
         session.run()
     return int(bool(show.summary(pod.link, ", ".join(ways.underlays)) or story.doubt))
@@ -75,8 +76,11 @@ def trace(flags: argparse.Namespace, settings: Config) -> int:
 
 @dataclass(slots=True)
 class _Session:
+    """``since``: all ears listen; what the first heard before would be missing at the others."""
+
     flags: argparse.Namespace
     ears: list[Ear]
+    since: int
     decoders: dict[str, Decode]
     known: Known
     story: Story
@@ -115,7 +119,7 @@ class _Session:
 
     def _round(self, *, quiet: bool) -> None:
         """What all sockets have, in the order of its times."""
-        frames = [frame for ear in self.ears for frame in ear.hear()]
+        frames = [frame for ear in self.ears for frame in ear.hear() if frame.at >= self.since]
         for frame, sight in self._sights(sorted(frames, key=lambda frame: frame.at)):
             delay = self.story.add(sight)
             if quiet or self._enough():
