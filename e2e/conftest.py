@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from e2e import images, libcni, systemdimage
+from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.flannelnode import CONFIG, Left, Maker, maker
 from e2e.images import Images
 from e2e.lab import Lab
+from e2e.machines import Site
+from e2e.node import Node
+from e2e.systemdnode import SystemdNode
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,3 +83,20 @@ def built_images(tmp_path_factory: pytest.TempPathFactory) -> Images:
 def libcni_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client on Debian's libcni."""
     return libcni.build(tmp_path_factory.mktemp("libcni"))
+
+
+@pytest.fixture
+def nodes(site: Site) -> list[SystemdNode]:
+    """The machines of the module's cluster."""
+    return site[1]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Lab, Node, Node]]:
+    """Two nodes that are ready."""
+    with Lab() as lab:
+        lab.etcd.start()
+        lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
+        one, two = lab.add_node("n1"), lab.add_node("n2")
+        lab.start_nodes(one, two)
+        yield lab, one, two

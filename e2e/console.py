@@ -10,11 +10,10 @@ import json
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from subprocess import PIPE, Popen
 
 from agent.ctl.main import main as overlayctl
 from e2e.netns import Namespace
-from e2e.process import CLEAN_ENVIRON, CommandFailed, Said
+from e2e.process import CommandFailed, Said, conversation
 
 
 class Operator:
@@ -22,15 +21,7 @@ class Operator:
 
     def __init__(self, namespace: Namespace) -> None:
         words = namespace.inside([Path(sys.executable), "-m", "e2e.console"])
-        self._child = Popen(
-            [str(word) for word in words],
-            stdin=PIPE,
-            stdout=PIPE,
-            env=CLEAN_ENVIRON,
-            text=True,
-            start_new_session=True,
-            cwd=Path(__file__).parent.parent,
-        )
+        self._child = conversation(words)
 
     @property
     def pid(self) -> int | None:

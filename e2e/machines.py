@@ -9,10 +9,12 @@ from e2e.lab import MEMORY, Lab
 from e2e.systemdnode import SystemdNode
 
 INSTALL_S = 90
+Site = tuple[Lab, list[SystemdNode]]
+"""What a cluster is: the lab, and its machines."""
 
 
 @contextmanager
-def cluster(layer: Path, *names: str) -> Iterator[tuple[Lab, list[SystemdNode]]]:
+def cluster(layer: Path, *names: str) -> Iterator[Site]:
     """Its etcd, and the nodes: booted, installed, and each has heard of the others."""
     with Lab(root=MEMORY) as lab:
         lab.etcd.start()

@@ -137,10 +137,7 @@ class Node:
     def ask(self, verb: str, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
         """``overlayctl VERB --output json``, whatever its exit code."""
         said = self.overlayctl(verb, *arguments, "--output", "json")
-        try:
-            return json.loads(said.out)
-        except json.JSONDecodeError:
-            raise CommandFailed(f"overlayctl {verb} on {self.name}: {said.out}{said.err}") from None
+        return answer(said, f"overlayctl {verb} on {self.name}")
 
     def tell(self, verb: str) -> dict[str, Any]:
         """What overlayctl asks the agent for, without the 0.3 s that a Python program takes to start."""
@@ -173,6 +170,14 @@ class Node:
         return self.namespace.query(
             *(["-6"] if ":" in subnet else []), "route", "show", "exact", subnet
         )
+
+
+def answer(said: Said, what: str) -> Any:  # noqa: ANN401 - any JSON
+    """What a command printed as JSON, whatever its exit code; ``what`` names it for CommandFailed."""
+    try:
+        return json.loads(said.out)
+    except json.JSONDecodeError:
+        raise CommandFailed(f"{what}: {said.out}{said.err}") from None
 
 
 def wait_for(

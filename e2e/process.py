@@ -59,6 +59,19 @@ def must(arguments: Sequence[str | Path], *, stdin: str = "", timeout_s: float =
     return said.out
 
 
+def conversation(arguments: Sequence[str | Path]) -> subprocess.Popen[str]:
+    """A module of ours that is spoken with, line by line; in a session of its own, as a Daemon is."""
+    return subprocess.Popen(
+        [str(word) for word in arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=CLEAN_ENVIRON,
+        text=True,
+        start_new_session=True,
+        cwd=Path(__file__).parent.parent,
+    )
+
+
 def start_time(pid: int) -> str:
     """The kernel's start time of a process ("" if it is gone): tells a pid from its reuse."""
     try:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import IO
 
 from e2e import leasebook
@@ -21,7 +19,7 @@ from e2e.netns import Namespace
 from e2e.node import VENV_BIN, Node, wait_for
 from e2e.pinger import INTERVAL_S, Pings, Window
 from e2e.pods import Pod
-from e2e.process import CLEAN_ENVIRON, CommandFailed
+from e2e.process import CommandFailed, conversation
 from overlay.errors import OverlayError
 
 PATIENCE_S = 75.0
@@ -223,15 +221,7 @@ class NamespaceProxy:
 
     def __init__(self, namespace: Namespace, listen: str, target: str) -> None:
         words = namespace.inside([VENV_BIN / "python", "-m", "e2e.proxy", listen, target])
-        self._child = Popen(
-            [str(word) for word in words],
-            stdin=PIPE,
-            stdout=PIPE,
-            env=CLEAN_ENVIRON,
-            text=True,
-            start_new_session=True,
-            cwd=Path(__file__).parent.parent,
-        )
+        self._child = conversation(words)
         self._line()
 
     @property

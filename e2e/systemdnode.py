@@ -23,7 +23,7 @@ from e2e import netns
 from e2e.lab import FABRIC, Lab
 from e2e.leftovers import CGROUPS
 from e2e.netns import Namespace
-from e2e.node import wait_for
+from e2e.node import answer, wait_for
 from e2e.pods import Pod, Runtime
 from e2e.process import CommandFailed, Daemon, Said, kill, must, run
 from overlay.errors import OverlayError
@@ -231,10 +231,7 @@ class SystemdNode:
     def ask(self, verb: str, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
         """``overlayctl VERB --output json``, whatever its exit code."""
         said = self.overlayctl(verb, *arguments, "--output", "json")
-        try:
-            return json.loads(said.out)
-        except json.JSONDecodeError:
-            raise CommandFailed(f"overlayctl {verb} on {self.name}: {said.out}{said.err}") from None
+        return answer(said, f"overlayctl {verb} on {self.name}")
 
     def tell(self, verb: str) -> dict[str, Any]:
         """What overlayctl asks the agent for, without the time that a program takes to start."""

@@ -2,12 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 
@@ -24,17 +22,6 @@ settings = config.load(parser.parse_args(["--config", sys.argv[1]]), {})
 found = far.ask_many(settings, sys.argv[3:], sys.argv[2], timeout_s=2.0)
 print(json.dumps({k: f"{type(v).__name__}: {v}" if isinstance(v, OverlayError) else v for k, v in found.items()}))
 """
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[Lab, Node, Node]]:
-    """Two nodes that are ready."""
-    with Lab() as lab:
-        lab.etcd.start()
-        lab.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
-        one, two = lab.add_node("n1"), lab.add_node("n2")
-        lab.start_nodes(one, two)
-        yield lab, one, two
 
 
 def asked(asker: Node, verb: str, *nodes: Node) -> list[Any]:

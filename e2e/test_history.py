@@ -2,28 +2,15 @@
 
 import shutil
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cni import diary, pods
-from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[Lab, Node, Node]]:
-    """Two nodes that are ready."""
-    with Lab() as lab:
-        lab.etcd.start()
-        lab.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
-        one, two = lab.add_node("n1"), lab.add_node("n2")
-        lab.start_nodes(one, two)
-        yield lab, one, two
 
 
 def rows(node: Node, *words: str) -> list[tuple[str, str, str]]:

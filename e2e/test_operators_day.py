@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e import machines
-from e2e.lab import Lab
+from e2e.machines import Site
 from e2e.node import wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 METRICS = "http://127.0.0.1:10158"
 WALL = "add table inet wall\nadd chain inet wall f { type filter hook forward priority 0; policy drop; }\n"
-Site = tuple[Lab, list[SystemdNode]]
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +25,6 @@ def site(machine_layer: Path) -> Iterator[Site]:
     """Two nodes, installed by `overlayctl install`, which ends with nothing that is a fault."""
     with machines.cluster(machine_layer, "n1", "n2") as made:
         yield made
-
-
-@pytest.fixture
-def nodes(site: Site) -> list[SystemdNode]:
-    """Both."""
-    return site[1]
 
 
 @pytest.fixture(scope="module")

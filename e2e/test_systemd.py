@@ -12,7 +12,7 @@ import pytest
 from agent.ctl import client
 from e2e import machines
 from e2e.fault import halted
-from e2e.lab import Lab
+from e2e.machines import Site
 from e2e.node import wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
@@ -34,20 +34,11 @@ PROJECT = (
 )
 
 
-Site = tuple[Lab, list[SystemdNode]]
-
-
 @pytest.fixture(scope="module")
 def site(machine_layer: Path) -> Iterator[Site]:
     """Three nodes, each of which has heard of the others."""
     with machines.cluster(machine_layer, "n1", "n2", "n3") as made:
         yield made
-
-
-@pytest.fixture
-def nodes(site: Site) -> list[SystemdNode]:
-    """The three."""
-    return site[1]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 
 from e2e import machines
 from e2e.lab import Lab
+from e2e.machines import Site
 from e2e.node import wait_for
 from e2e.pinger import Pings
 from e2e.pods import Pod
@@ -16,9 +17,6 @@ from e2e.systemdnode import UNIT, SystemdNode
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 SUBNETS = "/coreos.com/network/subnets/"
-
-
-Site = tuple[Lab, list[SystemdNode]]
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +30,6 @@ def site(machine_layer: Path) -> Iterator[Site]:
 def lab(site: Site) -> Lab:
     """Theirs."""
     return site[0]
-
-
-@pytest.fixture
-def nodes(site: Site) -> list[SystemdNode]:
-    """The three."""
-    return site[1]
 
 
 @pytest.fixture(scope="module")

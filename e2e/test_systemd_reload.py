@@ -7,6 +7,7 @@ import pytest
 
 from e2e import machines
 from e2e.lab import FABRIC_ADDRESS, Lab
+from e2e.machines import Site
 from e2e.node import wait_for
 from e2e.pinger import Pings
 from e2e.stage import NamespaceProxy
@@ -16,7 +17,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 SUBNETS = "/coreos.com/network/subnets/"
 DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/cni.conf"
-Site = tuple[Lab, list[SystemdNode]]
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,6 @@ def site(machine_layer: Path) -> Iterator[Site]:
 def lab(site: Site) -> Lab:
     """Theirs."""
     return site[0]
-
-
-@pytest.fixture
-def nodes(site: Site) -> list[SystemdNode]:
-    """Both."""
-    return site[1]
 
 
 @pytest.fixture(scope="module")

@@ -49,3 +49,8 @@ def run(arguments: Sequence[str | Path], *, timeout_s: float = 10.0) -> Said:
         return Said(LATE, "", f"{words[0]}: not done within {timeout_s:g} s")
     out, err = (text[:MOST_BYTES].decode(errors="replace") for text in (done.stdout, done.stderr))
     return Said(done.returncode, out, err)
+
+
+def properties(text: str) -> dict[str, str]:
+    """What ``systemctl show`` printed: KEY=VALUE, line by line. Pure."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.ctl import programs
 from agent.ctl.doctor.finding import Finding, Fix, found
 from agent.ctl.doctor.look import Look
 from overlay import __version__
@@ -97,7 +98,7 @@ def read(look: Look) -> Facts:
     """Ask both."""
     agent, name = look.agent(), look.unit()
     shown = look.run(("systemctl", "show", name, "--no-pager", "--property", ",".join(PROPERTIES)))
-    unit = properties(shown.out) if shown.code == 0 else {}
+    unit = programs.properties(shown.out) if shown.code == 0 else {}
     last = ""
     if agent.status is None and unit.get("LoadState") == "loaded":
         last = last_words(
@@ -106,11 +107,6 @@ def read(look: Look) -> Facts:
     run_dir = look.settings.run_dir
     ran = any((run_dir / page).exists() for page in ("node.json", "cni.sock", "attachments"))
     return Facts(name, __version__, unit, last, agent.status, agent.why, ran)
-
-
-def properties(text: str) -> dict[str, str]:
-    """Of ``systemctl show``: KEY=VALUE. Pure."""
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def last_words(journal: str) -> str:

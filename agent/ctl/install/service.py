@@ -82,7 +82,7 @@ def look(marks: Marks) -> Service:
     if not BOOTED.is_dir():
         return Service(False, unit)
     said = programs.run(["systemctl", "show", unit, f"--property={_PROPERTIES}"])
-    value = dict(line.split("=", 1) for line in said.out.splitlines() if "=" in line)
+    value = programs.properties(said.out)
     running = [
         name
         for name in READERS

@@ -42,7 +42,7 @@ def _unit(unit: str) -> str:
     )
     if said.code:
         return ""
-    return in_words(dict(line.split("=", 1) for line in said.out.splitlines() if "=" in line))
+    return in_words(programs.properties(said.out))
 
 
 def in_words(found: Mapping[str, str]) -> str:

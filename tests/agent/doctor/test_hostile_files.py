@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.ctl import programs
 from agent.ctl.doctor import (
     agentside,
     conflists,
@@ -71,7 +72,7 @@ def test_text_of_any_kind_is_read_without_an_error(text: str) -> None:
     places.mounted(text)
     limits.entries(text)
     limits.open_files(text)
-    agentside.properties(text)
+    programs.properties(text)
     agentside.last_words(text)
     store.too_old(text)
     document = conflists.parsed(text)
