@@ -57,6 +57,7 @@ class Footing:
         *,
         moved: Callable[[], None],
         every_s: float,
+        settle_s: float = SETTLE_S,
         churn_s: float = CHURN_S,
     ) -> None:
         self.trouble = ""
@@ -66,7 +67,7 @@ class Footing:
         self._ground, self._loop = ground, loop
         self._moved, self.every_s = moved, every_s
         self._news, self._hurry = threading.Event(), threading.Event()
-        self._churn_s, self._not_before = churn_s, 0.0
+        self._settle_s, self._churn_s, self._not_before = settle_s, churn_s, 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="footing", daemon=True)
 
@@ -91,7 +92,7 @@ class Footing:
             told = self._news.wait(self.every_s)
             if told and not self._hurry.is_set():
                 self._hurry.wait(max(0.0, self._not_before - time.monotonic()))
-            if told and self._stopping.wait(SETTLE_S):
+            if told and self._stopping.wait(self._settle_s):
                 return
             self._news.clear()
             self._hurry.clear()

@@ -12,7 +12,7 @@ from hypothesis import settings
 from tests.contract import spaces
 from tests.contract.etcd_server import Server
 
-settings.register_profile("ring", max_examples=40, deadline=None)
+settings.register_profile("ring", max_examples=50, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ring"))
 """The unit ring is run before every commit; HYPOTHESIS_PROFILE=long looks longer."""

@@ -25,3 +25,16 @@ ME = Me(
     ),
     bridge="overlay0",
 )
+
+HOSTILE_WORDS = (
+    "$(touch pwned)",
+    "`touch pwned`",
+    "a b",
+    "*",
+    "; reboot",
+    "x\ny",
+    "",
+    "-rf",
+    "\x1b[31m",
+)
+"""What a name may be that comes from etcd or from a runtime, and a shell must not see."""

@@ -58,6 +58,18 @@ def test_the_product_starts_no_process() -> None:
     assert not [why for path in product for why in _programs(path)]
 
 
+def test_the_unit_ring_starts_no_process_and_never_sleeps() -> None:
+    """That is what tests/contract is for; a sleep hides behind an Event that nobody has, too."""
+    ring = [path for path in _files("tests") if "contract" not in path.relative_to(ROOT).parts]
+    found = [(_name(path), it[0]) for path in ring for it in _SLOW.finditer(path.read_text())]
+    assert not found
+
+
+_SLOW = re.compile(
+    r"^ *(?:import|from) (?:subprocess|multiprocessing|pty)\b|\bsleep\(|\bEvent\(\)\.wait\(", re.M
+)
+
+
 def _oddities(path: Path) -> Iterator[str]:
     text, name = path.read_text(), _name(path)
     most = LONGER.get(name, MOST_LINES)

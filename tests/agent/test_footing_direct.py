@@ -71,7 +71,12 @@ class Stand:
         self.node.reconciler.on_event(snapshot(2))
         self.node.settle()
         self.footing = Footing(
-            self.ground, SameThread(self.node.reconciler), moved=self._moved, every_s=60, churn_s=60
+            self.ground,
+            SameThread(self.node.reconciler),
+            moved=self._moved,
+            every_s=60,
+            settle_s=0.01,
+            churn_s=60,
         )
 
     def _moved(self) -> None:
@@ -138,7 +143,7 @@ def test_under_churn_of_routes_a_look_waits_and_a_link_event_ends_the_waiting(st
         stand.ground.looked.clear()
         for _ in range(100):
             stand.footing.look(hurry=False)
-        assert not stand.ground.looked.wait(0.3)
+        assert not stand.ground.looked.wait(0.1)
         stand.footing.look()
         assert stand.ground.looked.wait(5)
     finally:

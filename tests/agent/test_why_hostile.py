@@ -47,12 +47,11 @@ def test_a_command_of_another_node_is_copied_only_if_it_is_plain(text: str) -> N
     assert told.first.mend == INSTEAD
 
 
-def _broken_in_two() -> st.SearchStrategy[Any]:
-    """Values of any type that JSON has."""
-    leaf = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("::1")
-    return (
-        leaf | st.lists(leaf, max_size=3) | st.dictionaries(st.text(max_size=4), leaf, max_size=2)
-    )
+_LEAF = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("::1")
+_ANY: st.SearchStrategy[Any] = (
+    _LEAF | st.lists(_LEAF, max_size=3) | st.dictionaries(st.text(max_size=4), _LEAF, max_size=2)
+)
+"""Values of any type that JSON has; made once, as each draw would make it anew."""
 
 
 @st.composite
@@ -71,7 +70,7 @@ def _mutated(draw: st.DrawFn, whole: Facts) -> Any:  # noqa: ANN401
                 if draw(st.booleans()) and isinstance(place, dict):
                     del place[key]
                 else:
-                    place[key] = draw(_broken_in_two())
+                    place[key] = draw(_ANY)
                 break
             place = place[key]
     return told

@@ -1,6 +1,5 @@
 """Addresses on tmpfs: nobody gets another's, nothing is lost, DEL needs no memory."""
 
-import multiprocessing
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -148,27 +147,6 @@ def test_held_is_what_was_taken_and_not_released(
             held[number] = ipam.take(_owner(number), SMALL)
     assert len(set(held.values())) == len(held)
     assert all(address.ip != SMALL.gateway.ip for address in held.values())
-
-
-def _take_some(run_dir: Path, number: int) -> list[str]:
-    ipam = Ipam(run_dir)
-    kept = [
-        str(ipam.take(_owner(number * 100 + item), _family("10.5.1.1/24"))) for item in range(60)
-    ]
-    for item in range(0, 60, 2):
-        ipam.release(_owner(number * 100 + item))
-    return kept[1::2]
-
-
-@pytest.mark.row("16")
-def test_processes_at_once_never_share_an_address(tmp_path: Path) -> None:
-    """Four processes take 240 of 253 addresses and give half of them back."""
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        answers = pool.starmap(_take_some, [(tmp_path, number) for number in range(4)])
-    kept = [address for answer in answers for address in answer]
-    held = [path.name for path in (tmp_path / "ipam").glob("[0-9]*")]
-    assert len(kept) == len(set(kept)) == 120
-    assert sorted(f"{name}/24" for name in held) == sorted(kept)
 
 
 def test_the_very_address_that_is_wanted_is_given_or_refused_with_its_holder(

@@ -11,7 +11,7 @@ import pytest
 
 from cni import install
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 InstallFront = Callable[..., Path]
 
 

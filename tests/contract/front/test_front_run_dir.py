@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from cni import front, install, protocol
 from overlay.errors import BadInput
-from tests.cni.calls import CONF, SHOW, call
-from tests.cni.conftest import InstallFront
-from tests.cni.fake_agent import Agent
+from tests.contract.front.calls import CONF, SHOW, call
+from tests.contract.front.conftest import InstallFront
+from tests.contract.front.fake_agent import Agent
 
 INSTALLED = "/installed"
 Choice = Callable[[bytes], bytes | None]

@@ -11,8 +11,8 @@ import pytest
 
 from cni import compiled, front, install
 from overlay.errors import BadConfig
-from tests.cni.calls import CONF, call, refusal
-from tests.cni.conftest import ROOT
+from tests.contract.front.calls import CONF, call, refusal
+from tests.contract.front.conftest import ROOT
 
 
 def test_a_relative_run_directory_is_refused(tmp_path: Path) -> None:

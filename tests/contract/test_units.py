@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).resolve().parent.parent / "agent" / "files"
+FILES = Path(__file__).resolve().parents[2] / "agent" / "files"
 SHIPPED = ("overlay-agent.service", "overlay-agent@.service")
 PROGRAM = "/opt/overlay/bin/overlay-agent"
 MOST_EXPOSED = 35

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cni import fake_agent
-from tests.cni.calls import CONF, SHOW, call, refusal
-from tests.cni.conftest import InstallFront
-from tests.cni.fake_agent import Agent
+from tests.contract.front import fake_agent
+from tests.contract.front.calls import CONF, SHOW, call, refusal
+from tests.contract.front.conftest import InstallFront
+from tests.contract.front.fake_agent import Agent
 
 MOST = 4 << 20
 
