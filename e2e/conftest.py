@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from e2e import images, libcni, systemdimage
+from e2e.cluster import Cluster
 from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.flannelnode import CONFIG, Left, Maker, maker
 from e2e.images import Images
-from e2e.lab import Lab
+from e2e.lab import MEMORY, Lab
 from e2e.machines import Site
 from e2e.node import Node
 from e2e.systemdnode import SystemdNode
@@ -89,6 +90,21 @@ def libcni_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nodes(site: Site) -> list[SystemdNode]:
     """The machines of the module's cluster."""
     return site[1]
+
+
+@pytest.fixture
+def lab(site: Site) -> Lab:
+    """Of the module's cluster; modules without one have a lab of their own."""
+    return site[0]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """An etcd of three members."""
+    with Lab(root=MEMORY) as lab:
+        made = Cluster(lab)
+        made.start()
+        yield made
 
 
 @pytest.fixture(scope="module")

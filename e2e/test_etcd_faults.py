@@ -4,27 +4,15 @@ In every case pings between all pods run at 20 a second and none is lost, and af
 wants no change, and its kernel holds exactly what etcd says.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from e2e.cluster import CLIENT_PORT, Cluster
 from e2e.cut import cut_off
-from e2e.lab import MEMORY, Lab
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
 from e2e.stage import NamespaceProxy, Stage, away
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Three members."""
-    with Lab(root=MEMORY) as lab:
-        made = Cluster(lab)
-        made.start()
-        yield made
 
 
 @pytest.fixture(scope="module")

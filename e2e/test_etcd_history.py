@@ -3,7 +3,6 @@
 As in test_etcd_faults: no ping is lost, and all is at rest afterwards.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,10 @@ from e2e import leasebook
 from e2e.cluster import CLIENT_PORT, Cluster
 from e2e.cut import cut_off
 from e2e.etcdserver import CONFIG_KEY, NETWORK
-from e2e.lab import MEMORY, Lab
 from e2e.node import wait_for
 from e2e.stage import PATIENCE_S, Peer, Stage, away, knows
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Three members."""
-    with Lab(root=MEMORY) as lab:
-        made = Cluster(lab)
-        made.start()
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,6 @@ def site(machine_layer: Path) -> Iterator[Site]:
         yield made
 
 
-@pytest.fixture
-def lab(site: Site) -> Lab:
-    """Theirs."""
-    return site[0]
-
-
 @pytest.fixture(scope="module")
 def pings(site: Site) -> Pings:
     """A pod on each, and pings between them."""

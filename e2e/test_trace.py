@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.utils import rdpcap
 
-from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.lab import Lab
 from e2e.node import VENV_BIN, Node, wait_for
 from e2e.pods import Pod
@@ -24,16 +22,12 @@ Scene = tuple[Lab, Node, Node, Pod, Pod]
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
+def scene(pair: tuple[Lab, Node, Node]) -> Scene:
     """Two nodes, a pod on each, and they have talked."""
-    with Lab() as lab:
-        lab.etcd.start()
-        lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
-        one, two = lab.add_node("n1"), lab.add_node("n2")
-        lab.start_nodes(one, two)
-        here, there = lab.add_pod(one), lab.add_pod(two)
-        assert here.ping(there.address, wait_s=5).ok
-        yield lab, one, two, here, there
+    lab, one, two = pair
+    here, there = lab.add_pod(one), lab.add_pod(two)
+    assert here.ping(there.address, wait_s=5).ok
+    return lab, one, two, here, there
 
 
 class _Trace:

@@ -7,7 +7,6 @@ import pytest
 
 from agent.backlog import REFUSED_TIMES, RETRY_MOST_S
 from agent.events import Gone, NetworkChanged, Put, Snapshot, Unreadable
-from overlay.desired import Me, Vtep
 from overlay.errors import KernelBusy, KernelRefused
 from overlay.keys import neighbour_key, route_key
 from overlay.model import FdbEntry, Neighbour, Route
@@ -218,20 +217,8 @@ def test_a_device_made_anew_is_followed_by_a_full_read(node: Node) -> None:
 
 def test_another_lease_for_this_node_moves_everything(node: Node) -> None:
     """A node that had to take another subnet keeps its peers and drops what was its own."""
-    other = Me(
-        lease_key="10.5.7.0-24",
-        vteps=(
-            Vtep(
-                ip_network("10.5.7.0/24"),
-                "overlay.1",
-                "02:00:00:00:00:01",
-                ip_address("192.0.2.1"),
-                "eth0",
-                1450,
-            ),
-        ),
-        bridge="overlay0",
-    )
+    there = replace(ME.vteps[0], subnet=ip_network("10.5.7.0/24"))
+    other = replace(ME, lease_key="10.5.7.0-24", vteps=(there,))
 
     node.reconciler.on_event(Gone("10.5.1.0-24", 20))
     node.reconciler.set_node(NETWORK, other)

@@ -14,7 +14,6 @@ from cni.owner import Owner
 from cni.steps import Steps
 from overlay.netlink.namespace import run_inside
 from tests.contract import spaces
-from tests.contract.cni_node import Node
 from tests.contract.faults import Faulty, addresses_in, environ_of
 from tests.contract.spaces import difference, picture
 
@@ -23,16 +22,6 @@ pytestmark = pytest.mark.contract
 PLACE = Owner("overlay", "c1", "eth0").place
 MOST_MOMENTS = 100
 CONFIG = json.dumps({"cniVersion": "1.1.0", "name": "overlay", "type": "overlay"}).encode()
-
-
-@pytest.fixture
-def faulty(space: Path, tmp_path: Path) -> Faulty:
-    """A node that is ready, and whose bridge has had a first pod."""
-    faulty = Faulty(Node(space, tmp_path))
-    with spaces.namespace() as first:
-        faulty.call("ADD", first, "first")
-        faulty.call("DEL", first, "first")
-    return faulty
 
 
 @pytest.fixture

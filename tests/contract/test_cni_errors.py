@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.contract import spaces
-from tests.contract.cni_node import Node
 from tests.contract.faults import Ended, Faulty, addresses_in, points
 from tests.contract.spaces import difference, inside, picture
 
@@ -18,16 +17,6 @@ SWALLOWED = ("not found", "no such file or directory")
 AGAIN = 11
 NEVER = 999
 FROM_THEN_ON = "+"
-
-
-@pytest.fixture
-def faulty(space: Path, tmp_path: Path) -> Faulty:
-    """A node that is ready, and whose bridge has had a first pod."""
-    faulty = Faulty(Node(space, tmp_path))
-    with spaces.namespace() as first:
-        faulty.call("ADD", first, "first")
-        faulty.call("DEL", first, "first")
-    return faulty
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 from agent.ctl import gc as ctl
 from overlay.netlink.namespace import run_inside
 from tests.contract import spaces
-from tests.contract.cni_node import Node
 from tests.contract.faults import (
     CHANGES,
     KILLED,
@@ -24,16 +23,6 @@ from tests.contract.faults import (
 from tests.contract.spaces import difference, inside, picture
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def faulty(space: Path, tmp_path: Path) -> Faulty:
-    """A node that is ready, and whose run directory a first pod has been through."""
-    faulty = Faulty(Node(space, tmp_path))
-    with spaces.namespace() as first:
-        faulty.call("ADD", first, "first")
-        faulty.call("DEL", first, "first")
-    return faulty
 
 
 class Living:

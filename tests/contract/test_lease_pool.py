@@ -1,13 +1,11 @@
 """The pool of subnets on a real etcd: one that runs out, the setting, reservations, what was lost."""
 
-from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
 
 from agent.registry import Registry
 from overlay.errors import BadConfig, LeaseLost, OutOfSubnets
-from tests.contract.etcd_server import Server
 from tests.contract.nodes import (
     FIRST,
     NETWORK,
@@ -21,20 +19,6 @@ from tests.contract.nodes import (
 )
 
 pytestmark = pytest.mark.contract
-
-
-@pytest.fixture
-def store(etcd_server: Server) -> Iterator[Counting]:
-    """A client that counts."""
-    client = Counting(etcd_server.url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def registry(store: Counting, prefix: str) -> Registry:
-    """An empty registry; claimants that doubt wait briefly."""
-    return Registry(store, prefix, answer_s=0.2)
 
 
 # --- a pool that runs out ------------------------------------------------------------------------

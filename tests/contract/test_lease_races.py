@@ -33,20 +33,6 @@ pytestmark = pytest.mark.contract
 
 
 @pytest.fixture
-def store(etcd_server: Server) -> Iterator[Counting]:
-    """A client that counts."""
-    client = Counting(etcd_server.url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def registry(store: Counting, prefix: str) -> Registry:
-    """An empty registry; claimants that doubt wait briefly."""
-    return Registry(store, prefix, answer_s=0.2)
-
-
-@pytest.fixture
 def swift_etcd() -> Iterator[Server]:
     """In memory: what a busy disk needs for thousands of commits is not what is shown here."""
     memory = Path("/dev/shm")
