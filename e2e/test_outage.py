@@ -1,13 +1,14 @@
 """Days without etcd, and with another address: what a node does by itself."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from e2e.etcdserver import NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
+from e2e.pinger import Pings
 from e2e.pods import CniFailed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -32,15 +33,6 @@ def _reboot(node: Node) -> None:
     shutil.rmtree(node.run_dir)
 
 
-def _pinging(here: Callable[[], tuple[int, int]], until: Callable[[], bool]) -> tuple[int, int]:
-    """(sent, received) of pings that go on until something is true."""
-    sent = received = 0
-    while not until() and sent < 1200:
-        more = here()
-        sent, received = sent + more[0], received + more[1]
-    return sent, received
-
-
 def test_a_node_that_boots_while_etcd_is_down_serves_and_is_put_right_later(lab: Lab) -> None:
     """Devices, peers and pods at once from the last-good copy; then healthy, with no ping lost."""
     one, two = lab.nodes["n1"], lab.nodes["n2"]
@@ -58,15 +50,15 @@ def test_a_node_that_boots_while_etcd_is_down_serves_and_is_put_right_later(lab:
     assert "unreachable since" in status["trouble"]["etcd"]
     assert near.ping(far.address, count=3).ok
 
-    lab.etcd.start()
-
-    def pings() -> tuple[int, int]:
-        ping = far.ping(near.address, count=10)
-        return ping.sent, ping.received
-
-    sent, received = _pinging(pings, lambda: bool(one.status()["verdict"] == "healthy"))
-    assert one.status()["verdict"] == "healthy", one.log_tail()
-    assert (sent > 0, sent - received) == (True, 0)
+    pings = Pings(lab)
+    pings.between([near, far])
+    with pings.window() as window:
+        lab.etcd.start()
+        wait_for(
+            lambda: one.status()["verdict"] == "healthy", "healthy", timeout_s=60, also=one.log_tail
+        )
+    pings.end(near)
+    assert (window.sent > 0, window.gaps) == (True, {})
     assert one.ask("plan")["steps"] == two.ask("plan")["steps"] == []
     assert one.status()["lease"]["how"] != "remembered"
 
