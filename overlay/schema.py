@@ -10,7 +10,6 @@ Reading is tolerant (Go's case-insensitive keys, absent fields, foreign backends
 cannot be read is a BadRecord with the reason.
 """
 
-import functools
 import json
 import re
 import sys
@@ -31,7 +30,6 @@ _KEY = re.compile(
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def parse_key(key: str) -> tuple[Subnet, ...]:
     """The subnets a key stands for, IPv4 first.
 
