@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.records import Span
 from overlay import netconfig, schema
 from overlay.errors import BadConfig, OutOfSubnets
 from overlay.model import Address, Endpoint, Family, Lease, Network, Pool, Subnet
@@ -32,8 +33,6 @@ class Tunnel:
 
 
 Tunnels = Mapping[Family, Tunnel]
-Span = tuple[int, int, int]
-"""A subnet in the shape that is fast to compare: IP version, first and last address."""
 TRIES_AT_RANDOM = 64
 
 
@@ -146,11 +145,6 @@ def asked(subnets: Sequence[Subnet], ask: Ask, *, key: str = "") -> Lease:
         machine_id=ask.identity.machine_id,
         version=ask.identity.version,
     )
-
-
-def span_of(subnet: Subnet) -> Span:
-    """A subnet as numbers."""
-    return subnet.version, int(subnet.network_address), int(subnet.broadcast_address)
 
 
 def choose(

@@ -7,7 +7,7 @@ size, and one of three may be away. etcd's revision of the mark is what counts; 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -77,38 +77,31 @@ class History:
     """Which keys are known to be held by agents of ours, and which endings we are to write down."""
 
     def __init__(self) -> None:
-        self._agents: set[str] = set()
-        self._others: set[str] = set()
+        self._known: dict[str, bool] = {}
+        """Key to whether its holder is an agent of ours. flanneld's are known, too, but it writes no marks."""
 
     def told(self, event: Event, *, own: str) -> list[tuple[str, int]]:
         """The (key, revision) that this node, the holder of lease ``own``, has to note as freed."""
         match event:
             case Put(lease):
-                self._know(lease)
+                self._known[lease.key] = bool(lease.machine_id)
                 return []
             case Gone(key, revision):
                 return self._ended([key], revision, own)
             case Snapshot(leases, unreadable, revision):
-                missing = (self._agents | self._others) - leases.keys() - unreadable.keys()
+                missing = self._known.keys() - leases.keys() - unreadable.keys()
                 lost = [] if event.history_lost else self._ended(sorted(missing), revision, own)
-                self._agents.clear()
-                self._others.clear()
-                for lease in leases.values():
-                    self._know(lease)
+                self._known = {key: bool(lease.machine_id) for key, lease in leases.items()}
                 return lost
             case _:
                 return []
 
-    def _know(self, lease: Lease) -> None:
-        """Only agents of ours write marks; flanneld's records are known, too, but do not count in the ranking."""
-        ours, theirs = self._agents, self._others
-        known, other = (ours, theirs) if lease.machine_id else (theirs, ours)
-        known.add(lease.key)
-        other.discard(lease.key)
-
     def _ended(self, keys: list[str], revision: int, own: str) -> list[tuple[str, int]]:
-        self._agents.difference_update(keys)
-        self._others.difference_update(keys)
+        for key in keys:
+            self._known.pop(key, None)
         if not own:
             return []
-        return [(key, revision) for key in keys if is_writer(own, key, self._agents)]
+        return [(key, revision) for key in keys if is_writer(own, key, self._agents())]
+
+    def _agents(self) -> Iterator[str]:
+        return (key for key, ours in self._known.items() if ours)

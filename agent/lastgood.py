@@ -1,16 +1,16 @@
 """The last-good copy: what a node needs to come up while etcd is down, in ``<state-dir>/last-good.json``.
 
 Written behind the back of the reconcile loop: its thread only says *changed*, a thread of our own asks for a
-copy of the table some seconds later and encodes it, a row at a time and each row once per value. Records
-are kept as etcd holds them, so that reading them back is the same path as reading etcd: bounded, and
-mistrusted. The file is a convenience, never truth: what cannot be read is set aside, what cannot be written
-is said once.
+copy of the table some seconds later and encodes it, a row at a time and each row once per value: the rows of
+before are on the disk, where they cost no memory. Records are kept as etcd holds them, so that reading them
+back is the same path as reading etcd: bounded, and mistrusted. The file is a convenience, never truth: what
+cannot be read is set aside, what cannot be written is said once.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import msgspec
 from agent.config import Config
 from agent.following import Seen
 from agent.moment import Moment
-from agent.recalled import FILE_NAME, MOST_BYTES, Page, Row, row_of
+from agent.recalled import FILE_NAME, MOST_BYTES, Page, row_of
 from agent.roll import Past
 from overlay.errors import OverlayError
 from overlay.model import Lease
@@ -51,7 +51,9 @@ class LastGood:
         self._path = state_dir / FILE_NAME
         self._page = header
         self._source, self._now, self._gather_s = source, now, gather_s
-        self._rows: dict[str, tuple[Lease, msgspec.Raw]] = {}
+        self._written: tuple[Lease, ...] = ()
+        """Whose rows the file has, in its order; ``_sign`` tells whether it is still that file."""
+        self._sign = (0, 0)
         self._lock = threading.Lock()
         self._dirty = False
         self._wake = threading.Event()
@@ -129,10 +131,12 @@ class LastGood:
             found = self._source()
             if found is None or not self._page.network:
                 return  # an earlier life's copy is better than none
-            data = self._encoded(*found)
+            past, seen = found
+            data = self._encoded(past, seen)
             if len(data) > MOST_BYTES:
                 raise OSError(f"{len(data)} bytes, more than {MOST_BYTES}")
             write_atomic(self._path, data, mode=0o600)
+            self._written, self._sign = tuple(past.leases.values()), _sign(data)
         except (OSError, OverlayError) as error:
             self._complain(str(error))
             return
@@ -152,21 +156,44 @@ class LastGood:
         self._complaint = why
 
     def _encoded(self, past: Past, seen: Seen) -> bytes:
-        rows: dict[str, tuple[Lease, msgspec.Raw]] = {}
-        for number, (key, lease) in enumerate(past.leases.items()):
-            was = self._rows.get(key)
-            rows[key] = was if was is not None and was[0] is lease else (lease, _raw(row_of(lease)))
-            if number % ROWS_A_BREATH == 0:
-                time.sleep(0)  # lets go of the interpreter: a peer's change must not wait for us
-        self._rows = rows
+        rows = self._joined(past.leases.values())
         with self._lock:
             page = self._page
         moment = self._now()
         whole = msgspec.structs.asdict(page)
         whole |= {"cluster": seen.cluster, "revision": seen.revision, "kept": past.kept}
         whole |= {"saved": (moment.wall, moment.boot, moment.boot_id)}
-        return msgspec.json.encode({**whole, "leases": [raw for _, raw in rows.values()]})
+        return msgspec.json.encode({**whole, "leases": rows})
+
+    def _joined(self, leases: Iterable[Lease]) -> msgspec.Raw:
+        """One text, grown row by row: thousands of small ones would leave holes in the memory of the process."""
+        known, text = self._known(), bytearray(b"[")
+        for number, lease in enumerate(leases):
+            row = known.get(id(lease))
+            text += msgspec.json.encode(row_of(lease)) if row is None else row
+            text += b","
+            if number % ROWS_A_BREATH == 0:
+                time.sleep(0)  # lets go of the interpreter: a peer's change must not wait for us
+        text[1 if len(text) == 1 else -1 :] = b"]"
+        return msgspec.Raw(text)
+
+    def _known(self) -> Mapping[int, msgspec.Raw]:
+        """The rows in the file by their lease's identity, if nobody has touched it: written again as they are."""
+        try:
+            same = self._path.is_file() and self._path.stat().st_size == self._sign[0]
+            data = self._path.read_bytes() if same else b""
+        except OSError:
+            return {}
+        if not data or _sign(data) != self._sign:
+            return {}
+        return dict(
+            zip(map(id, self._written), msgspec.json.decode(data, type=_Rows).leases, strict=True)
+        )
 
 
-def _raw(row: Row) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(row))
+class _Rows(msgspec.Struct):
+    leases: tuple[msgspec.Raw, ...]
+
+
+def _sign(data: bytes) -> tuple[int, int]:
+    return len(data), hash(data)

@@ -12,7 +12,6 @@ which costs etcd less than one more transaction that fails, and try at once.
 """
 
 import contextlib
-import functools
 import random
 import threading
 import time
@@ -22,9 +21,9 @@ from dataclasses import replace
 import tenacity
 
 from agent import claim, claimranges, etcd, holders, survey
-from agent.claim import Ask, Span
+from agent.claim import Ask
 from agent.etcd import Etcd, Listing, Record
-from agent.records import Keys, named, overlap, parse_record, subnets_of
+from agent.records import Keys, Span, named, overlap, parse_record, span_of, subnets_of
 from overlay import schema
 from overlay.errors import BadRecord, OutOfSubnets, Retryable, StoreUnavailable
 from overlay.model import Lease, Subnet
@@ -52,6 +51,8 @@ class Race:
         self._rng = rng
         self._closing = closing
         self._records: dict[str, Record] = {}
+        self._spans: dict[str, tuple[Span, ...]] = {}
+        """By key. Of this race only: nobody needs them afterwards, and there are thousands."""
         self._revision = 0
         self._used: dict[Subnet, int] | None = None  # None: not read yet
         self._subnets: tuple[Subnet, ...] = ()
@@ -170,8 +171,9 @@ class Race:
         """Every subnet a key names, readable value or not; our own old record does not block us."""
         mine = old.key if old is not None and old.etcd_lease else ""
         cut = len(self._keys.start)
-        keys = (key[cut:] for key in self._records)
-        return [span for key in keys if key != mine for span in _spans(key)]
+        for key in self._records.keys() - self._spans.keys():
+            self._spans[key] = tuple(span_of(subnet) for subnet in named(key[cut:]))
+        return [span for key in self._records if key[cut:] != mine for span in self._spans[key]]
 
     def _history(self) -> dict[Subnet, int]:
         listing = self._etcd.range(self._keys.used, self._keys.used_end)
@@ -219,8 +221,3 @@ class Race:
         if outcome.listing.records:  # it was used before: choose anew, by the whole history
             self._used, self._subnets = self._history(), ()
         raise _LostRace(time.monotonic() - began)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _spans(key: str) -> tuple[Span, ...]:
-    return tuple(claim.span_of(subnet) for subnet in named(key))

@@ -8,6 +8,9 @@ from overlay import schema
 from overlay.errors import BadRecord
 from overlay.model import Lease, Subnet
 
+Span = tuple[int, int, int]
+"""A subnet in the shape that is fast to compare: IP version, first and last address."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -85,12 +88,20 @@ def named(key: str) -> tuple[Subnet, ...]:
         return ()
 
 
+def span_of(subnet: Subnet) -> Span:
+    """A subnet as numbers.
+
+    Not by its ``broadcast_address``: that is kept in the subnet ever after, 400 bytes in each of thousands.
+    """
+    first = int(subnet.network_address)
+    return subnet.version, first, first + (1 << (subnet.max_prefixlen - subnet.prefixlen)) - 1
+
+
 def overlap(some: Sequence[Subnet], others: Sequence[Subnet]) -> bool:
     """True if any of the ones shares an address with any of the others."""
+    ours = [span_of(one) for one in some]
     return any(
-        one.version == other.version
-        and int(one.network_address) <= int(other.broadcast_address)
-        and int(other.network_address) <= int(one.broadcast_address)
-        for one in some
-        for other in others
+        version == its_version and first <= its_last and its_first <= last
+        for its_version, its_first, its_last in map(span_of, others)
+        for version, first, last in ours
     )

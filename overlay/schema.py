@@ -10,7 +10,6 @@ Reading is tolerant (Go's case-insensitive keys, absent fields, foreign backends
 cannot be read is a BadRecord with the reason.
 """
 
-import functools
 import json
 import re
 import sys
@@ -31,7 +30,6 @@ _KEY = re.compile(
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def parse_key(key: str) -> tuple[Subnet, ...]:
     """The subnets a key stands for, IPv4 first.
 
@@ -71,14 +69,15 @@ def parse_lease(
     """
     subnets = parse_key(key)
     fields = _object(value)
-    backend = _text(fields, "backendtype")
+    # Thousands of records say the same; what differs in each would only swell the table of such texts.
+    backend = sys.intern(_text(fields, "backendtype"))
     return Lease(
         key=key,
         endpoints=tuple(_endpoint(net, fields, backend) for net in subnets),
         backend=backend,
         node=_text(fields, "node"),
         machine_id=_text(fields, "machineid"),
-        version=_text(fields, "agentversion"),
+        version=sys.intern(_text(fields, "agentversion")),
         challenge=_text(fields, "challenge"),
         etcd_lease=etcd_lease,
         create_revision=create_revision,
@@ -177,7 +176,7 @@ def _text(fields: dict[str, Any], name: str) -> str:
         return ""
     if not isinstance(value, str) or len(value) > MOST_TEXT or not value.isprintable():
         raise BadRecord(f"{name} = {_short(value)} is not a short printable text")
-    return sys.intern(value)  # thousands of records say the same backend and version
+    return value
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,7 @@ by one, because each changes what the next may lean on. A step that is already t
 import errno
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from ipaddress import ip_network
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from overlay.dataplane import former
@@ -39,6 +39,8 @@ from overlay.netlink.parse import Record
 
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
+MOST_A_BATCH = 2048
+"""Steps whose messages are held at a time: those of thousands of peers are megabytes."""
 _BATCHED = (FdbEntry, Neighbour, Route)
 _USUAL_METRICS = (0, 1024)
 """Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
@@ -122,8 +124,8 @@ class Dataplane:
         """Carry out steps in order; one result per step, failures stop nothing."""
         results: list[OverlayError | None] = []
         for batched, run in groupby(steps, key=lambda step: isinstance(step.object, _BATCHED)):
-            part = list(run)
-            results += self._batch(part) if batched else [self._one(step) for step in part]
+            while part := list(islice(run, MOST_A_BATCH)):
+                results += self._batch(part) if batched else [self._one(step) for step in part]
         return results
 
     # --- applying ----------------------------------------------------------------------------------------

@@ -40,8 +40,7 @@ class Entries:
             for body in self._bodies(request):
                 known = self._known.find(body)
                 if known is None and (record := parser(body)) and (it := observe(record)):
-                    known = same(it, want)
-                    self._known.learn(body, known)
+                    known = self._known.learn(body, same(it, want))
                 if known is not None:
                     yield known
         self._known.end()

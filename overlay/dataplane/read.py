@@ -102,7 +102,7 @@ def same(
     """Key and value; what is as wanted is the wanted object itself, so that thousands are not held twice."""
     key = item.key
     wanted = want.get(key)
-    return (wanted.key, wanted) if wanted is not None and wanted == item else (key, item)
+    return key, wanted if wanted is not None and wanted == item else item
 
 
 def concerned(record: Record, links: Links) -> Hashable | None:

@@ -27,6 +27,7 @@ class Recognised:
         self._want: Mapping[Hashable, KernelObject] = {}
         self._before: dict[bytes, Known] = {}
         self._now: dict[bytes, Known] = {}
+        self._keys: dict[Hashable, Hashable] = {}
 
     def begin(self, links: Links, want: Mapping[Hashable, KernelObject]) -> None:
         """Keep of the last look what is still valid. Another ``want`` has other objects, equal or not."""
@@ -47,13 +48,20 @@ class Recognised:
             self._now[sign] = known
         return known
 
-    def learn(self, body: bytes, known: Known) -> None:
-        """What a route, neighbour or FDB entry was found to be."""
-        self._now[_sign(body)] = known
+    def learn(self, body: bytes, known: Known) -> Known:
+        """What a route, neighbour or FDB entry was found to be.
+
+        The same again, but with the very key that ``want`` has: thousands of them are not held twice.
+        """
+        if not self._keys:
+            self._keys = {key: key for key in self._want}
+        key, item = known
+        known = self._now[_sign(body)] = (self._keys.get(key, key), item)
+        return known
 
     def end(self) -> None:
         """What was not seen is not remembered."""
-        self._before, self._now = self._now, {}
+        self._before, self._now, self._keys = self._now, {}, {}
 
 
 def _sign(body: bytes) -> bytes:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import twins
-from agent.claim import Identity, Span, Tunnel, check_wanted, choose, mine, rivals, serves, span_of
+from agent.claim import Identity, Tunnel, check_wanted, choose, mine, rivals, serves
+from agent.records import Span, overlap, span_of
 from overlay.errors import BadConfig, OutOfSubnets
 from overlay.model import Endpoint, Family, Lease, Subnet
 from overlay.netconfig import nth, parse_network, subnets
@@ -23,6 +24,36 @@ TUNNELS = {Family.V4: Tunnel(ip_address("192.0.2.1"), "02:00:00:00:00:01", 1)}
 def spans(subnets: list[Subnet]) -> list[Span]:
     """As the registry hands them over."""
     return [span_of(net) for net in subnets]
+
+
+networks = st.builds(
+    lambda first, length: ip_network((first >> (32 - length) << (32 - length), length)),
+    st.integers(0x0A000000, 0x0A00000F),
+    st.integers(26, 32),
+)
+networks_v6 = st.builds(
+    lambda first, length: ip_network((first >> (128 - length) << (128 - length), length)),
+    st.integers(0xFD << 120, (0xFD << 120) + 15),
+    st.integers(122, 128),
+)
+
+
+@given(st.lists(networks | networks_v6, max_size=4), st.lists(networks | networks_v6, max_size=4))
+def test_subnets_overlap_as_ipaddress_says(some: list[Subnet], others: list[Subnet]) -> None:
+    """Any of the one with any of the other, of the same family."""
+    expected = any(
+        one.version == other.version and one.overlaps(other) for one in some for other in others
+    )
+    assert overlap(some, others) is expected
+
+
+def test_to_compare_subnets_leaves_nothing_in_them() -> None:
+    """Thousands of leases hold theirs for good, and ipaddress keeps what it was once asked."""
+    subnet = ip_network("10.5.1.0/24")
+    before = dict(vars(subnet))
+    assert span_of(subnet) == (4, 0x0A050100, 0x0A0501FF)
+    overlap([subnet], [subnet])
+    assert vars(subnet) == before
 
 
 some = st.lists(st.integers(0, 14).map(lambda number: nth(POOL, number)), max_size=20)

@@ -102,3 +102,21 @@ def test_what_differs_is_found_whatever_is_missing_or_too_many(
     assert sorted(map(int, map(str, found))) == sorted(
         key for key in looked_at if want.get(key) != have.get(key)
     )
+
+
+def test_a_key_is_the_one_that_is_wanted_by_and_not_its_equal() -> None:
+    """Thousands of them would be held twice; what nobody wants has its own."""
+    entries = [
+        FdbEntry("overlay.1", f"02:00:00:00:00:0{n}", ip_address("192.0.2.2")) for n in (1, 2)
+    ]
+    wanted, unwanted = entries
+    key = wanted.key
+    recognised, want = Recognised(), {key: wanted}
+    for _ in range(2):  # learnt, then found
+        recognised.begin(links(DEVICE), want)
+        for number, item in enumerate((wanted, unwanted)):
+            body = entry(bytes([number]), 1)
+            known = recognised.find(body) or recognised.learn(body, (item.key, item))
+            assert known == (item.key, item)
+            assert (known[0] is key) == (item is wanted)
+        recognised.end()

@@ -200,3 +200,16 @@ def test_hostile_keys_give_subnets_or_a_reason(key: str) -> None:
     except BadRecord:
         return
     assert parse_key(format_key(subnets)) == subnets
+
+
+def test_thousands_of_records_share_the_text_that_they_have_in_common() -> None:
+    """Backend and version; names and machine ids differ in each and are in no table of texts."""
+    one, other = (
+        parse_lease(
+            f"10.5.{number}.0-24", format_lease(Lease("", (), version="0.1.0-x", node="n-x"))
+        )
+        for number in (1, 2)
+    )
+    assert one.version is other.version
+    assert one.backend is other.backend
+    assert one.node is not other.node
