@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from grpc import _common
 
 LOOK_AGAIN_S = 30.0
-SLACK_NS = 800_000_000
+SLACK_NS = 4_000_000_000
 _PR_SET_TIMERSLACK = 29
 """linux/prctl.h"""
 
