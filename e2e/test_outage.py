@@ -33,9 +33,9 @@ def _reboot(node: Node) -> None:
 
 
 def _pinging(here: Callable[[], tuple[int, int]], until: Callable[[], bool]) -> tuple[int, int]:
-    """(sent, received) of pings that go on until something is true."""
+    """(sent, received) of pings that go on until something is true; some of them in any case."""
     sent = received = 0
-    while not until() and sent < 1200:
+    while not sent or (not until() and sent < 1200):
         more = here()
         sent, received = sent + more[0], received + more[1]
     return sent, received
