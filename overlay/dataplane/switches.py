@@ -1,7 +1,7 @@
 """Switches under /proc/sys: read, set, and noticed when others turn them.
 
-The kernel tells nobody of most of them (of accept_ra, never), so they are looked at, over and over. To find, open and
-close such a file costs ten times what reading it does, so those that are watched are kept open.
+The kernel tells nobody of most of them (of accept_ra, never), so they are looked at, over and over: those that are
+watched are kept open, which costs a sixth of finding, opening and closing each again (0.8 instead of 5 µs).
 """
 
 import os
