@@ -11,7 +11,6 @@ import faulthandler
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -43,6 +42,7 @@ from agent.registry import Claimed, Registry, Seen
 from agent.reload import Reload
 from agent.roll import Past
 from agent.server import Server
+from agent.signals import Signals
 from agent.sole import Sole
 from agent.standing import NodeStanding
 from agent.upkeep import Upkeep
@@ -94,8 +94,8 @@ class Agent:
         self._sole = Sole(config.marks)
         self._sole.hold(run_dir=config.run_dir, state_dir=config.state_dir, bridge=config.bridge)
         self._notifier = Notifier()
-        self._stop, self._hangup = threading.Event(), threading.Event()
-        self._vital = Vital(VITAL, self._stop.set)
+        self._signals = Signals()
+        self._vital = Vital(VITAL, self._signals.stop)
         self._pages, self._told_version = Pages(config), -1
         self._promise = Promise(config, self._pages, ready=self._notifier.ready)
         self._dataplane = Dataplane(config.run_dir, marks=config.marks)
@@ -118,7 +118,9 @@ class Agent:
         self._upkeep = Upkeep(
             config, self._loop, self._ground, history=self._kept.history, moved=self._life.look
         )
-        self._watch = KernelWatch(self._loop, self._dataplane, self._upkeep)
+        self._watch = KernelWatch(
+            self._loop, self._dataplane, self._upkeep, beside=lambda: self._server.look()
+        )
         self._standing = NodeStanding(time.monotonic)
         self._house = Housekeeping(
             config,
@@ -166,7 +168,9 @@ class Agent:
             drift=Drift(self._kept.history, running=suspects),
         )
         round_s = min(ROUND_S, self._notifier.watchdog_s / 3 or ROUND_S)
-        return Loop(reconciler, round_s=round_s, after_round=self._after_round)
+        loop = Loop(reconciler, round_s=round_s, after_round=self._after_round)
+        loop.failed = self._signals.stop
+        return loop
 
     def _new_server(self) -> Server:
         return Server(
@@ -179,9 +183,7 @@ class Agent:
 
     def run(self) -> int:
         """Until a signal asks to stop, or the loop fails."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
-        signal.signal(signal.SIGHUP, lambda *_: self._hangup.set())
+        self._signals.hear()
         threading.excepthook = self._vital.ended
         log.info(
             "overlay-agent %s starts node=%s etcd=%s prefix=%s",
@@ -195,12 +197,10 @@ class Agent:
         for part in (*parts, self._window):
             part.start()
         show_names()
-        while not self._stop.wait(0.5) and self._loop.failure is None:
-            if self._hangup.is_set():
-                self._hangup.clear()
-                self._notifier.reloading()
-                self._reload.now()
-                self._notifier.reloaded()
+        while self._signals.reload():
+            self._notifier.reloading()
+            self._reload.now()
+            self._notifier.reloaded()
         self._notifier.stopping()
         self._server.close()
         for part in reversed((*parts, self._window)):

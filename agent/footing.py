@@ -16,6 +16,7 @@ from typing import Protocol
 
 from agent.loop import Loop
 from agent.reconcile import Reconciler
+from agent.underlay import Hosts
 from overlay.desired import Me
 from overlay.errors import OverlayError
 from overlay.model import Network
@@ -37,13 +38,16 @@ class Ground(Protocol):
     tight: str
     dark: str
 
-    def moved(self, me: Me) -> str:
+    def hosts(self) -> Hosts:
+        """One look at the kernel, for the others: on a router it costs something."""
+
+    def moved(self, me: Me, hosts: Hosts | None = None) -> str:
         """How the underlay differs from the one ``me`` stands on; empty if it does not."""
 
-    def refreshed(self, network: Network, me: Me) -> Me:
+    def refreshed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """``me`` with the local facts of now, its address being the same."""
 
-    def stayed(self, network: Network, me: Me) -> Me:
+    def stayed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """The same, as far as it can be said while there is no underlay, or another."""
 
 
@@ -115,12 +119,14 @@ class Footing:
             self._moved()  # what the claim waits for may be there now
             return
         network, me = present
+        hosts = None
         try:
-            if self._ground.moved(me):
+            hosts = self._ground.hosts()
+            if self._ground.moved(me, hosts):
                 self._moved()
-                now = self._ground.stayed(network, me)
+                now = self._ground.stayed(network, me, hosts)
             else:
-                now = self._ground.refreshed(network, me)
+                now = self._ground.refreshed(network, me, hosts)
             self.trouble = self._ground.tight
         except OverlayError as error:
             if str(error) != self.trouble:
@@ -130,7 +136,7 @@ class Footing:
                 )
             self.trouble = str(error)
             self._moved()  # who looks again until there is one
-            now = self._ground.stayed(network, me)
+            now = self._ground.stayed(network, me, hosts)
         if self._ground.dark and self._ground.dark != self.dark:
             log.warning("no packet goes by the underlay: %s", self._ground.dark)
         self.dark = self._ground.dark

@@ -60,15 +60,15 @@ class Ground:
         """The address that peers are told instead of the interface's, if one is set."""
         return self._config.public_ip if family is Family.V4 else self._config.public_ipv6
 
-    def moved(self, me: Me) -> str:
+    def moved(self, me: Me, hosts: Hosts | None = None) -> str:
         """What peers know of ``me`` and is so no more, in words; empty if there is nothing. Which interface carries the
-        address is no business of theirs.
+        address is no business of theirs. Here and below ``hosts`` is what was read just now, if it was.
 
         Raises:
             OverlayError: there is no usable underlay at all.
         """
         changes = []
-        found = self.underlays(self.hosts(), me.families, held=_locals(me))
+        found = self.underlays(hosts or self.hosts(), me.families, held=_locals(me))
         for family, mtu in me.narrow:
             if found[family].mtu > mtu:
                 changes.append(
@@ -80,25 +80,25 @@ class Ground:
                 changes.append(f"{vtep.local} on {vtep.underlay} -> {it.address} on {it.link}")
         return ", ".join(changes)
 
-    def refreshed(self, network: Network, me: Me) -> Me:
+    def refreshed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """``me`` with what is true of its underlay now, in all that no peer has to be told. For agent.footing.
 
         Raises:
             OverlayError: there is no usable underlay, or its MTU leaves no room.
         """
-        hosts = self.hosts()
+        hosts = hosts or self.hosts()
         found = self.underlays(hosts, me.families, held=_locals(me))
         self.dark = underlay.dark(hosts, [it.link for it in found.values()])
         return self._standing(network, me, found, hosts)
 
-    def stayed(self, network: Network, me: Me) -> Me:
+    def stayed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """The same where another underlay would be chosen now, or none at all: by those that still carry the addresses
         of ``me``; of the others all stays as it was.
 
         Raises:
             OverlayError: the kernel cannot be read.
         """
-        hosts = self.hosts()
+        hosts = hosts or self.hosts()
         found = {
             vtep.family: it
             for vtep in me.vteps

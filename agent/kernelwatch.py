@@ -11,7 +11,7 @@ as well, for those who look after what is not in the wanted state (agent.podlink
 import logging
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from agent import processes
@@ -34,7 +34,7 @@ RT_TABLE_MAIN = 254
 LOOK_AFTER_S = 0.1
 """Changes come in groups: wait for the rest of the group before looking."""
 SWITCHES_S = 0.5
-"""The kernel tells nobody when a switch is turned, so they are looked at so often."""
+"""The kernel tells nobody when a switch is turned, so they are looked at so often: put back within a second."""
 Signs = dict[Hashable, Sign]
 
 
@@ -49,10 +49,13 @@ class Told(Protocol):
 
 
 class KernelWatch:
-    """One thread; it touches the kernel only to listen."""
+    """One thread; it touches the kernel only to listen. ``beside`` is looked at as often as switches are, so that no
+    other thread has to wake for it; it must be quick."""
 
-    def __init__(self, loop: Loop, dataplane: Dataplane, told: Told) -> None:
-        self._told = told
+    def __init__(
+        self, loop: Loop, dataplane: Dataplane, told: Told, *, beside: Callable[[], None]
+    ) -> None:
+        self._told, self._beside = told, beside
         self._loop = loop
         self._dataplane = dataplane
         self._monitor = Monitor(own_port=dataplane.port)
@@ -77,16 +80,18 @@ class KernelWatch:
             except BadInput as error:  # what was read with it is lost
                 log.warning("a kernel event cannot be read: %s", error)
                 events = None
-            self._told.heard(None if events is None else _records(events))
             if events is None:
+                self._told.heard(None)
                 log.info("kernel events were lost, reading everything")
                 self._told.underlay_changed()
                 self._loop.post(lambda reconciler: reconciler.hurry())
             elif events:
+                self._told.heard(_records(events))
                 self._loop.post(lambda reconciler, these=events: self._judge(reconciler, these))  # type: ignore[misc]
             if time.monotonic() - self._switches_at >= SWITCHES_S:
                 self._switches_at = time.monotonic()
                 self._look_at_switches()
+                self._beside()
 
     def _look_at_switches(self) -> None:
         if turned := self._dataplane.turned():

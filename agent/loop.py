@@ -25,13 +25,15 @@ MOST_JOBS_A_ROUND = 4096
 
 
 class Loop(threading.Thread):
-    """``after_round`` is called in this thread after every round; it must be quick."""
+    """``after_round`` is called in this thread after every round; it must be quick. ``failed`` is told of the end by a
+    bug, which ``failure`` keeps."""
 
     def __init__(
         self, reconciler: Reconciler, *, round_s: float, after_round: Callable[[Reconciler], None]
     ) -> None:
         super().__init__(name="reconcile", daemon=True)
         self.failure: BaseException | None = None
+        self.failed: Callable[[], None] = lambda: None
         self.rounds = 0
         self.turned_at = time.monotonic()
         """When the last round ended, by time.monotonic(); before the first one, when the loop was made."""
@@ -76,7 +78,7 @@ class Loop(threading.Thread):
         self._inbox.put(None)
 
     def run(self) -> None:
-        """Go round until stopped; a bug ends the thread and is left in ``failure`` for the main thread."""
+        """Go round until stopped; a bug ends the thread and is left in ``failure``."""
         try:
             while not self._stopping.is_set():
                 begun = time.monotonic()
@@ -89,6 +91,7 @@ class Loop(threading.Thread):
         except BaseException as error:
             log.exception("the reconcile loop failed")
             self.failure = error
+            self.failed()
 
     def _take_in(self, wait_s: float) -> None:
         with contextlib.suppress(queue.Empty):

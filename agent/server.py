@@ -36,7 +36,6 @@ NO_DESCRIPTORS_S = 0.1
 READ_TIMEOUT_S = 10.0
 WANTED_VARIABLES = ("CNI_", "TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
-WATCH_EVERY_S = 1.0
 FULL = b"full\n"
 """Tells the executable that nothing was touched and that it must run the full program itself."""
 
@@ -120,6 +119,12 @@ class UnderWay:
             late = [ticket for ticket, call in self._calls.items() if call.steps.expired]
             return [self._calls.pop(ticket) for ticket in late]
 
+    def next_s(self, limit_s: float) -> float:
+        """Seconds until one may expire; with none under way ``limit_s``, as one that began now would last so long."""
+        with self._lock:
+            left = [call.steps.left_s for call in self._calls.values()]
+        return max(0.0, min([*left, limit_s]))
+
 
 class Server:
     """Listens on ``path`` until closed; each request has a thread to itself.
@@ -147,6 +152,10 @@ class Server:
         self._door = Doorway(path, backlog=MOST_AT_ONCE)
         self._workers.begin()
         threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+
+    def look(self) -> None:
+        """See that we are to be found at our path; called now and then."""
+        self._door.look()
 
     def close(self) -> None:
         """Stop listening and remove the socket; requests being served are finished by their threads."""
@@ -199,8 +208,8 @@ class Server:
         self._told(environ, steps, code, stdout)
 
     def _watch(self) -> None:
-        while not self._closed.wait(min(WATCH_EVERY_S, self._limit_s)):
-            self._door.look()
+        """In a thread of its own; asleep until something may be late, so that no request has to wake it."""
+        while not self._closed.wait(self._under_way.next_s(self._limit_s)):
             for call in self._under_way.take_expired():
                 log.error(
                     "a CNI request hangs verb=%r %s; look: overlayctl status",

@@ -1,21 +1,41 @@
-"""What the agent costs while nothing happens, and how much memory it holds: the kernel's own figures."""
+"""What the agent costs while nothing happens, and how much memory it holds: the kernel's own figures.
 
+What one wakeup costs is the machine's: on one some tens of microseconds, on a virtual one some milliseconds. So the
+agent's CPU has a companion, that of a bare Python thread which does nothing but wake as often.
+"""
+
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.node import Node
+from e2e.process import conversation
+
+BARE = """
+import sys, threading, time
+pause_s, until = float(sys.argv[1]), time.monotonic() + float(sys.argv[2])
+waiting = threading.Condition()
+print(flush=True)
+with waiting:
+    while time.monotonic() < until:
+        waiting.wait(pause_s)
+"""
+SLACK_S = 5.0
+"""The bare one ends by itself, once it has been read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """CPU as a share of one core in percent; of how many full comparisons."""
+    """CPU as a share of one core in percent; of how many full comparisons; ``bare_pct`` is the companion's."""
 
-    cpu_pct: float
-    seconds: float
-    rss_mb: float
-    peak_mb: float
-    plan_s: float
+    cpu_pct: float = 0.0
+    seconds: float = 0.0
+    rss_mb: float = 0.0
+    peak_mb: float = 0.0
+    plan_s: float = 0.0
+    wakeups_s: float = 0.0
+    bare_pct: float = 0.0
 
 
 def cpu_s(pid: int | None) -> float:
@@ -30,13 +50,41 @@ def rss_mb(pid: int | None, line: str = "VmRSS") -> float:
     return int(text.partition(f"{line}:")[2].split()[0]) * 1024 / 1e6
 
 
-def idle(node: Node, seconds: float) -> Idle:
-    """Nothing happens for so long; the agent compares the whole kernel now and then, as always."""
-    before, begun = cpu_s(node.pid), time.monotonic()
+def wakeups(pid: int | None) -> int:
+    """How often the living threads of a process have gone to sleep, and so been woken: voluntary context switches."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/status")
+    return sum(
+        int(path.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        for path in tasks
+    )
+
+
+def resting(pid: int | None, seconds: float) -> tuple[float, float, float]:
+    """CPU in percent of a core and wakeups a second of a process left alone for so long; and how long that was."""
+    before, woken, begun = cpu_s(pid), wakeups(pid), time.monotonic()
     time.sleep(seconds)
-    used, passed = cpu_s(node.pid) - before, time.monotonic() - begun
+    used, woken, passed = cpu_s(pid) - before, wakeups(pid) - woken, time.monotonic() - begun
+    return 100 * used / passed, woken / passed, passed
+
+
+def bare_pct(wakeups_s: float, seconds: float) -> float:
+    """CPU in percent of a core of a bare Python thread that wakes so often, for so long."""
+    pause_s = 1 / wakeups_s if wakeups_s > 0 else seconds
+    words = [sys.executable, "-c", BARE, f"{pause_s}", f"{seconds + SLACK_S}"]
+    with conversation(words) as bare:
+        assert bare.stdout is not None
+        bare.stdout.readline()
+        used, woken, _ = resting(bare.pid, seconds)
+        bare.kill()
+    return used * wakeups_s / woken if woken else used
+
+
+def idle(node: Node, seconds: float) -> Idle:
+    """Nothing happens for so long; the agent compares the whole kernel now and then, as always. Then the bare one."""
+    used, woken, passed = resting(node.pid, seconds)
     rss, peak = rss_mb(node.pid), rss_mb(node.pid, "VmHWM")
-    return Idle(100 * used / passed, passed, rss, peak, whole_comparison(node))
+    bare = bare_pct(woken, seconds)
+    return Idle(used, passed, rss, peak, whole_comparison(node), woken, bare)
 
 
 def whole_comparison(node: Node) -> float:

@@ -96,7 +96,7 @@ def result(found: Found) -> str:
         (rates[OURS].tcp_to(rates[HAND]), rates[OURS].udp_to(rates[HAND])) if rates else (0.0, 0.0)
     )
     direct = rates[DIRECT].tcp_to(rates[UNDERLAY]) if rates and found.direct else 0.0
-    idle = found.idle or Idle(0, 0, 0, 0, 0)
+    idle = found.idle or Idle()
     done = statistics.median(it.done for it in found.cold[found.peers])
     return (
         f"RESULT bench peers={found.peers} cold_s={done:.2f} "
@@ -104,7 +104,7 @@ def result(found: Found) -> str:
         f"cold_pyroute2_ratio={found.pyroute2_ratio(found.peers):.2f} "
         f"join_p99_ms={percentile(found.events.join, 0.99) * 1e3:.1f} rss_mb={idle.rss_mb:.1f} "
         f"idle_cpu_pct={idle.cpu_pct:.2f} tcp_ratio={traffic[0]:.2f} udp_ratio={traffic[1]:.2f} "
-        f"direct_ratio={direct:.2f}"
+        f"direct_ratio={direct:.2f} idle_wakeups_s={idle.wakeups_s:.1f} idle_bare_pct={idle.bare_pct:.2f}"
     )
 
 
@@ -139,8 +139,9 @@ def _load(found: Found) -> list[str]:
         )
     if found.idle:
         lines.append(
-            f"idle for {found.idle.seconds:.0f} s: {found.idle.cpu_pct:.2f} % of a core; memory "
-            f"{found.idle.rss_mb:.1f} MB (at most {found.idle.peak_mb:.1f}); the agent's own full comparison "
+            f"idle for {found.idle.seconds:.0f} s: {found.idle.cpu_pct:.2f} % of a core, "
+            f"{found.idle.wakeups_s:.1f} wakeups a second, which cost a bare thread {found.idle.bare_pct:.2f} %; "
+            f"memory {found.idle.rss_mb:.1f} MB (at most {found.idle.peak_mb:.1f}); the agent's own full comparison "
             f"{found.idle.plan_s:.3f} s"
         )
     return lines

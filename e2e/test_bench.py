@@ -16,7 +16,7 @@ from e2e.process import CommandFailed
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 SMALL = (
     *("--peers", "40", "--sizes", "40", "60", "--rounds", "1", "--events", "3", "--storm", "10"),
-    *("--damaged", "5", "--idle", "0.2", "--traffic", "0"),
+    *("--damaged", "5", "--idle", "1", "--traffic", "0"),
 )
 
 
@@ -35,12 +35,15 @@ def test_a_small_run_ends_with_its_line_and_leaves_nothing(tmp_path: Path) -> No
     names = (
         *("cold_s", "cold_floor_ratio", "cold_pyroute2_ratio", "join_p99_ms", "rss_mb"),
         *("idle_cpu_pct", "tcp_ratio", "udp_ratio", "direct_ratio"),
+        *("idle_wakeups_s", "idle_bare_pct"),
     )
     words = " ".join(rf"{name}=\d+\.\d+" for name in names)
     assert re.fullmatch(f"RESULT bench peers=40 {words}", ran.stdout.splitlines()[-1])
     figures = json.loads(page.read_text())
     assert [*figures["cold"]] == ["40", "60"]
     assert len(figures["events"]["mac"]) == 3
+    assert figures["idle"]["wakeups_s"] > 0
+    assert figures["idle"]["bare_pct"] > 0
     (lab,) = {*re.findall(r"overlay-lab-([0-9a-f]+)", ran.stdout)}
     assert not list(MEMORY.glob(f"*{lab}*"))
     assert not list(NETNS_DIR.glob(f"*{lab}*"))

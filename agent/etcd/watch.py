@@ -16,6 +16,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 from agent.etcd.caller import Attempt, Refused
+from agent.etcd.idling import be_woken, lazily
 from agent.etcd.wire import Change, change
 from overlay.errors import Compacted, OverlayError, StoreUnavailable
 
@@ -64,6 +65,8 @@ class Watch:
         self._pulse_s, self._answer_s = pulse_s, pulse_s / 2
         self._requests: queue.SimpleQueue[rpc_pb2.WatchRequest | None] = queue.SimpleQueue()
         self._closed, self._ended = threading.Event(), threading.Event()
+        self._news = threading.Event()
+        """The thread that watches over the silence is to look anew: what it waits for has changed."""
         self._ending = threading.Lock()
         self._awaiting: float | None = time.monotonic() + attempt.timeout_s
         """When an answer is overdue, while somebody waits for one; None: nobody does."""
@@ -71,9 +74,11 @@ class Watch:
         self._serves = False
         self._early: list[Heard] = []
         self._line = attempt.line.hold()
-        self._call = rpc_pb2_grpc.WatchStub(attempt.line.channel).Watch(
-            iter(self._requests.get, None), metadata=attempt.metadata
-        )
+        be_woken()
+        with lazily():
+            self._call = rpc_pb2_grpc.WatchStub(attempt.line.channel).Watch(
+                iter(self._requests.get, None), metadata=attempt.metadata
+            )
         threading.Thread(target=self._pulse, name="watch-pulse", daemon=True).start()
         try:
             self._open(spans)
@@ -125,6 +130,7 @@ class Watch:
             else:
                 self._early.append(self._heard(answer))
         self._awaiting, self._serves = None, True
+        self._news.set()
 
     def _next(self, patience_s: float | None) -> Any:  # noqa: ANN401 - generated messages are untyped
         if patience_s is not None:
@@ -148,10 +154,9 @@ class Watch:
         return Heard(changes, self._spans.get(answer.watch_id, -1), int(answer.header.revision))
 
     def _pulse(self) -> None:
-        """In a thread of its own: asks for progress, and ends a stream that is overdue."""
-        step = self._pulse_s / 20
+        """In a thread of its own: asks for progress, and ends a stream that is overdue; asleep until then."""
         asked: float | None = None  # for the wait that ends then
-        while not self._ended.wait(step):
+        while not self._ended.is_set():
             now, due = time.monotonic(), self._awaiting
             if due is not None and now > due:
                 opened = self.header is not None
@@ -167,12 +172,21 @@ class Watch:
                 self._requests.put(
                     rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest())
                 )
+            self._news.wait(self._quiet_s(due, asked) - now)
+            self._news.clear()
+
+    def _quiet_s(self, due: float | None, asked: float | None) -> float:
+        """Until when (by time.monotonic()) there is nothing to do. What is heard meanwhile only puts it off."""
+        if due is None:  # nobody waits for an answer
+            return time.monotonic() + self._answer_s
+        return due if due == asked or not self._serves else due - self._answer_s
 
     def _end(self) -> None:
         with self._ending:
             if self._ended.is_set():
                 return
             self._ended.set()
+        self._news.set()
         self._requests.put(None)
         self._call.cancel()
         self._line.release()

@@ -65,6 +65,7 @@ class Dataplane:
         """Close the doors; the kernel keeps everything."""
         self._netlink.close()
         self._rulesets.close()
+        self._switches.close()
 
     @property
     def port(self) -> int:

@@ -8,33 +8,45 @@ import pytest
 from agent.footing import Footing
 from agent.loop import Loop
 from agent.reconcile import Reconciler
+from agent.underlay import Hosts
 from overlay.desired import Me
 from overlay.errors import BadConfig
 from overlay.model import Network
 from tests.agent.one_node import Node
 from tests.examples import ME, NETWORK
 
+NO_HOSTS = Hosts((), (), ())
+
 
 class Ground:
-    """Says what it is told to."""
+    """Says what it is told to; each answer has to be about what ``hosts`` has read."""
 
     def __init__(self) -> None:
+        self.reads = 0
         self.tight = self.dark = self.elsewhere = ""
         self.mtu = ME.vteps[0].mtu
         self.room = True
 
-    def moved(self, me: Me) -> str:
+    def hosts(self) -> Hosts:
+        """Of which nothing is asked here; counted."""
+        self.reads += 1
+        return NO_HOSTS
+
+    def moved(self, me: Me, hosts: Hosts | None = None) -> str:
         """To another interface."""
+        assert hosts is NO_HOSTS
         return self.elsewhere
 
-    def refreshed(self, network: Network, me: Me) -> Me:
+    def refreshed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """With another MTU."""
+        assert hosts is NO_HOSTS
         if not self.room:
             raise BadConfig("underlay MTU 600 of eth0 leaves 550 bytes")
         return replace(me, vteps=tuple(replace(vtep, mtu=self.mtu) for vtep in me.vteps))
 
-    def stayed(self, network: Network, me: Me) -> Me:
+    def stayed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """Nothing is on link."""
+        assert hosts is NO_HOSTS
         return me
 
 
@@ -71,6 +83,14 @@ def test_another_mtu_is_followed(here: Setting) -> None:
     """Nobody else is told."""
     here.ground.mtu = 8950
     assert (here.look(), here.told, here.footing.trouble) == (8950, 0, "")
+
+
+@pytest.mark.parametrize("elsewhere", ["", "eth0 -> eth1"])
+def test_a_look_reads_the_kernel_once(here: Setting, elsewhere: str) -> None:
+    """Its routes may be thousands, and whatever the look finds it is about the same moment."""
+    here.ground.elsewhere = elsewhere
+    here.look()
+    assert here.ground.reads == 1
 
 
 def test_another_interface_is_the_lifes_business(here: Setting) -> None:

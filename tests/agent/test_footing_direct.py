@@ -12,6 +12,7 @@ from agent.kernelwatch import may_put_on_link
 from agent.loop import Loop
 from agent.offlink import OffLink
 from agent.reconcile import Reconciler
+from agent.underlay import Hosts
 from overlay.desired import Me
 from overlay.errors import NotReady
 from overlay.keys import route_key
@@ -34,18 +35,22 @@ class FakeGround:
         self.tight = self.dark = ""
         self.looked = threading.Event()
 
-    def moved(self, me: Me) -> str:
+    def hosts(self) -> Hosts:
+        """Of which nothing is asked here."""
+        return Hosts((), (), ())
+
+    def moved(self, me: Me, hosts: Hosts | None = None) -> str:
         """As it was told."""
         self.looked.set()
         if self.trouble:
             raise NotReady(self.trouble)
         return self.elsewhere
 
-    def refreshed(self, network: Network, me: Me) -> Me:
+    def refreshed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """With what is on link."""
         return self.stayed(network, me)
 
-    def stayed(self, network: Network, me: Me) -> Me:
+    def stayed(self, network: Network, me: Me, hosts: Hosts | None = None) -> Me:
         """With what is on link."""
         return replace(me, connected=self.connected)
 

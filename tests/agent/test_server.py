@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from agent.server import CNI_MAGIC, CTL_MAGIC, Server, split_cni
+from agent.server import CNI_MAGIC, CTL_MAGIC, Call, Server, UnderWay, split_cni
 from cni.steps import Steps
 from overlay.errors import BadInput, NotReady
 
 ANSWERED = threading.Event()
 """Set once a request has been answered for being late."""
+LISTENING: dict[Path, Server] = {}
+"""By their sockets' paths."""
 
 
 def cni(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, bytes]:
@@ -50,10 +52,13 @@ def ctl(question: Mapping[str, Any]) -> Mapping[str, Any]:
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:
     """A listening server's socket."""
+    path = tmp_path / "s"
     with contextlib.closing(
-        Server(tmp_path / "s", cni=cni, ctl=ctl, late=late, told=told, limit_s=0.2)
-    ):
-        yield tmp_path / "s"
+        Server(path, cni=cni, ctl=ctl, late=late, told=told, limit_s=0.2)
+    ) as server:
+        LISTENING[path] = server
+        yield path
+        del LISTENING[path]
 
 
 def ask(path: Path, request: bytes) -> bytes:
@@ -82,6 +87,30 @@ def test_a_request_for_another_program_is_given_back(path: Path) -> None:
 def test_a_request_that_hangs_is_answered_with_its_step(path: Path) -> None:
     """Once; the thread that comes back late has nothing more to say."""
     assert ask(path, CNI_MAGIC + b"CNI_COMMAND=ADD\0\0hang") == b"1\nlate in start"
+
+
+def test_who_watches_over_deadlines_sleeps_until_one_may_have_passed() -> None:
+    """With no request for a whole limit: none that begins meanwhile can be late before. Then for the oldest."""
+    clock, under_way = [100.0], UnderWay()
+    assert under_way.next_s(60) == 60
+    near, far = socket.socketpair()
+    with near, far:
+        for now in (100.0, 130.0):
+            clock[0] = now
+            under_way.enter(Call(near, {}, b"", Steps(limit_s=60, clock=lambda: clock[0])))
+        assert under_way.next_s(60) == 30
+        clock[0] = 161.0
+        assert under_way.next_s(60) == 0
+        assert len(under_way.take_expired()) == 1
+        assert under_way.next_s(60) == 29
+
+
+def test_a_socket_that_was_taken_away_is_made_again_when_it_is_looked_at(path: Path) -> None:
+    """Whoever asked before its loss found it, whoever asks after it does."""
+    path.unlink()
+    for request in (CTL_MAGIC + b'{"verb":"x"}',) * 2:
+        LISTENING[path].look()
+        assert json.loads(ask(path, request)) == {"asked": "x"}
 
 
 def test_a_request_without_variables_is_one_too() -> None:

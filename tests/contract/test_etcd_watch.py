@@ -1,11 +1,14 @@
 """The watch over a line that breaks in every way, and before an etcd that misbehaves."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from agent.etcd import Etcd, Span, deleting
+from agent.etcd import Etcd, Heard, Span, Watch, deleting
+from agent.etcd.idling import LOOK_AGAIN_S
 from agent.events import Gone, NetworkChanged, Snapshot
 from agent.registry import Registry
 from e2e.proxy import DOWN, Proxy
@@ -142,6 +145,86 @@ def test_a_member_that_hangs_while_a_watch_is_opened_costs_one_deadline(
     with pytest.raises(StoreUnavailable, match="no answer within the deadline"):
         store.watch([Span(prefix, "", 1)])
     store.close()
+
+
+class Asleep:
+    """A watch in a thread, which sleeps once this is made."""
+
+    def __init__(self, store: Etcd, prefix: str, *, pulse_s: float = 20.0) -> None:
+        self.heard: list[Heard] = []
+        self.ended: list[str] = []
+        self._watch: Watch = store.watch([Span(prefix, f"{prefix}~", 0)], pulse_s=pulse_s)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        until(lambda: self.said("State").startswith("S"))
+
+    def said(self, name: str) -> str:
+        """By the kernel, of the thread."""
+        page = Path(f"/proc/self/task/{self._thread.native_id}/status").read_text()
+        return page.partition(f"{name}:")[2].partition("\n")[0].strip()
+
+    def _run(self) -> None:
+        try:
+            self.heard.extend(self._watch)
+        except StoreUnavailable as error:
+            self.ended.append(str(error))
+        else:
+            self.ended.append("closed")
+
+    def close(self) -> None:
+        """End it."""
+        self._watch.close()
+        self._thread.join(SOON_S)
+        assert not self._thread.is_alive()
+
+
+SOON_S = 10.0
+"""Less than it takes until whoever was not woken looks by himself, or etcd is asked for a sign of life."""
+
+
+@pytest.fixture
+def asleep(proxy: Proxy, writer: Etcd, prefix: str) -> Iterator[Asleep]:
+    """Behind the proxy."""
+    assert LOOK_AGAIN_S > 2 * SOON_S
+    store = Etcd([f"http://{proxy.url}"])
+    made = Asleep(store, prefix)
+    yield made
+    made.close()
+    store.close()
+
+
+def test_a_sleeping_watch_is_woken_by_what_it_waits_for(
+    writer: Etcd, prefix: str, asleep: Asleep
+) -> None:
+    """It looks by itself twice a minute only: an event has to wake it, each time."""
+    for number in range(1, 4):
+        writer.put(f"{prefix}/{number}", b"-")
+        until(lambda number=number: len(asleep.heard) == number, most_s=SOON_S)  # type: ignore[misc]
+        until(lambda: asleep.said("State").startswith("S"))
+
+
+def test_a_sleeping_watch_is_woken_by_its_end(asleep: Asleep) -> None:
+    """A stop that took half a minute would be a kill."""
+    asleep.close()
+    assert asleep.ended == ["closed"]
+
+
+def test_a_sleeping_watch_is_woken_by_a_line_that_is_cut(proxy: Proxy, asleep: Asleep) -> None:
+    """An outage is known at once."""
+    proxy.cut()
+    until(lambda: bool(asleep.ended), most_s=SOON_S)
+    assert "etcd at" in asleep.ended[0]
+
+
+def test_a_watch_that_hears_little_wakes_little(writer: Etcd, prefix: str) -> None:
+    """grpc's own waiting would be ten wakeups for each of these signs of life, which come once a second."""
+    asleep = Asleep(writer, prefix, pulse_s=1.0)
+    try:
+        before = int(asleep.said("voluntary_ctxt_switches"))
+        until(lambda: len(asleep.heard) >= 6)
+        assert int(asleep.said("voluntary_ctxt_switches")) - before < 40
+    finally:
+        asleep.close()
 
 
 def test_what_is_larger_than_a_message_of_grpc_arrives(writer: Etcd, prefix: str) -> None:

@@ -150,3 +150,39 @@ def test_a_switch_that_is_turned_is_told_once_until_it_is_read(tmp_path: Path) -
         assert dataplane.turned() == frozenset()
         dataplane.read({wanted.key: wanted})
         assert dataplane.turned() == {Sysctl(wanted.path, "0")}
+
+
+def test_a_switch_of_a_device_that_was_made_anew_is_looked_at_again(
+    space: Path, tmp_path: Path
+) -> None:
+    """The file that is kept open was its predecessor's; so is it after a device was only renamed, and away a while."""
+    wanted = Sysctl("net/ipv4/conf/dev0/rp_filter", "2")
+    turned = {Sysctl(wanted.path, "1")}
+
+    def body() -> None:
+        with contextlib.closing(Dataplane(tmp_path)) as dataplane:
+
+            def looked() -> frozenset[Sysctl]:
+                dataplane.read({wanted.key: wanted})  # tells again what was told
+                return dataplane.turned()
+
+            def turn(value: str) -> None:
+                (Path("/proc/sys") / wanted.path).write_text(value)
+
+            ip(space, "link", "add", "dev0", "type", "bridge")
+            turn("2")
+            assert looked() == frozenset()
+            ip(space, "link", "del", "dev0")
+            assert looked() == frozenset()
+            ip(space, "link", "add", "dev0", "type", "bridge")
+            turn("1")
+            assert looked() == turned
+
+            ip(space, "link", "set", "dev0", "name", "dev1")
+            ip(space, "link", "add", "dev0", "type", "bridge")
+            turn("2")
+            assert looked() == frozenset()
+            turn("1")
+            assert looked() == turned
+
+    run_inside(space, body)
