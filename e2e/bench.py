@@ -2,145 +2,182 @@
 
 The real agent, a real etcd, a real kernel, in namespaces of their own. What is compared is measured in turn in one
 run; on a shared machine the ratios mean something, the seconds little. Ends with a table and one RESULT line; all
-of it goes to a file as JSON. Budgets: docs/performance.md. Exit code 1 if something failed, never for a ratio.
+of it goes to a file as JSON, after each part. Budgets: docs/performance.md. Exit code 1 if a part failed or the run was
+interrupted: what was measured until then is printed and written all the same. Never for a ratio.
 """
 
 import argparse
-import json
-import signal
+import os
 import sys
-import time
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 
 from e2e import bench_bare, bench_cold, bench_events, bench_flanneld, bench_load, bench_ways
 from e2e.bench_cold import Cold
+from e2e.bench_events import PATIENCE_S
+from e2e.bench_parts import Interrupted, Parts, interruptible, say, standing
 from e2e.bench_records import CONFIG, Records, SimPeer
-from e2e.bench_report import OUT, Found, result, show
+from e2e.bench_report import Found, result, show
 from e2e.bench_resync import resync
+from e2e.bench_traffic import Plan
 from e2e.etcdserver import CONFIG_KEY
-from e2e.lab import MEMORY, Lab
+from e2e.lab import Lab
 from e2e.node import Node
 from e2e.process import CommandFailed
 
-BEGUN = time.monotonic()
 SLOW_PEERS = 5000
 """pyroute2 one by one is asked for no more than that: it takes a second per thousand, and more for each further."""
+BIG_ROUNDS, FLANNELD_ROUNDS = 2, 3
+"""Of cold starts with more leases than those of the closing line, and of flanneld's, which takes seconds."""
 
 
-def say(text: str) -> None:
-    """A line of progress."""
-    OUT.print(f"{time.monotonic() - BEGUN:6.1f} s  {text}", markup=False, soft_wrap=True)
+class Kernel:
+    """The parts on the kernel side, in one lab; the figures go into ``found``."""
 
-
-class Bench:
-    """The phases on the kernel side, in one lab; the figures go into ``found``."""
-
-    def __init__(self, lab: Lab, flags: argparse.Namespace) -> None:
-        self.found = Found(flags.peers)
-        self._lab, self._flags = lab, flags
+    def __init__(self, lab: Lab, flags: argparse.Namespace, found: Found, part: Parts) -> None:
+        self._lab, self._flags, self._found, self._part = lab, flags, found, part
         self._records = Records(lab.fabric, lab.etcd.url, lab.work / "records.log")
         lab.clients.append(self._records)
         lab.record()
         self._seeded = self._count = 0
-        self._node: Node | None = None
+        self._running: Node | None = None
 
     def run(self) -> None:
-        """Cold starts of all sizes, the one that counts last: its agent goes on."""
-        sizes = sorted({*self._flags.sizes} - {self._flags.peers})
-        for count in [*(it for it in sizes if it < self._flags.peers), self._flags.peers]:
-            self._cold(count)
-        assert self._node is not None
-        self._events(self._node)
-        self._load(self._node)
-        self._resync()
-        for count in (it for it in sizes if it > self._flags.peers):
-            self._cold(count)
+        """Cold starts of all sizes; after the one that counts its agent goes on, and is looked at."""
+        flags, part = self._flags, self._part
+        sizes = sorted({*flags.sizes, flags.peers})
+        for count in (it for it in sizes if it <= flags.peers):
+            part(f"cold starts, {count} leases", self._cold, count)
+        part("changes", self._changes)
+        part("idle", self._idle)
+        part("comparison", self._compare)
+        if flags.flanneld:
+            part("flanneld", self._flanneld)
+        for count in (it for it in sizes if it > flags.peers):
+            part(f"cold starts, {count} leases", self._cold, count)
+
+    @property
+    def _node(self) -> Node:
+        if self._running is None:
+            raise CommandFailed("no agent runs")
+        return self._running
 
     def _cold(self, count: int) -> None:
         """All ways in turn; the last round's agent stays."""
         self._records.do("seed", self._seeded, count - self._seeded)
         self._seeded = count
         peers = [SimPeer(number) for number in range(count)]
-        times = self.found.cold.setdefault(count, [])
-        rounds = self._flags.rounds if count <= self._flags.peers else min(self._flags.rounds, 2)
-        for number in range(rounds):
+        found, big = self._found, count > self._flags.peers
+        for number in range(min(self._flags.rounds, BIG_ROUNDS) if big else self._flags.rounds):
             self._retire()
+            if self._flags.flanneld and number < (1 if big else FLANNELD_ROUNDS):
+                self._part(f"flanneld, {count} leases", self._flanneld_cold, count)
             self._count += 1
-            self._node, cold = bench_cold.cold_start(self._lab, f"n{self._count}", count)
-            times.append(cold)
-            self.found.floor.setdefault(count, []).append(bench_bare.floor(self._name("f"), peers))
-            say(self._said(count, cold, self.found.floor[count][-1].wall_s))
+            self._running, cold = bench_cold.cold_start(self._lab, f"n{self._count}", count)
+            found.cold.setdefault(count, []).append(cold)
+            floor = bench_bare.floor(self._name("f"), peers)
+            found.floor.setdefault(count, []).append(floor)
+            say(_said(count, cold, floor.wall_s))
             if number < 2 and count <= SLOW_PEERS:
                 taken = bench_bare.one_by_one(self._name("p"), peers)
-                self.found.pyroute2.setdefault(count, []).append(taken)
+                found.pyroute2.setdefault(count, []).append(taken)
                 say(f"{count} leases: pyroute2 one by one {taken:.2f} s")
-        if self._flags.flanneld:
-            taken = bench_flanneld.cold_start(
-                self._lab, f"flanneld{count}", self._flags.flanneld, count
+
+    def _flanneld_cold(self, count: int) -> None:
+        starts = self._found.flanneld.cold.setdefault(count, [])
+        name = f"flanneld{count}-{len(starts)}"
+        with bench_flanneld.started(self._lab, name, self._flags.flanneld, count, starts):
+            it = starts[-1]
+        say(f"{count} leases: flanneld {it.done:.2f} s after exec, {it.reads} reads of etcd")
+
+    def _flanneld(self) -> None:
+        """One more start; this one runs on for as long as a repair is waited for, and ours does not."""
+        flags, it = self._flags, self._found.flanneld
+        self._retire()
+        say(f"flanneld: the same changes, then {flags.repair:.0f} s with one of each deleted")
+        plan = bench_flanneld.Plan(flags.events, flags.storm, flags.repair)
+        starts = it.cold.setdefault(flags.peers, [])
+        with bench_flanneld.started(
+            self._lab, "flanneld", flags.flanneld, self._seeded, starts
+        ) as running:
+            bench_flanneld.measure(
+                self._lab, running, self._records, it, first=self._seeded, plan=plan
             )
-            self.found.flanneld[count] = taken
-            say(f"{count} leases: flanneld, from exec: {taken:.2f} s")
+        say(f"flanneld: there again: {bench_flanneld.as_words(it.repaired)}; {it.idle}")
 
-    def _events(self, node: Node) -> None:
-        flags, first = self._flags, self._seeded
+    def _changes(self) -> None:
+        flags, first, found = self._flags, self._seeded, self._found
         say(f"{flags.events} joins, MAC changes and leaves among {first}, one at a time")
-        self.found.events = bench_events.singly(
-            node, self._records, first=first, count=flags.events
+        agent = bench_events.agent(self._node)
+        bench_events.singly(agent, self._records, found.events, first=first, count=flags.events)
+        found.storm = bench_events.storm(
+            agent, self._records, first=first + flags.events, count=flags.storm
         )
-        self.found.storm = bench_events.storm(node, self._records, first=first, count=flags.storm)
-        say(f"{flags.storm} joins at once: {self.found.storm}")
+        say(f"{flags.storm} joins at once: {found.storm}")
         damaged = min(flags.damaged, first)
-        self.found.mended = [
-            bench_events.damage(node, first=turn * damaged % first, count=damaged)
-            for turn in range(flags.rounds)
-        ]
-        say(f"{damaged} routes deleted by hand: there again after {self.found.mended[-1]:.2f} s")
+        for turn in range(flags.rounds):
+            taken = bench_events.damage(self._node, first=turn * damaged % first, count=damaged)
+            found.mended.append(taken)
+        say(f"{damaged} routes deleted by hand: there again after {found.mended[-1]:.2f} s")
+        found.repaired = bench_events.repairs(agent, first=0, patience_s=PATIENCE_S)
 
-    def _load(self, node: Node) -> None:
+    def _idle(self) -> None:
         say(f"idle for {self._flags.idle:.0f} s")
-        self.found.idle = bench_load.idle(node, self._flags.idle)
-        say(str(self.found.idle))
+        self._found.idle = bench_load.idle(self._node, self._flags.idle)
+        say(str(self._found.idle))
 
-    def _resync(self) -> None:
+    def _compare(self) -> None:
         peers = [SimPeer(number) for number in range(self._flags.peers)]
         damaged = min(self._flags.damaged, len(peers))
-        self.found.resync = resync(self._name("r"), peers, damaged=damaged)
-        say(str(self.found.resync))
+        self._found.resync = resync(self._name("r"), peers, damaged=damaged)
+        say(str(self._found.resync))
 
     def _retire(self) -> None:
-        if self._node is not None:
-            bench_cold.retire(self._lab, self._node)
-            self._node = None
+        """No agent of ours runs, not even one whose start failed."""
+        running, self._running = self._running, None
+        if running is not None:
+            bench_cold.retire(self._lab, running)
+        for node in list(self._lab.nodes.values()):
+            try:
+                bench_cold.retire(self._lab, node)
+            except OSError:  # it never came to hold a subnet
+                self._lab.remove_node(node)
 
     def _name(self, kind: str) -> str:
         return f"ovl-{self._lab.id}-{kind}"
 
-    @staticmethod
-    def _said(count: int, cold: Cold, floor: float) -> str:
-        return (
-            f"{count} leases: process {cold.started:.2f} s, etcd {cold.known - cold.started:.2f} s, programmed "
-            f"in {cold.programmed_s:.2f} s, done {cold.done:.2f} s after exec; bare messages {floor:.2f} s"
-        )
+
+def _said(count: int, cold: Cold, floor: float) -> str:
+    return (
+        f"{count} leases: process {cold.started:.2f} s, etcd {cold.known - cold.started:.2f} s, programmed "
+        f"in {cold.programmed_s:.2f} s, done {cold.done:.2f} s after exec; bare messages {floor:.2f} s"
+    )
 
 
-def run(flags: argparse.Namespace) -> Found:
-    """All of it."""
-    with Lab(root=MEMORY) as lab:
-        lab.etcd.start()
-        lab.record()
+def _kernel(flags: argparse.Namespace, found: Found, part: Parts) -> None:
+    with standing() as lab:
         lab.etcd.ctl("put", CONFIG_KEY, CONFIG)
         say(f"etcd runs, state of all on {lab.work} (tmpfs)")
-        bench = Bench(lab, flags)
-        bench.run()
-    if flags.traffic:
-        with Lab(root=MEMORY) as lab:
-            lab.etcd.start()
-            lab.record()
-            bench.found.rates, bench.found.direct = bench_ways.traffic(
-                lab, rounds=flags.traffic, seconds=flags.seconds, say=say
-            )
-    return bench.found
+        Kernel(lab, flags, found, part).run()
+
+
+def _traffic(flags: argparse.Namespace, found: Found) -> None:
+    with standing() as lab:
+        bench_ways.traffic(lab, found.traffic, Plan(flags.traffic, flags.seconds), say)
+
+
+def run(flags: argparse.Namespace, found: Found) -> None:
+    """All of it, or as much as goes."""
+    write: Callable[[], None] = (lambda: found.write(flags.json)) if flags.json else lambda: None
+    part = Parts(found.failed, write)
+    try:
+        with interruptible():
+            part("kernel side", _kernel, flags, found, part)
+            if flags.traffic:
+                part("traffic", _traffic, flags, found)
+    except Interrupted as error:
+        found.failed.append(f"the rest: {error}")
+        write()
 
 
 def main() -> int:
@@ -150,27 +187,33 @@ def main() -> int:
     parser.add_argument(
         "--sizes", type=int, nargs="*", default=[1000, 5000, 20000], help="of cold starts"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of cold starts [%(default)s]")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=5,
+        help=f"of cold starts, {BIG_ROUNDS} above --peers [%(default)s]",
+    )
     parser.add_argument("--events", type=int, default=200, help="of each kind [%(default)s]")
     parser.add_argument("--storm", type=int, default=500, help="joins at once [%(default)s]")
     parser.add_argument("--damaged", type=int, default=100, help="entries [%(default)s]")
     parser.add_argument("--idle", type=float, default=132, help="seconds [%(default)s]")
     parser.add_argument("--traffic", type=int, default=7, help="rounds, 0: none [%(default)s]")
-    parser.add_argument("--seconds", type=float, default=2, help="of each iperf3 [%(default)s]")
+    parser.add_argument("--seconds", type=int, default=1, help="of each iperf3 [%(default)s]")
     parser.add_argument("--flanneld", type=Path, help="the program, to be measured as well")
+    parser.add_argument(
+        "--repair", type=float, default=70, help="seconds that flanneld is given [%(default)s]"
+    )
     parser.add_argument("--json", type=Path, help="write all figures there")
     flags = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab is taken down then, too
-    try:
-        found = run(flags)
-    except CommandFailed as error:
-        OUT.print(f"failed: {error}", style="red", markup=False, soft_wrap=True)
-        return 1
+    found = Found(flags.peers)
+    run(flags, found)
     show(found)
-    if flags.json:
-        flags.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
     print(result(found), flush=True)
-    return 0
+    if any("interrupted" in it for it in found.failed):
+        os._exit(
+            1
+        )  # a thread that still sends in a namespace of a lab's would keep us and it alive
+    return 1 if found.failed else 0
 
 
 if __name__ == "__main__":

@@ -1,13 +1,23 @@
 """Two machines with a pod each, made by hand with `ip`: what the overlay is measured against.
 
-The same kernel devices with the same settings, and nobody who looks after them: no agent, no nft table.
+The same kernel devices with the same settings, and nobody who looks after them: no agent, and no nft table but, where
+asked for, one rule that masquerades what leaves the pods' network: without one, pods reach nothing outside.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2e.lab import Lab
 from e2e.netns import Namespace
+from e2e.process import CommandFailed
 
+MASQUERADING = """table ip hand {
+\tchain postrouting {
+\t\ttype nat hook postrouting priority srcnat; policy accept;
+\t\tip saddr 10.99.0.0/16 ip daddr != 10.99.0.0/16 masquerade
+\t}
+}
+"""
 DEVICE, BRIDGE, VNI, PORT, MTU, UNDERLAY_MTU = "vx0", "br0", 7, 8472, 1450, 1500
 
 
@@ -55,6 +65,15 @@ def direct(one: HandNode, two: HandNode, *, tunnel: bool) -> None:
             f"link set pod0 mtu {mtu}",
         )  # fmt: skip
         here.pod.ip(f"link set eth0 mtu {mtu}")
+
+
+def masquerade(nodes: Sequence[HandNode], *, on: bool) -> None:
+    """That one rule on each machine, or nothing."""
+    text = MASQUERADING if on else "delete table ip hand\n"
+    for node in nodes:
+        said = node.space.run(["nft", "-f", "-"], stdin=text)
+        if said.code != 0:
+            raise CommandFailed(f"nft in {node.space.name}: {said.err}")
 
 
 def _machine(lab: Lab, number: int) -> HandNode:

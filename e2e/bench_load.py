@@ -21,6 +21,8 @@ with waiting:
     while time.monotonic() < until:
         waiting.wait(pause_s)
 """
+BARE_S = 30.0
+"""The bare one is looked at for so long at most: it does the same all the time."""
 SLACK_S = 5.0
 """The bare one ends by itself, once it has been read."""
 
@@ -83,7 +85,7 @@ def idle(node: Node, seconds: float) -> Idle:
     """Nothing happens for so long; the agent compares the whole kernel now and then, as always. Then the bare one."""
     used, woken, passed = resting(node.pid, seconds)
     rss, peak = rss_mb(node.pid), rss_mb(node.pid, "VmHWM")
-    bare = bare_pct(woken, seconds)
+    bare = bare_pct(woken, min(seconds, BARE_S))
     return Idle(used, passed, rss, peak, whole_comparison(node), woken, bare)
 
 

@@ -1,10 +1,15 @@
-"""What `make bench` found: medians and ratios, the closing table, the closing line."""
+"""What `make bench` found: medians and ratios, the closing table, the closing line.
 
+A run that was cut short, or a part of it that failed, leaves less than all of it: what is missing is a "-".
+"""
+
+import json
 import math
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,10 +17,12 @@ from rich.table import Table
 from e2e.bench_bare import Floor
 from e2e.bench_cold import Cold
 from e2e.bench_events import Events, Storm
+from e2e.bench_flanneld import Flanneld, as_words
 from e2e.bench_load import Idle
+from e2e.bench_path import Costs
 from e2e.bench_resync import Resync
-from e2e.bench_traffic import Rates
-from e2e.bench_ways import BARE_TABLES, DIRECT, HAND, HAND_DIRECT, OURS, UNDERLAY
+from e2e.bench_traffic import Rates, ratios
+from e2e.bench_ways import DIRECT, HAND, OURS, PAIRS, UNDERLAY, Traffic
 
 OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -28,33 +35,49 @@ class Found:
     cold: dict[int, list[Cold]] = field(default_factory=dict)
     floor: dict[int, list[Floor]] = field(default_factory=dict)
     pyroute2: dict[int, list[float]] = field(default_factory=dict)
-    flanneld: dict[int, float] = field(default_factory=dict)
+    flanneld: Flanneld = field(default_factory=Flanneld)
     events: Events = field(default_factory=Events)
     storm: Storm | None = None
     mended: list[float] = field(default_factory=list)
+    repaired: dict[str, float | None] = field(default_factory=dict)
     idle: Idle | None = None
     resync: Resync | None = None
-    rates: dict[str, Rates] = field(default_factory=dict)
-    direct: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
+    failed: list[str] = field(default_factory=list)
+    """Parts that were not, or not wholly, measured, and why."""
 
     def programmed(self, count: int) -> float:
         """From leases known to the kernel holding all of them, median."""
         return statistics.median(it.programmed_s for it in self.cold[count])
 
-    def floor_ratio(self, count: int) -> float:
-        """That, to the bare messages; each round's own ratio, median."""
-        pairs = zip(self.cold[count], self.floor[count], strict=True)
-        return statistics.median(cold.programmed_s / bare.wall_s for cold, bare in pairs)
+    def floor_ratios(self, count: int) -> list[float]:
+        """That, to the bare messages, round by round."""
+        return [
+            cold.programmed_s / bare.wall_s
+            for cold, bare in zip(self.cold.get(count, []), self.floor.get(count, []), strict=False)
+        ]
 
-    def cpu_ratio(self, count: int) -> float:
+    def cpu_ratios(self, count: int) -> list[float]:
         """The same of CPU seconds: other programs on the machine are not in it, the agent's other threads are."""
-        pairs = zip(self.cold[count], self.floor[count], strict=True)
-        return statistics.median(cold.cpu_s / bare.cpu_s for cold, bare in pairs)
+        return [
+            cold.cpu_s / bare.cpu_s
+            for cold, bare in zip(self.cold.get(count, []), self.floor.get(count, []), strict=False)
+        ]
 
     def pyroute2_ratio(self, count: int) -> float:
-        """The same to pyroute2; 0 where that was not measured."""
-        taken = self.pyroute2.get(count)
-        return self.programmed(count) / statistics.median(taken) if taken else 0.0
+        """The same to pyroute2."""
+        return self.programmed(count) / statistics.median(self.pyroute2[count])
+
+    def flanneld_ratio(self, count: int) -> float:
+        """Exec to done, ours to flanneld's."""
+        theirs = statistics.median(it.done for it in self.flanneld.cold[count])
+        return statistics.median(it.done for it in self.cold[count]) / theirs
+
+    def write(self, path: Path) -> None:
+        """All of it, as JSON."""
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        temporary.replace(path)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -62,70 +85,98 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
+def known(figure: Callable[[], float], digits: int = 2) -> str:
+    """A figure, or "-" where it, or one that it is made of, was not measured."""
+    try:
+        return f"{figure():.{digits}f}"
+    except (IndexError, KeyError, ZeroDivisionError, statistics.StatisticsError):
+        return "-"
+
+
 def show(found: Found) -> None:
     """The table at the end."""
     table = Table(box=None, title="cold start, seconds", title_justify="left")
-    for column in ("leases", "to process", "to leases known", "programming", "exec to done"):
+    for column in ("leases", "to process", "to leases known", "programmed", "exec to done"):
         table.add_column(column, justify="right")
-    for column in ("bare messages", "ratio", "CPU ratio", "pyroute2", "ratio", "flanneld"):
+    for column in ("bare messages", "ratio", "CPU ratio", "pyroute2", "ratio", "flanneld", "ratio"):
         table.add_column(column, justify="right")
-    for count, colds in found.cold.items():
-        slow = found.pyroute2.get(count)
-        table.add_row(
-            f"{count}",
-            _median(it.started for it in colds),
-            _median(it.known for it in colds),
-            f"{found.programmed(count):.2f}",
-            _median(it.done for it in colds),
-            _median(it.wall_s for it in found.floor[count]),
-            f"{found.floor_ratio(count):.2f}",
-            f"{found.cpu_ratio(count):.2f}",
-            _median(slow) if slow else "-",
-            f"{found.pyroute2_ratio(count):.2f}" if slow else "-",
-            f"{found.flanneld[count]:.1f}" if count in found.flanneld else "-",
-        )
+    for count in found.cold:
+        table.add_row(*_cold_row(found, count))
     OUT.print(table)
-    for line in [*_events(found), *_load(found), *_traffic(found)]:
+    for line in [*_changes(found), *_load(found), *_flanneld(found), *_traffic(found.traffic)]:
         OUT.print(line, markup=False, soft_wrap=True)
+    for line in found.failed:
+        OUT.print(f"not measured: {line}", style="red", markup=False, soft_wrap=True)
+
+
+def _cold_row(found: Found, count: int) -> tuple[str, ...]:
+    colds = found.cold[count]
+    return (
+        f"{count}",
+        middle(it.started for it in colds),
+        middle(it.known for it in colds),
+        known(lambda: found.programmed(count)),
+        middle(it.done for it in colds),
+        middle(it.wall_s for it in found.floor.get(count, [])),
+        middle(found.floor_ratios(count)),
+        middle(found.cpu_ratios(count)),
+        middle(found.pyroute2.get(count, [])),
+        known(lambda: found.pyroute2_ratio(count)),
+        middle(it.done for it in found.flanneld.cold.get(count, [])),
+        known(lambda: found.flanneld_ratio(count)),
+    )
 
 
 def result(found: Found) -> str:
     """The closing line."""
-    rates = found.rates
-    traffic = (
-        (rates[OURS].tcp_to(rates[HAND]), rates[OURS].udp_to(rates[HAND])) if rates else (0.0, 0.0)
-    )
-    direct = rates[DIRECT].tcp_to(rates[UNDERLAY]) if rates and found.direct else 0.0
-    idle = found.idle or Idle()
-    done = statistics.median(it.done for it in found.cold[found.peers])
-    return (
-        f"RESULT bench peers={found.peers} cold_s={done:.2f} "
-        f"cold_floor_ratio={found.floor_ratio(found.peers):.2f} "
-        f"cold_pyroute2_ratio={found.pyroute2_ratio(found.peers):.2f} "
-        f"join_p99_ms={percentile(found.events.join, 0.99) * 1e3:.1f} rss_mb={idle.rss_mb:.1f} "
-        f"idle_cpu_pct={idle.cpu_pct:.2f} tcp_ratio={traffic[0]:.2f} udp_ratio={traffic[1]:.2f} "
-        f"direct_ratio={direct:.2f} idle_wakeups_s={idle.wakeups_s:.1f} idle_bare_pct={idle.bare_pct:.2f}"
-    )
+    rates, idle, peers = found.traffic.rates, found.idle, found.peers
+    figures = {
+        "cold_s": known(lambda: statistics.median(it.done for it in found.cold[peers])),
+        "cold_floor_ratio": known(lambda: statistics.median(found.floor_ratios(peers))),
+        "cold_pyroute2_ratio": known(lambda: found.pyroute2_ratio(peers)),
+        "join_p99_ms": known(lambda: percentile(found.events.join, 0.99) * 1e3, 1),
+        "rss_mb": f"{idle.rss_mb:.1f}" if idle else "-",
+        "idle_cpu_pct": f"{idle.cpu_pct:.2f}" if idle else "-",
+        "tcp_ratio": known(lambda: statistics.median(ratios(rates[OURS].tcp, rates[HAND].tcp))),
+        "udp_ratio": known(lambda: statistics.median(ratios(rates[OURS].udp, rates[HAND].udp))),
+        "direct_ratio": known(
+            lambda: statistics.median(ratios(rates[DIRECT].tcp, rates[UNDERLAY].tcp))
+        )
+        if found.traffic.direct
+        else "-",
+        "idle_wakeups_s": f"{idle.wakeups_s:.1f}" if idle else "-",
+        "idle_bare_pct": f"{idle.bare_pct:.2f}" if idle else "-",
+    }
+    words = " ".join(f"{name}={figure}" for name, figure in figures.items())
+    return f"RESULT bench peers={peers} {words}"
 
 
-def _events(found: Found) -> list[str]:
+def _changes(found: Found) -> list[str]:
+    lines = _events(found.events, found.storm, f" among {found.peers}")
+    if found.mended:
+        lines.append(f"routes deleted by hand: all there again after {middle(found.mended)} s")
+    if found.repaired:
+        lines.append(f"one of each deleted by hand, there again after: {as_words(found.repaired)}")
+    return lines
+
+
+def _events(events: Events, storm: Storm | None, among: str) -> list[str]:
     lines = []
     for name in ("join", "mac", "leave"):
-        times: list[float] = getattr(found.events, name)
-        shown = ", ".join(
-            f"{word} {percentile(times, share) * 1e3:.1f}"
-            for word, share in (("p50", 0.5), ("p99", 0.99), ("most", 1.0))
-        )
-        lines.append(f"one {name:5} among {found.peers}, put acknowledged to kernel, ms: {shown}")
-    lines.append(f"  the agent's CPU: {found.events.cpu_s * 1e3:.2f} ms for one change")
-    if found.storm:
-        it = found.storm
+        times: list[float] = getattr(events, name)
+        if times:
+            shown = ", ".join(
+                f"{word} {percentile(times, share) * 1e3:.1f}"
+                for word, share in (("p50", 0.5), ("p99", 0.99), ("most", 1.0))
+            )
+            lines.append(f"one {name}{among}, put acknowledged to kernel, ms: {shown}")
+    if events.cpu_s:
+        lines.append(f"  CPU for one change: {events.cpu_s * 1e3:.2f} ms")
+    if storm:
         lines.append(
-            f"joins at once: written in {it.written_s:.2f} s, the kernel has all {it.after_last_s * 1e3:.0f} ms "
-            f"after the last; the agent's CPU {it.cpu_s:.2f} s"
+            f"joins at once: written in {storm.written_s:.2f} s, the kernel has all "
+            f"{storm.after_last_s * 1e3:.0f} ms after the last; CPU {storm.cpu_s:.2f} s"
         )
-    if found.mended:
-        lines.append(f"routes deleted by hand: all there again after {_median(found.mended)} s")
     return lines
 
 
@@ -147,26 +198,74 @@ def _load(found: Found) -> list[str]:
     return lines
 
 
-def _traffic(found: Found) -> list[str]:
-    rates = found.rates
-    if not rates:
-        return []
+def _flanneld(found: Found) -> list[str]:
+    """The same of flanneld."""
+    it = found.flanneld
     lines = [
-        f"{name:20} TCP {statistics.median(it.tcp) / 1e9:5.2f} Gbit/s, small UDP "
-        f"{statistics.median(it.udp) / 1e3:6.1f} k packets/s"
-        for name, it in rates.items()
+        f"flanneld, {count} leases: {starts[-1].reads} reads of etcd until done"
+        for count, starts in it.cold.items()
+        if starts
     ]
-    for one, other in (
-        (OURS, HAND),
-        (OURS, BARE_TABLES),
-        (DIRECT, UNDERLAY),
-        (DIRECT, HAND_DIRECT),
-    ):
-        tcp, udp = rates[one].tcp_to(rates[other]), rates[one].udp_to(rates[other])
-        note = "" if found.direct or one != DIRECT else " (the route is NOT direct)"
-        lines.append(f"{one} / {other}: TCP {tcp:.2f}, UDP {udp:.2f}{note}")
+    lines += [f"flanneld, {line.strip()}" for line in _events(it.events, it.storm, "")]
+    if it.old_entries is not None:
+        lines.append(
+            f"flanneld, reads of etcd for one change: {it.reads_per_change:.2f}; "
+            f"FDB entries of old MACs left: {it.old_entries}"
+        )
+    if it.idle:
+        lines.append(
+            f"flanneld, one of each deleted by hand, there again within {it.idle.seconds:.0f} s: "
+            f"{as_words(it.repaired)}"
+        )
+        lines.append(
+            f"flanneld, idle: {it.idle.cpu_pct:.2f} % of a core, the programs it runs "
+            f"{it.idle.children_pct:.2f} %; memory {it.idle.rss_mb:.1f} MB"
+        )
     return lines
 
 
-def _median(values: Iterable[float]) -> str:
-    return f"{statistics.median(values):.2f}"
+def _traffic(traffic: Traffic) -> list[str]:
+    names = list({**traffic.costs, **traffic.rates})
+    lines = [_way(traffic, name) for name in names]
+    return lines + [_compared(traffic, one, other) for one, other in PAIRS if names]
+
+
+def _way(traffic: Traffic, name: str) -> str:
+    rates, costs = traffic.rates, traffic.costs
+    small = known(lambda: statistics.median(costs[name].small), 0)
+    large = known(lambda: statistics.median(costs[name].large), 0)
+    tcp = known(lambda: statistics.median(rates[name].tcp) / 1e9)
+    udp = known(lambda: statistics.median(rates[name].udp) / 1e3, 0)
+    return (
+        f"{name:21} one packet: small {small} ns, of 56 kB {large} ns; iperf3: TCP {tcp} Gbit/s, "
+        f"small UDP {udp} k packets/s"
+    )
+
+
+def compared(traffic: Traffic, one: str, other: str) -> dict[str, list[float]]:
+    """One way to the other, round by round: what a packet costs, and what arrives."""
+    rates, costs = traffic.rates, traffic.costs
+    a, b, c, d = (
+        costs.get(one, Costs()),
+        costs.get(other, Costs()),
+        rates.get(one, Rates()),
+        rates.get(other, Rates()),
+    )
+    return {
+        "small packet": ratios(a.small, b.small),
+        "large": ratios(a.large, b.large),
+        "TCP": ratios(c.tcp, d.tcp),
+        "UDP": ratios(c.udp, d.udp),
+    }
+
+
+def _compared(traffic: Traffic, one: str, other: str) -> str:
+    found = compared(traffic, one, other)
+    words = ", ".join(f"{word} {middle(values)}" for word, values in found.items())
+    note = "" if traffic.direct or one != DIRECT else " (the route is NOT direct)"
+    return f"{one} / {other}: {words}{note}"
+
+
+def middle(values: Iterable[float]) -> str:
+    """The median, or "-"."""
+    return known(lambda: statistics.median(values))

@@ -5,8 +5,8 @@ tables are taken away for one of the ways, with the agents stopped, and put back
 """
 
 import json
-import statistics
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ TABLE = "inet overlay"
 SMALL = 64
 """Bytes of UDP payload."""
 PORT = 5201
+BUSY, TRIES = "the server is busy", 25
+"""On a busy machine it has not done with the one before yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +45,41 @@ class Rates:
     tcp: list[float] = field(default_factory=list)
     udp: list[float] = field(default_factory=list)
 
-    def tcp_to(self, other: "Rates") -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(a / b for a, b in zip(self.tcp, other.tcp, strict=True))
 
-    def udp_to(self, other: "Rates") -> float:
-        """The same of packets."""
-        return statistics.median(a / b for a, b in zip(self.udp, other.udp, strict=True))
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Round by round; one that was cut short does not count."""
+    return [one / other for one, other in zip(ones, others, strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often, and how long each: whole seconds, iperf3 reads no others."""
+
+    rounds: int
+    seconds: int
 
 
 def measure(
-    lab: Lab, ways: list[Way], *, rounds: int, seconds: float, say: Callable[[str], None]
-) -> dict[str, Rates]:
-    """All ways, so many rounds, beginning with another one each time."""
-    found = {way.name: Rates() for way in ways}
+    lab: Lab, ways: list[Way], found: dict[str, Rates], plan: Plan, say: Callable[[str], None]
+) -> None:
+    """All ways, so many rounds, beginning with another one each time; ``found`` is filled on the way."""
+    found.update((way.name, Rates()) for way in ways)
     servers = _servers(lab, ways)
     try:
-        for number in range(rounds):
+        for number in range(plan.rounds):
             turn = number % len(ways)
             for way in [*ways[turn:], *ways[:turn]]:
                 with contextmanager(way.prepared)():
-                    found[way.name].tcp.append(_tcp(way, seconds))
-                    found[way.name].udp.append(_udp(way, seconds))
+                    found[way.name].tcp.append(_tcp(way, plan.seconds))
+                    found[way.name].udp.append(_udp(way, plan.seconds))
             shown = ", ".join(
                 f"{name} {rates.tcp[-1] / 1e9:.1f} Gbit/s {rates.udp[-1] / 1e3:.0f} k/s"
                 for name, rates in found.items()
             )
-            say(f"traffic round {number + 1} of {rounds}: {shown}")
+            say(f"traffic round {number + 1} of {plan.rounds}: {shown}")
     finally:
         for server in servers:
             server.end()
-    return found
 
 
 def as_it_is() -> Surrounding:
@@ -81,7 +87,7 @@ def as_it_is() -> Surrounding:
     yield
 
 
-def without_tables(nodes: list[Node]) -> Callable[[], Surrounding]:
+def without_tables(nodes: Sequence[Node]) -> Callable[[], Surrounding]:
     """Our nft table is gone meanwhile; the agents are stopped, or they would mend it."""
 
     def prepared() -> Surrounding:
@@ -97,17 +103,23 @@ def without_tables(nodes: list[Node]) -> Callable[[], Surrounding]:
     return prepared
 
 
-def by_hand_directly(
-    one: bench_hand.HandNode, two: bench_hand.HandNode
+def by_hand(
+    hands: tuple[bench_hand.HandNode, bench_hand.HandNode], *, masquerade: bool, tunnel: bool = True
 ) -> Callable[[], Surrounding]:
-    """The hand-made pair talks without the tunnel meanwhile."""
+    """The hand-made pair with a rule that masquerades meanwhile, or without the tunnel."""
 
     def prepared() -> Surrounding:
-        bench_hand.direct(one, two, tunnel=False)
+        if not tunnel:
+            bench_hand.direct(*hands, tunnel=False)
         try:
+            if masquerade:
+                bench_hand.masquerade(hands, on=True)
             yield
         finally:
-            bench_hand.direct(one, two, tunnel=True)
+            if masquerade:
+                bench_hand.masquerade(hands, on=False)
+            if not tunnel:
+                bench_hand.direct(*hands, tunnel=True)
 
     return prepared
 
@@ -116,11 +128,6 @@ def is_direct(node: Node, other: Node) -> bool:
     """Whether the other's pods are reached over the plain underlay."""
     routes = node.routes_to(other.subnet)
     return bool(routes) and routes[0].get("gateway") == other.address
-
-
-def as_json(found: Mapping[str, Rates]) -> dict[str, dict[str, list[float]]]:
-    """For the file."""
-    return {name: {"tcp_bps": it.tcp, "udp_pps": it.udp} for name, it in found.items()}
 
 
 # --- inside ----------------------------------------------------------------------------------------
@@ -141,21 +148,25 @@ def _servers(lab: Lab, ways: list[Way]) -> list[Daemon]:
     return made
 
 
-def _tcp(way: Way, seconds: float) -> float:
+def _tcp(way: Way, seconds: int) -> float:
     end = _iperf3(way, seconds)["end"]
     return float(end["sum_received"]["bits_per_second"])
 
 
-def _udp(way: Way, seconds: float) -> float:
+def _udp(way: Way, seconds: int) -> float:
     end = _iperf3(way, seconds, "--udp", "--bitrate", "0", "--length", str(SMALL))["end"]
     total = end["sum"]
     return float((total["packets"] - total["lost_packets"]) / total["seconds"])
 
 
-def _iperf3(way: Way, seconds: float, *flags: str) -> dict[str, dict[str, dict[str, float]]]:
+def _iperf3(way: Way, seconds: int, *flags: str) -> dict[str, dict[str, dict[str, float]]]:
     words = ["iperf3", "--client", way.address, "--port", str(PORT), "--json", "--time"]
-    said = way.client.run([*words, f"{seconds:g}", *flags])
-    page: dict[str, dict[str, dict[str, float]]] = json.loads(said.out or "{}")
+    for _ in range(TRIES):
+        said = way.client.run([*words, str(seconds), *flags])
+        page: dict[str, dict[str, dict[str, float]]] = json.loads(said.out or "{}")
+        if BUSY not in str(page.get("error")):
+            break
+        time.sleep(0.2)
     if said.code != 0 or "error" in page:
         raise CommandFailed(f"iperf3 {way.name}: {page.get('error') or said.err}")
     return page

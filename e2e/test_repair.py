@@ -160,7 +160,7 @@ DAMAGES = {
         "nft table inet overlay was altered: set right",
     ),
     "nft rule added": (
-        "nft insert rule inet overlay forward drop",
+        "nft insert rule inet overlay postrouting drop",
         "nft table inet overlay was altered: set right",
     ),
     "nft ruleset flushed": ("nft flush ruleset", "nft table inet overlay was deleted: put back"),

@@ -1,7 +1,11 @@
-"""The text of our nft table: masquerading and forwarding for the pod network. Pure.
+"""The text of our nft table: masquerading for the pod network. Pure.
 
 The order of the masquerade rules is flannel's (pkg/trafficmngr/iptables): C is the cluster's network, S
 this node's subnet. A mark bit 0x4000 is kube-proxy's "masquerade this", which it does itself.
+
+Only the first packet of a connection comes by these rules. There is no chain for forwarded packets as flannel has one:
+nft's "accept" ends the chain it stands in and overrules no drop in another, so such a chain changes nothing, and each
+packet would pay for it (docs/performance.md).
 """
 
 from collections.abc import Sequence
@@ -28,11 +32,6 @@ def render_inet(
     """
     old = [(subnet, subnet) for _, subnet in draining]
     nat = _postrouting((*networks, *old), _kept(draining), fully_random) if masquerade else []
-    forward = [
-        f'{_WORD[Family.of(cluster)]} {side} {cluster} accept comment "pod traffic is forwarded"'
-        for cluster, _ in (*networks, *old)
-        for side in ("saddr", "daddr")
-    ]
     # nft 1.0.6 wants a newline before each closing brace.
     lines = [
         f"add table {table}",
@@ -41,10 +40,6 @@ def render_inet(
         "\tchain postrouting {",
         "\t\ttype nat hook postrouting priority srcnat; policy accept;",
         *(f"\t\t{rule}" for rule in nat),
-        "\t}",
-        "\tchain forward {",
-        "\t\ttype filter hook forward priority filter; policy accept;",
-        *(f"\t\t{rule}" for rule in forward),
         "\t}",
         "}",
     ]

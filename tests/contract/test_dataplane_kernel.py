@@ -100,7 +100,7 @@ def test_what_is_applied_is_read_back_equal_and_a_second_agent_changes_nothing(
         ["ip", "link", "del", "overlay0"],
         ["ip", "addr", "flush", "dev", "overlay0"],
         ["nft", "flush", "ruleset"],
-        ["nft", "flush", "chain", "inet", "overlay", "forward"],
+        ["nft", "flush", "chain", "inet", "overlay", "postrouting"],
         ["sysctl", "-qw", "net.ipv4.ip_forward=0"],
         ["ip", "neigh", "replace", "10.5.2.0", "lladdr", "02:00:00:00:00:77", "dev", "overlay.1"],
         ["ip", "route", "replace", "10.5.2.0/24", "via", "10.5.3.0", "dev", "overlay.1", "onlink"],

@@ -114,7 +114,7 @@ def test_a_freshly_started_agent_knows_its_table(space: Path, tmp_path: Path) ->
         other = Ruleset(TABLE, render_inet([V4], masquerade=False, fully_random=True))
         assert second.read(other) not in (None, other)
 
-        inside(space, "nft", "flush", "chain", "inet", "overlay", "forward")
+        inside(space, "nft", "flush", "chain", "inet", "overlay", "postrouting")
         assert second.read(wanted) not in (None, wanted)
 
 
