@@ -62,7 +62,7 @@ class Claimant:
         if found is not None and twins.doubtful(found, ask.identity, ask.tunnels):
             for rival in claim.rivals(related, ask.identity, ask.tunnels):
                 if rival.key != found.key:  # our new address may be somebody else's
-                    self._bury(self._after_asking(rival, ask))
+                    self._clear(rival, found, ask)
             if not self._wrote_last(found):
                 found, seized = self._after_asking(found, ask), True
         ask = self._what_pods_allow(found, ask)
@@ -140,21 +140,54 @@ class Claimant:
 
     def _wrote_last(self, found: Lease) -> bool:
         written = self._wrote
-        return written is not None and (written.key, written.mod_revision) == (
-            found.key,
-            found.mod_revision,
+        if written is None or written.key != found.key:
+            return False
+        # Who asks changes nothing else of a record; who takes it brings a lease of its own.
+        only_asked = bool(found.challenge) and found.etcd_lease == written.etcd_lease
+        asked_for = only_asked and found.content() == written.content()
+        return asked_for or found.mod_revision == written.mod_revision
+
+    def _clear(self, rival: Lease, found: Lease, ask: Ask) -> None:
+        """See that nobody else is at our address: ``rival``'s machine has gone elsewhere, or is dead.
+
+        Refuses if it lives there.
+        """
+        if not twins.has_moved(rival, found, ask.tunnels):
+            answer, now = self._asked(
+                rival, ask, lambda: twins.has_moved(rival, self._now(found), ask.tunnels)
+            )
+            here = bool(claim.rivals([now], ask.identity, ask.tunnels))
+            if answer is not Answer.MOVED and (here or answer is not Answer.ALIVE):
+                self._bury(self._of_the_dead(rival, ask, answer, now))
+                return
+        log.info(
+            "%s has another address by now, as we have: lease %s stays",
+            twins.describe(rival),
+            rival.key,
         )
+
+    def _now(self, ours: Lease) -> Lease | None:
+        records = self._etcd.range(self._start + ours.key).records
+        with contextlib.suppress(BadRecord):
+            return parse_record(records[0], self._start) if records else None
+        return None
 
     def _after_asking(self, found: Lease, ask: Ask) -> Lease:
         """The record of a dead holder, as the question left it; refuses if the holder lives."""
+        return self._of_the_dead(found, ask, *self._asked(found, ask, lambda: False))
+
+    def _asked(self, found: Lease, ask: Ask, moved: Callable[[], bool]) -> tuple[Answer, Lease]:
         ours = ", ".join(str(tunnel.underlay) for tunnel in ask.tunnels.values())
         log.info(
             "lease %s is of %s: asking whether that one lives", found.key, twins.describe(found)
         )
         stranger = bool(found.node) and found.node != ask.identity.node
-        answer, now = self._asking.ask(
-            found, node=ask.identity.node, addresses=ours, patiently=stranger
+        return self._asking.ask(
+            found, node=ask.identity.node, addresses=ours, patiently=stranger, moved=moved
         )
+
+    @staticmethod
+    def _of_the_dead(found: Lease, ask: Ask, answer: Answer, now: Lease) -> Lease:
         if answer is Answer.ALIVE:
             raise twins.refusal(found, ask.identity, ask.tunnels)
         if answer is Answer.GONE:

@@ -8,12 +8,16 @@ peers see equal content, and nothing moves. A living agent takes the field away 
 Three seconds are right for the machine itself that comes back, and for its successor under the same name. A
 holder of another name is another machine, and pods may live on it while its agent is started anew or looks
 for another member of etcd: it has a minute.
+
+Two machines whose addresses were swapped (DHCP gave them out anew) ask each other, and neither's record is right. The
+question in one's own record says who asks and from where: who asks from our old address is no longer at its own.
 """
 
 import enum
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent import etcd
@@ -37,6 +41,7 @@ class Answer(enum.Enum):
     ALIVE = "alive"
     SILENT = "silent"
     GONE = "gone"
+    MOVED = "moved"
 
 
 def doubtful(found: Lease, identity: Identity, tunnels: Tunnels) -> bool:
@@ -58,6 +63,20 @@ def doubtful(found: Lease, identity: Identity, tunnels: Tunnels) -> bool:
 def question(node: str, addresses: str, rng: random.Random) -> str:
     """The text of a challenge: who asks, from where, and a number that no other question has."""
     return f"{node[:_MOST_NAME]}/{addresses[:_MOST_NAME]}/{rng.getrandbits(64):016x}"
+
+
+def has_moved(rival: Lease, ours: Lease | None, tunnels: Tunnels) -> bool:
+    """True if the question in our own record says that the holder of ``rival`` is where we would be no more.
+
+    A question from before that holder's last word about itself says nothing.
+    """
+    if ours is None or ours.challenge.count("/") < 2 or ours.mod_revision < rival.mod_revision:
+        return False
+    node, addresses, _ = ours.challenge.rsplit("/", 2)
+    shared = {str(tunnel.underlay) for tunnel in tunnels.values()} & {
+        str(end.underlay) for end in rival.endpoints
+    }
+    return node == rival.node[:_MOST_NAME] and shared.isdisjoint(addresses.split(", "))
 
 
 def read_answer(asked: Lease, now: Lease | None) -> Answer:
@@ -118,11 +137,18 @@ class Twins:
         self._within_s = within_s
 
     def ask(
-        self, found: Lease, *, node: str, addresses: str, patiently: bool = False
+        self,
+        found: Lease,
+        *,
+        node: str,
+        addresses: str,
+        patiently: bool = False,
+        moved: Callable[[], bool] = lambda: False,
     ) -> tuple[Answer, Lease]:
         """Is the holder of ``found`` alive? Also the record as this left it.
 
         ``patiently`` where it is another machine: nobody may take a subnet from a node that is only cut off.
+        ``moved`` is asked meanwhile: has it been seen elsewhere?
 
         Raises:
             StoreUnavailable: the record changed under the question, or etcd does not answer.
@@ -135,6 +161,8 @@ class Twins:
             if self._closing.wait(LOOK_EVERY_S):
                 raise StoreUnavailable("stopping")
             answer, now = self._look(asked)
+            if answer is Answer.SILENT and moved():
+                return Answer.MOVED, now
         if answer is Answer.SILENT and now.mod_revision != asked.mod_revision:
             raise StoreUnavailable(f"lease {found.key} is asked for by another node, too")
         return answer, now
