@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from agent import byhand, claim, etcd, twins
 from agent.claim import Ask
@@ -63,6 +64,7 @@ class Claimant:
             for rival in claim.rivals(related, ask.identity, ask.tunnels):
                 if rival.key != found.key:  # our new address may be somebody else's
                     self._clear(rival, found, ask)
+                    found = self._asking.read(found) or found  # asked for, too, by now
             if not self._wrote_last(found):
                 found, seized = self._after_asking(found, ask), True
         ask = self._what_pods_allow(found, ask)
@@ -152,38 +154,39 @@ class Claimant:
 
         Refuses if it lives there.
         """
-        if not twins.has_moved(rival, found, ask.tunnels):
-            answer, now = self._asked(
-                rival, ask, lambda: twins.has_moved(rival, self._now(found), ask.tunnels)
-            )
-            here = bool(claim.rivals([now], ask.identity, ask.tunnels))
-            if answer is not Answer.MOVED and (here or answer is not Answer.ALIVE):
-                self._bury(self._of_the_dead(rival, ask, answer, now))
-                return
-        log.info(
-            "%s has another address by now, as we have: lease %s stays",
-            twins.describe(rival),
-            rival.key,
+        answer, now = self._asked(
+            rival, ask, found, moved=partial(twins.has_moved, tunnels=ask.tunnels)
         )
-
-    def _now(self, ours: Lease) -> Lease | None:
-        records = self._etcd.range(self._start + ours.key).records
-        with contextlib.suppress(BadRecord):
-            return parse_record(records[0], self._start) if records else None
-        return None
+        here = bool(claim.rivals([now], ask.identity, ask.tunnels))
+        if answer is not Answer.MOVED and (here or answer is not Answer.ALIVE):
+            self._bury(self._of_the_dead(rival, ask, answer, now))
+        else:
+            log.info("%s has another address by now, as we have", twins.describe(rival))
 
     def _after_asking(self, found: Lease, ask: Ask) -> Lease:
         """The record of a dead holder, as the question left it; refuses if the holder lives."""
-        return self._of_the_dead(found, ask, *self._asked(found, ask, lambda: False))
+        return self._of_the_dead(found, ask, *self._asked(found, ask, found))
 
-    def _asked(self, found: Lease, ask: Ask, moved: Callable[[], bool]) -> tuple[Answer, Lease]:
-        ours = ", ".join(str(tunnel.underlay) for tunnel in ask.tunnels.values())
+    def _asked(
+        self,
+        whose: Lease,
+        ask: Ask,
+        found: Lease,
+        moved: Callable[[Lease], bool] = lambda _: False,
+    ) -> tuple[Answer, Lease]:
+        """Is the holder of ``whose`` alive? Who asks the same of us, in ``found``, is answered meanwhile."""
+        node, ours = ask.identity.node, ", ".join(str(it.underlay) for it in ask.tunnels.values())
         log.info(
-            "lease %s is of %s: asking whether that one lives", found.key, twins.describe(found)
+            "lease %s is of %s: asking whether that one lives", whose.key, twins.describe(whose)
         )
-        stranger = bool(found.node) and found.node != ask.identity.node
+        meanwhile = partial(self._asking.say_where, found, node=node, addresses=ours)
         return self._asking.ask(
-            found, node=ask.identity.node, addresses=ours, patiently=stranger, moved=moved
+            whose,
+            node=node,
+            addresses=ours,
+            patiently=bool(whose.node) and whose.node != node,
+            moved=moved,
+            meanwhile=meanwhile if found.machine_id == ask.identity.machine_id else lambda: None,
         )
 
     @staticmethod
