@@ -159,10 +159,19 @@ def test_a_peer_with_one_family_is_served_by_that_one(pair: Pair) -> None:
         f'{{"PublicIP":"0.0.0.0","PublicIPv6":"fd50::98","BackendType":"vxlan","BackendV6Data":{data}}}',
     )
 
-    wait_for(lambda: bool(one.routes_to("10.5.250.0/24")), "IPv4 way", timeout_s=5)
-    wait_for(lambda: bool(one.routes_to("fd00:5:0:98::/64")), "IPv6 way", timeout_s=5)
+    wait_for(
+        lambda: bool(one.routes_to("10.5.250.0/24")), "IPv4 way", timeout_s=20, also=one.log_tail
+    )
+    wait_for(
+        lambda: bool(one.routes_to("fd00:5:0:98::/64")), "IPv6 way", timeout_s=20, also=one.log_tail
+    )
 
-    wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=5)
+    wait_for(
+        lambda: one.tell("status")["verdict"] == "healthy",
+        "healthy",
+        timeout_s=20,
+        also=one.log_tail,
+    )
     assert {row["state"] for row in one.ask("peers")} == {"ok"}
 
 
