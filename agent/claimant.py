@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from agent import byhand, claim, etcd, twins
 from agent.claim import Ask
@@ -62,7 +63,8 @@ class Claimant:
         if found is not None and twins.doubtful(found, ask.identity, ask.tunnels):
             for rival in claim.rivals(related, ask.identity, ask.tunnels):
                 if rival.key != found.key:  # our new address may be somebody else's
-                    self._bury(self._after_asking(rival, ask))
+                    self._clear(rival, found, ask)
+                    found = self._asking.read(found) or found  # asked for, too, by now
             if not self._wrote_last(found):
                 found, seized = self._after_asking(found, ask), True
         ask = self._what_pods_allow(found, ask)
@@ -140,21 +142,55 @@ class Claimant:
 
     def _wrote_last(self, found: Lease) -> bool:
         written = self._wrote
-        return written is not None and (written.key, written.mod_revision) == (
-            found.key,
-            found.mod_revision,
+        if written is None or written.key != found.key:
+            return False
+        # Who asks changes nothing else of a record; who takes it brings a lease of its own.
+        only_asked = bool(found.challenge) and found.etcd_lease == written.etcd_lease
+        asked_for = only_asked and found.content() == written.content()
+        return asked_for or found.mod_revision == written.mod_revision
+
+    def _clear(self, rival: Lease, found: Lease, ask: Ask) -> None:
+        """See that nobody else is at our address: ``rival``'s machine has gone elsewhere, or is dead.
+
+        Refuses if it lives there.
+        """
+        answer, now = self._asked(
+            rival, ask, found, moved=partial(twins.has_moved, tunnels=ask.tunnels)
         )
+        here = bool(claim.rivals([now], ask.identity, ask.tunnels))
+        if answer is not Answer.MOVED and (here or answer is not Answer.ALIVE):
+            self._bury(self._of_the_dead(rival, ask, answer, now))
+        else:
+            log.info("%s has another address by now, as we have", twins.describe(rival))
 
     def _after_asking(self, found: Lease, ask: Ask) -> Lease:
         """The record of a dead holder, as the question left it; refuses if the holder lives."""
-        ours = ", ".join(str(tunnel.underlay) for tunnel in ask.tunnels.values())
+        return self._of_the_dead(found, ask, *self._asked(found, ask, found))
+
+    def _asked(
+        self,
+        whose: Lease,
+        ask: Ask,
+        found: Lease,
+        moved: Callable[[Lease], bool] = lambda _: False,
+    ) -> tuple[Answer, Lease]:
+        """Is the holder of ``whose`` alive? Who asks the same of us, in ``found``, is answered meanwhile."""
+        node, ours = ask.identity.node, ", ".join(str(it.underlay) for it in ask.tunnels.values())
         log.info(
-            "lease %s is of %s: asking whether that one lives", found.key, twins.describe(found)
+            "lease %s is of %s: asking whether that one lives", whose.key, twins.describe(whose)
         )
-        stranger = bool(found.node) and found.node != ask.identity.node
-        answer, now = self._asking.ask(
-            found, node=ask.identity.node, addresses=ours, patiently=stranger
+        meanwhile = partial(self._asking.say_where, found, node=node, addresses=ours)
+        return self._asking.ask(
+            whose,
+            node=node,
+            addresses=ours,
+            patiently=bool(whose.node) and whose.node != node,
+            moved=moved,
+            meanwhile=meanwhile if found.machine_id == ask.identity.machine_id else lambda: None,
         )
+
+    @staticmethod
+    def _of_the_dead(found: Lease, ask: Ask, answer: Answer, now: Lease) -> Lease:
         if answer is Answer.ALIVE:
             raise twins.refusal(found, ask.identity, ask.tunnels)
         if answer is Answer.GONE:

@@ -155,6 +155,8 @@ class Join:
         backend = network.backend
         if backend.tunnels:
             self._sole.hold_network(backend.vni, backend.port, prefix=self._config.etcd_prefix)
+        pods = [pool.network for pool in network.pools]
+        self._sole.hold_pods(pods, prefix=self._config.etcd_prefix)
         hosts = self._ground.hosts()
         sole.refuse_marked(hosts.links, network, self._config)
         adoption.refuse_two_bridges(hosts, network, self._config.bridge)

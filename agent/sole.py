@@ -11,19 +11,21 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 
 from agent.config import Config
 from overlay.desired import device_name
 from overlay.errors import BadConfig
 from overlay.marks import Marks, owner_of
-from overlay.model import Family, Network
+from overlay.model import Family, Network, Subnet
 from overlay.netlink import LinkInfo
 
 log = logging.getLogger(__name__)
 
 OTHERS = "docs/several-networks.md has what each agent of a node needs of its own"
 LOCK_NAME = "agent.lock"
+_AGENT, _PODS = "overlay-agent/", "pods/"
 MOST_SHOWN = 300
 """Characters of a command line."""
 
@@ -79,6 +81,33 @@ class Sole:
             before.close()
         self._network = name
 
+    def hold_pods(self, networks: Iterable[Subnet], *, prefix: str) -> None:
+        """The pod networks, once they are known; those held before are let go.
+
+        Raises:
+            BadConfig: another agent has one that overlaps: each would take the other's pods for its own.
+        """
+        change = f"Network in {prefix}/config, or etcd_prefix to that of another network"
+        wanted = {f"{_PODS}{network}": network for network in networks}
+        self._let_go([it for it in self._names if it.startswith(_PODS) and it not in wanted])
+        fresh = {name: network for name, network in wanted.items() if name not in self._names}
+        try:
+            for name, network in fresh.items():
+                self._name(name, f"the pod network {network}", change)
+                for other in _pod_networks():
+                    theirs = f"{_PODS}{other}" not in self._names
+                    if theirs and other.version == network.version and other.overlaps(network):
+                        what = f"the pod network {other}, which overlaps {network}"
+                        self._refuse(f"@{_AGENT}{_PODS}{other}", what, change)
+        except BadConfig:
+            self._let_go(fresh)
+            raise
+
+    def _let_go(self, names: Iterable[str]) -> None:
+        for name in names:
+            if held := self._names.pop(name, None):
+                held.close()
+
     def close(self) -> None:
         """Let all of it go; the end of the process does the same."""
         for held in self._names.values():
@@ -108,10 +137,10 @@ class Sole:
     def _name(self, name: str, what: str, change: str) -> None:
         held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            held.bind(f"\0overlay-agent/{name}")
+            held.bind(f"\0{_AGENT}{name}")
         except OSError:
             held.close()
-            self._refuse(f"@overlay-agent/{name}", what, change)
+            self._refuse(f"@{_AGENT}{name}", what, change)
             return
         self._names[name] = held
 
@@ -168,7 +197,7 @@ def running(marks: Marks, run_dir: Path) -> int:
 
     A process of another user holds a name or a lock in vain.
     """
-    holders = (_holder(f"@overlay-agent/instance/{marks.instance}"), _locker(run_dir / LOCK_NAME))
+    holders = (_holder(f"@{_AGENT}instance/{marks.instance}"), _locker(run_dir / LOCK_NAME))
     return next((pid for pid in holders if pid and _user(pid) in (0, os.geteuid())), 0)
 
 
@@ -188,6 +217,17 @@ def _locker(path: Path) -> int:
 
 def _named(marks: Marks) -> str:
     return f"instance = {marks.instance!r}" if marks.instance else "the empty instance name"
+
+
+def _pod_networks() -> list[Subnet]:
+    """Of all agents in our network namespace. Anybody may hold a name, so what is none is passed over."""
+    start, found = f"@{_AGENT}{_PODS}", list[Subnet]()
+    for line in _read("/proc/thread-self/net/unix").splitlines():
+        words = line.split()
+        if words[7:] and words[7].startswith(start):
+            with suppress(ValueError):
+                found.append(ip_network(words[7].removeprefix(start)))
+    return found
 
 
 def _holder(address: str) -> int:

@@ -8,12 +8,16 @@ peers see equal content, and nothing moves. A living agent takes the field away 
 Three seconds are right for the machine itself that comes back, and for its successor under the same name. A
 holder of another name is another machine, and pods may live on it while its agent is started anew or looks
 for another member of etcd: it has a minute.
+
+Several machines may have got each other's addresses (DHCP gave them out anew). Then each asks another one, and no
+record is right: whoever is asked while it claims says in its own record where it is now, in the form of a question.
 """
 
 import enum
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent import etcd
@@ -37,6 +41,7 @@ class Answer(enum.Enum):
     ALIVE = "alive"
     SILENT = "silent"
     GONE = "gone"
+    MOVED = "moved"
 
 
 def doubtful(found: Lease, identity: Identity, tunnels: Tunnels) -> bool:
@@ -58,6 +63,17 @@ def doubtful(found: Lease, identity: Identity, tunnels: Tunnels) -> bool:
 def question(node: str, addresses: str, rng: random.Random) -> str:
     """The text of a challenge: who asks, from where, and a number that no other question has."""
     return f"{node[:_MOST_NAME]}/{addresses[:_MOST_NAME]}/{rng.getrandbits(64):016x}"
+
+
+def has_moved(now: Lease, tunnels: Tunnels) -> bool:
+    """True if a record's owner says in it that it is no more where we would be; our own question never says that."""
+    if now.challenge.count("/") < 2:
+        return False
+    node, addresses, _ = now.challenge.rsplit("/", 2)
+    shared = {str(tunnel.underlay) for tunnel in tunnels.values()} & {
+        str(end.underlay) for end in now.endpoints
+    }
+    return node == now.node[:_MOST_NAME] and shared.isdisjoint(addresses.split(", "))
 
 
 def read_answer(asked: Lease, now: Lease | None) -> Answer:
@@ -118,11 +134,19 @@ class Twins:
         self._within_s = within_s
 
     def ask(
-        self, found: Lease, *, node: str, addresses: str, patiently: bool = False
+        self,
+        found: Lease,
+        *,
+        node: str,
+        addresses: str,
+        patiently: bool = False,
+        moved: Callable[[Lease], bool] = lambda _: False,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[Answer, Lease]:
         """Is the holder of ``found`` alive? Also the record as this left it.
 
         ``patiently`` where it is another machine: nobody may take a subnet from a node that is only cut off.
+        ``moved``: does the record as it is now say that its owner has gone elsewhere?
 
         Raises:
             StoreUnavailable: the record changed under the question, or etcd does not answer.
@@ -135,9 +159,34 @@ class Twins:
             if self._closing.wait(LOOK_EVERY_S):
                 raise StoreUnavailable("stopping")
             answer, now = self._look(asked)
+            if answer is Answer.SILENT and moved(now):
+                return Answer.MOVED, now
+            meanwhile()
         if answer is Answer.SILENT and now.mod_revision != asked.mod_revision:
             raise StoreUnavailable(f"lease {found.key} is asked for by another node, too")
         return answer, now
+
+    def say_where(self, ours: Lease, *, node: str, addresses: str) -> None:
+        """If somebody asks in our record whether we live: where we are now. Who asks again hears it again."""
+        now = self.read(ours)
+        if now is None or not now.challenge or now.machine_id != ours.machine_id:
+            return
+        if now.challenge.rsplit("/", 2)[0] == node[:_MOST_NAME]:
+            return
+        said = replace(now, challenge=question(node, addresses, self._rng))
+        key = self._start + ours.key
+        self._etcd.txn(
+            [etcd.modified_at(key, now.mod_revision)],
+            [etcd.putting(key, schema.format_lease(said), lease=now.etcd_lease)],
+        )
+
+    def read(self, ours: Lease) -> Lease | None:
+        """A record as it stands; None if it is gone or cannot be read."""
+        records = self._etcd.range(self._start + ours.key).records
+        try:
+            return parse_record(records[0], self._start) if records else None
+        except BadRecord:
+            return None
 
     def _patience_s(self, found: Lease) -> float:
         """Long enough for a restart and for another connection, and well within the holder's TTL."""

@@ -3,6 +3,9 @@
 Order: each `iface` entry (an exact name, an address, or a regular expression matched against addresses
 first and names second), then `iface_can_reach`, then the default route. With `public_ip` alone the
 interface that owns it is taken; if none does, it is a NAT address and only advertised.
+
+The families may stand on different interfaces: an entry that has nothing of a family leaves it to the next one.
+Only if none has, the interface of the first (by its name, or by its address of the other family) is it.
 """
 
 import errno
@@ -85,6 +88,9 @@ def choose(
         for wanted in iface:
             if found := _named(hosts, family, wanted, held):
                 return found
+        for wanted in iface:  # the interface is there, and its address is to come
+            if (index := _meant(hosts, wanted)) is not None:
+                return _with_address(hosts, family, index, held)
         raise BadConfig(
             f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}",
             hint="ip address; the setting is iface",
@@ -151,11 +157,22 @@ def reaches(netlink: Netlink, destination: Address) -> int:
 def _named(hosts: Hosts, family: Family, wanted: str, held: Collection[Address]) -> Underlay | None:
     for link in hosts.links:
         if link.name == wanted:
-            return _with_address(hosts, family, link.index, held)
+            infos = [info for info in _usable(hosts, family) if info.link == link.index]
+            return _underlay(hosts, _best(infos, held)) if infos else None
     try:
-        return _owner(hosts, ip_address(wanted))
+        address = ip_address(wanted)
     except ValueError:
         return _matching(hosts, family, wanted, held)
+    return _owner(hosts, address) if Family.of(address) is family else None
+
+
+def _meant(hosts: Hosts, wanted: str) -> int | None:
+    """The index of the interface that an entry names, or whose address it is, whatever the family."""
+    for link in hosts.links:
+        if link.name == wanted:
+            return link.index
+    owners = (info.link for info in hosts.addresses if str(info.address.ip) == wanted)
+    return next(owners, None)
 
 
 def _matching(

@@ -147,24 +147,38 @@ def test_a_flapped_interface_has_its_direct_routes_back_within_a_second(three: T
         space.ip(f"route add default via {router}")
 
 
-def test_a_node_that_moves_to_our_link_is_reached_directly(three: Three) -> None:
-    """Its record is written anew with its new address; both sides change their way. (The last case: it stays there.)"""
-    one, two, far = three.nodes
-    three.lab.fabric.ip("link set far3 master underlay0")
-    for old, new, router in (
-        ("192.168.60.3/24", "192.168.50.33/24", "192.168.50.254"),
-        ("fd60::3/64", "fd50::33/64", "fd50::fe"),
-    ):
-        nodad = " nodad" if ":" in new else ""
-        far.namespace.ip(
-            f"addr add {new} dev eth0{nodad}",
-            f"addr del {old} dev eth0",
-            f"route replace default via {router}",
-        )
+SECOND_LINK = ("192.168.60.3/24", "192.168.60.254"), ("fd60::3/64", "fd60::fe")
+FIRST_LINK = ("192.168.50.33/24", "192.168.50.254"), ("fd50::33/64", "fd50::fe")
+"""Where node three is: its address and router in each family."""
 
-    wait_for(
-        lambda: {way(one, far), way(far, one), way(two, far)} == {NEAR},
-        "the far node is near",
-        timeout_s=15,
+
+def test_a_node_that_moves_to_our_link_and_away_again_is_followed_while_packets_flow(
+    three: Three,
+) -> None:
+    """Its record is written anew with its new address; all change their way, and once they have no packet is lost."""
+    one, two, far = three.nodes
+    here, _, away = three.pods
+    pings = Pings(three.lab)
+    pings.between([here, away])
+    moves = (
+        ("underlay0", SECOND_LINK, FIRST_LINK, NEAR),
+        ("underlay1", FIRST_LINK, SECOND_LINK, FAR),
     )
-    assert all(three.pods[0].ping(address, wait_s=5).ok for address in three.pods[2].addresses)
+    for bridge, old, new, due in moves:
+        three.lab.fabric.ip(f"link set far3 master {bridge}")
+        for (was, _), (now, router) in zip(old, new, strict=True):
+            far.namespace.ip(
+                f"addr add {now} dev eth0{' nodad' if ':' in now else ''}",
+                f"addr del {was} dev eth0",
+                f"route replace default via {router}",
+            )
+        wait_for(
+            lambda it=due: {way(one, far), way(far, one), way(two, far)} == {it},  # type: ignore[misc]
+            f"node three by {due}",
+            timeout_s=15,
+        )
+        wait_for(lambda: here.ping(away.address, count=3).ok, "answers", timeout_s=10)
+        assert all(here.ping(address, wait_s=5).ok for address in away.addresses)
+        with pings.window() as window:
+            assert here.ping(away.addresses[1], count=10).ok
+        assert (window.lost, window.gaps) == (0, {})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -158,10 +159,19 @@ def test_a_peer_with_one_family_is_served_by_that_one(pair: Pair) -> None:
         f'{{"PublicIP":"0.0.0.0","PublicIPv6":"fd50::98","BackendType":"vxlan","BackendV6Data":{data}}}',
     )
 
-    wait_for(lambda: bool(one.routes_to("10.5.250.0/24")), "IPv4 way", timeout_s=5)
-    wait_for(lambda: bool(one.routes_to("fd00:5:0:98::/64")), "IPv6 way", timeout_s=5)
+    wait_for(
+        lambda: bool(one.routes_to("10.5.250.0/24")), "IPv4 way", timeout_s=20, also=one.log_tail
+    )
+    wait_for(
+        lambda: bool(one.routes_to("fd00:5:0:98::/64")), "IPv6 way", timeout_s=20, also=one.log_tail
+    )
 
-    wait_for(lambda: one.tell("status")["verdict"] == "healthy", "healthy", timeout_s=5)
+    wait_for(
+        lambda: one.tell("status")["verdict"] == "healthy",
+        "healthy",
+        timeout_s=20,
+        also=one.log_tail,
+    )
     assert {row["state"] for row in one.ask("peers")} == {"ok"}
 
 
@@ -199,6 +209,46 @@ def test_an_underlay_address_that_is_not_usable_yet_is_waited_for(lab: Lab) -> N
 
     node.wait_ready(timeout_s=40)
     assert "fd50::1 " in node.status()["underlay"]
+
+
+def test_a_renumbered_underlay_is_followed_and_loses_no_ping(lab: Lab) -> None:
+    """As routers advertise it: a temporary address beside the lasting one, a new prefix, the old one deprecated."""
+    nodes = [lab.add_node(name) for name in ("n1", "n2")]
+    assert nodes[0].overlayctl("init", *NETWORKS).code == 0
+    lasting = "mngtmpaddr valid_lft 600 preferred_lft 300 nodad"
+    for number, node in enumerate(nodes, 1):
+        space = node.namespace
+        space.must("sysctl", "-qw", "net.ipv6.conf.eth0.use_tempaddr=2")
+        space.ip(
+            f"addr del fd50::{number}/64 dev eth0",
+            f"addr add fd50::aa:{number}/64 dev eth0 {lasting}",
+            "route add fd51::/64 dev eth0",
+        )
+        space.ip("route replace default via fd50::fe")
+        wait_for(
+            lambda it=space: "temporary" in it.must("ip", "-6", "addr", "show", "dev", "eth0"),  # type: ignore[misc]
+            "a temporary address",
+            timeout_s=10,
+        )
+    lab.start_nodes(*nodes)
+    one, two = nodes
+    here, there = (lab.add_pod(node) for node in nodes)
+    assert "fd50::aa:1 " in one.status()["underlay"]
+    pings = Pings(lab)
+    pings.between([replace(pod, addresses=pod.addresses[1:]) for pod in (here, there)])
+
+    with pings.window() as window:
+        one.namespace.ip(f"addr add fd51::aa:1/64 dev eth0 {lasting}")
+        one.namespace.ip(
+            "addr change fd50::aa:1/64 dev eth0 mngtmpaddr valid_lft 600 preferred_lft 0"
+        )
+        wait_for(
+            lambda: "fd51::aa:1" in two.namespace.must("bridge", "fdb", "show"),
+            "the peer knows the new address",
+            timeout_s=15,
+            also=one.log_tail,
+        )
+    assert (window.lost, window.gaps) == (0, {})
 
 
 def test_ipv6_comes_to_a_running_cluster_and_no_ping_is_lost(lab: Lab) -> None:

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 CONFIG_KEY = "/coreos.com/network/config"
 HOST_GW = '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}'
+VXLAN = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 DIRECT = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}'
 
 
@@ -69,6 +70,11 @@ def test_host_gw_from_the_first_start_to_another_backend(
         assert one.overlayctl("plan").out.strip() == "0 changes"
     assert (window.lost, window.gaps) == (0, {})
 
+    # Too fast to be seen down. Without IPv6, of whose routes the kernel does speak, nothing tells that they are gone.
+    one.namespace.ip(
+        "link set eth0 down", "link set eth0 up", "route add default via 192.168.50.254"
+    )
+    wait_for(lambda: bool(one.routes_to(two.subnet)), "back after a flap", timeout_s=5)
     one.namespace.ip("link set eth0 down")
     wait_for(lambda: not one.routes_to(two.subnet), "nothing leads there", timeout_s=5)
     one.namespace.ip("link set eth0 up", "route add default via 192.168.50.254")
@@ -102,6 +108,36 @@ def _names_who_is_off_link(one: Node, far: Node) -> None:
     assert "DirectRouting" in status["trouble"]["host-gw does not reach"]
     assert not one.routes_to(far.subnet)
     assert f"peers not reached count=1 first={far.subnet.replace('/', '-')}" in one.log_text()
+
+
+@pytest.mark.parametrize("config", [HOST_GW, DIRECT, VXLAN], ids=["host-gw", "direct", "vxlan"])
+def test_two_nodes_that_swap_their_addresses_are_reached_again(config: str) -> None:
+    """As DHCP may give them out anew: each has the address that peers know as the other's. Their subnets stay."""
+    with Lab() as lab:
+        lab.etcd.start()
+        lab.etcd.ctl("put", CONFIG_KEY, config)
+        nodes = [lab.add_node(f"n{number}") for number in (1, 2, 3)]
+        lab.start_nodes(*nodes)
+        subnets = [node.subnet for node in nodes]
+        one, two, three = (lab.add_pod(node) for node in nodes)
+        swapped = list(zip(nodes[1:], ("192.168.50.3", "192.168.50.2"), strict=True))
+
+        for node, _ in swapped:
+            node.namespace.ip(f"addr del {node.address}/24 dev eth0")
+        for node, address in swapped:
+            node.namespace.ip(
+                f"addr add {address}/24 dev eth0", "route replace default via 192.168.50.254"
+            )
+        for node in nodes:
+            node.namespace.ip("neigh flush all")
+
+        wait_for(
+            lambda: all(a.ping(b.address).ok for a, b in ((one, two), (one, three), (two, three))),
+            "all talk",
+            timeout_s=40,
+            also=nodes[1].log_tail,
+        )
+        assert [node.subnet for node in nodes] == subnets
 
 
 def test_host_gw_refuses_an_address_that_is_not_the_interfaces() -> None:

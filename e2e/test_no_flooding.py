@@ -47,10 +47,11 @@ def pods(lab: Lab) -> tuple[Pod, Pod]:
 def test_what_a_pod_sends_to_all_or_to_nobody_stays_on_its_node(
     lab: Lab, pods: tuple[Pod, Pod]
 ) -> None:
-    """Broadcast, multicast of both families, unknown MACs, ARP for a peer's pod; a ping passes meanwhile."""
+    """Broadcast, multicast of any scope, unknown MACs, questions for a peer's pod; pings pass meanwhile."""
     here, there = pods
     with Wire(lab.nodes["n1"].namespace) as wire:
         run_inside(here.namespace.path, lambda: shout(here, there))
+        run_inside(here.namespace.path, lambda: ask_for(here, there))
         for address in there.addresses:
             assert here.ping(address).ok
         sent = wire.inner()
@@ -78,6 +79,42 @@ def shout(here: Pod, there: Pod) -> None:
         asked = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + here.address.packed
         asked += bytes(6) + there.address.packed
         raw.send(EVERYBODY + mac + struct.pack("!H", ARP) + asked + bytes(18))
+
+
+def ask_for(here: Pod, there: Pod) -> None:
+    """In the pod: multicast DNS, groups beyond the link, and a solicitation for a pod of another node."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as door:
+        door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 64)
+        for group in ("ff02::fb", "ff05::1:3", "ff08::1", "ff0e::1234"):
+            door.sendto(b"to all", (group, 5353, 0, socket.if_nametoindex("eth0")))
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+        raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        raw.bind((str(here.addresses[1]), 0))
+        wanted = there.addresses[1].packed
+        group = str(ip_address(ip_address("ff02::1:ff00:0").packed[:13] + wanted[13:]))
+        question = struct.pack("!BBHI", 135, 0, 0, 0) + wanted  # RFC 4861, section 4.3
+        raw.sendto(question, (group, 0, 0, socket.if_nametoindex("eth0")))
+
+
+def test_a_broadcast_to_a_peers_pods_goes_to_that_peer_and_no_further(
+    lab: Lab, pods: tuple[Pod, Pod]
+) -> None:
+    """Directed at its subnet it is an ordinary packet on the way, and the peer's kernel hands it to no pod."""
+    here, there = pods
+    target = str(ip_address(int(there.address) | 255))
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            door.sendto(b"to all of them", (target, 9))
+
+    with Wire(lab.nodes["n1"].namespace) as wire, Wire(there.namespace, link="eth0") as theirs:
+        run_inside(here.namespace.path, send)
+        assert here.ping(there.address).ok  # what was sent before has arrived by now
+        sent, heard = wire.inner(), theirs.heard()
+    assert {frame.to for frame in sent} <= vtep_macs(lab.nodes["n2"])
+    assert len(sent) == 2
+    assert len(heard) == 1, heard  # the echo request
 
 
 def test_nobody_is_asked_for_a_peer_or_for_a_pod_that_is_not_there(

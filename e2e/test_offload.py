@@ -1,6 +1,5 @@
 """Checksum offload on a card that breaks it: dead without the self-test, alive with it, and it stays so."""
 
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -9,15 +8,14 @@ from e2e.brokennic import BrokenNic, without_large_frames
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.pods import Pod
+from e2e.stream import Server, carries
 from overlay.errors import KernelRefused
 from overlay.netlink import offload
-from overlay.netlink.namespace import open_inside, run_inside
+from overlay.netlink.namespace import run_inside
 
 pytestmark = pytest.mark.e2e
 
 CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":1}}'
-LARGE = 200_000
-"""Bytes: many segments, which on the way out are cut, and summed up, by the kernel."""
 
 
 @pytest.fixture
@@ -30,23 +28,7 @@ def lab() -> Iterator[Lab]:
 
 
 def _talk(here: Pod, there: Pod, *, within_s: float) -> bool:
-    """Whether a TCP connection between pods carries LARGE bytes."""
-    with open_inside(there.namespace.path, socket.socket) as server:
-        server.settimeout(within_s)
-        server.bind((str(there.address), 0))
-        server.listen()
-        with open_inside(here.namespace.path, socket.socket) as client:
-            client.settimeout(within_s)
-            try:
-                client.connect(server.getsockname())
-                accepted, _ = server.accept()
-                with accepted:
-                    accepted.settimeout(within_s)
-                    client.sendall(bytes(LARGE))
-                    client.shutdown(socket.SHUT_WR)
-                    return sum(map(len, iter(lambda: accepted.recv(1 << 16), b""))) == LARGE
-            except TimeoutError:
-                return False
+    return carries(here.namespace, Server(there.namespace, there.address), within_s=within_s)
 
 
 def _tx_checksum(node: Node) -> bool:

@@ -47,7 +47,7 @@ class Inner:
 
 
 class Wire:
-    """Listens from its beginning on; ``inner`` takes what has left since it was last asked."""
+    """Listens from its beginning on; ``inner`` or ``heard`` takes what has passed since it was last asked."""
 
     def __init__(self, namespace: Namespace, *, link: str = "eth0", port: int = 8472) -> None:
         self._port = port
@@ -68,11 +68,16 @@ class Wire:
         """The frames inside of the VXLAN packets that this machine has sent."""
         return [found for frame in self._frames() if (found := _unwrap(frame, self._port))]
 
-    def _frames(self) -> Iterator[bytes]:
+    def heard(self) -> list[bytes]:
+        """The IPv4 packets that have come to this machine."""
+        found = self._frames(outgoing=False)
+        return [frame[_ETHERNET:] for frame in found if frame[12:14] == IPV4.to_bytes(2)]
+
+    def _frames(self, *, outgoing: bool = True) -> Iterator[bytes]:
         with contextlib.suppress(BlockingIOError):
             for _ in range(MOST_FRAMES):
                 frame, where = self._socket.recvfrom(1 << 16)
-                if where[2] == socket.PACKET_OUTGOING:
+                if (where[2] == socket.PACKET_OUTGOING) is outgoing:
                     yield frame
 
 

@@ -64,6 +64,45 @@ def test_the_first_iface_entry_that_fits_is_taken() -> None:
     assert choose(HOSTS, Family.V4, iface=("bond0", "eth1")).link == "eth1"
 
 
+SPLIT = replace(
+    HOSTS,
+    addresses=(
+        *HOSTS.addresses[:4],
+        AddressInfo(3, ip_interface("2001:db8::7/64"), 0, 0x80),
+        AddressInfo(3, ip_interface("2001:db8::8/64"), 0, 0x80),
+    ),
+)
+"""IPv4 on eth0, IPv6 on eth1."""
+
+
+@pytest.mark.parametrize(
+    ("iface", "four", "six"),
+    [
+        ("192.0.2.8,2001:db8::8", "192.0.2.8", "2001:db8::8"),
+        ("2001:db8::8,192.0.2.8", "192.0.2.8", "2001:db8::8"),
+        ("eth0,eth1", "192.0.2.7", "2001:db8::7"),
+        ("eth1,eth0", "192.0.2.7", "2001:db8::7"),
+        ("192.0.2.8,eth1", "192.0.2.8", "2001:db8::7"),
+        ("eth.*", "192.0.2.7", "2001:db8::7"),
+    ],
+)
+def test_each_family_has_an_interface_of_its_own(iface: str, four: str, six: str) -> None:
+    """An entry that has nothing of a family leaves it to the next; an address is never told for the other family's."""
+    entries = tuple(iface.split(","))
+    chosen = [str(choose(SPLIT, family, iface=entries).address) for family in Family]
+    assert chosen == [four, six]
+
+
+def test_an_address_names_its_interface_for_the_other_family() -> None:
+    """And while that has none there, it is waited for: never is an IPv4 address told as PublicIPv6."""
+    six = AddressInfo(2, ip_interface("2001:db8::7/64"), 0, 0x80)
+    both = replace(HOSTS, addresses=(*HOSTS.addresses, six))
+    assert str(choose(both, Family.V6, iface=("192.0.2.8",)).address) == "2001:db8::7"
+    assert str(choose(both, Family.V4, iface=("2001:db8::7",)).address) == "192.0.2.7"
+    with pytest.raises(NotReady, match="eth0 has no V6 address yet"):
+        choose(HOSTS, Family.V6, iface=("wlan9", "192.0.2.8"))
+
+
 def test_an_iface_that_fits_nothing_is_refused_with_what_there_is() -> None:
     """The operator sees the choices."""
     with pytest.raises(BadConfig, match=r"wlan9.*eth0 192\.0\.2\.7.*eth1"):

@@ -135,6 +135,15 @@ def test_routes_that_state_an_mtu_follow(dual: Node, pod: Path) -> None:
     assert sum(" mtu 1450" in line for line in listed()) == 3
 
 
+def test_a_pod_with_ipv6_is_never_set_below_what_ipv6_needs(dual: Node, pod: Path) -> None:
+    """Linux would take its addresses away, and not give them back: on a node that has lost its IPv6, say."""
+    links = PodLinks(dual.run_dir, "overlay0")
+    dual.add(pod)
+    _give(dual, links, 1230)
+    assert _mtus(dual, pod) == (1280, 1280)
+    assert "inet6 fd00:5:0:1::" in ip(pod, "-6", "addr", "show", "dev", "eth0")
+
+
 def test_a_pod_of_another_plugin_is_lowered_and_gets_back_what_it_had(
     node: Node, pod: Path, links: PodLinks
 ) -> None:

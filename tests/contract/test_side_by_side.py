@@ -232,6 +232,32 @@ def test_one_network_is_served_by_one_agent_of_a_node_and_another_node_is_anothe
         claim(host, second, 1)
 
 
+@pytest.mark.parametrize("overlapping", ["10.5.0.0/16", "10.5.128.0/17", "10.0.0.0/8"])
+def test_pod_networks_that_overlap_are_refused_by_name(
+    host: Path, other: Path, tmp_path: Path, overlapping: str
+) -> None:
+    """Whichever is the wider one; who was refused holds nothing, and what an agent had before is free again."""
+    first, second, far = (hold(space, tmp_path, name) for space, name in
+                          ((host, "blue"), (host, "red"), (other, "green")))  # fmt: skip
+
+    def claim(space: Path, sole: Sole, *networks: str) -> None:
+        run_inside(space, lambda: sole.hold_pods(map(ip_network, networks), prefix="/p"))
+
+    with closing(first), closing(second), closing(far):
+        claim(host, first, "10.5.0.0/16", "fd00:5::/48")
+        claim(other, far, overlapping)
+        with pytest.raises(
+            BadConfig, match=r"already has the pod network 10\.5\.0\.0/16"
+        ) as caught:
+            claim(host, second, "fd00:6::/48", overlapping)
+        assert f"pid {os.getpid()}" in str(caught.value)
+        assert "Network in /p/config" in caught.value.hint
+        claim(host, first, "10.5.0.0/16", "fd00:6::/48")
+        claim(host, second, "10.6.0.0/16", "fd00:5::/48")
+        with pytest.raises(BadConfig, match="the pod network fd00:5::/48"):
+            claim(host, first, "10.5.0.0/16", "fd00::/16")
+
+
 def test_a_user_who_may_not_run_an_agent_keeps_none_from_running(
     host: Path, tmp_path: Path
 ) -> None:

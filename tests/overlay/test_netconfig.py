@@ -76,6 +76,31 @@ def test_what_init_writes_is_read_back(words: dict[str, Any], direct: bool) -> N
 
 
 @pytest.mark.parametrize(
+    ("kinds", "use"),
+    [
+        ("udp extension", "vxlan"),
+        (
+            "wireguard ipsec",
+            "vxlan with iface naming an encrypted link, such as wg0, that joins the nodes",
+        ),
+        (
+            "ipip alloc aws-vpc gce ali-vpc tencent-vpc",
+            'vxlan, with "DirectRouting":true where nodes share a link',
+        ),
+        ("hostgw host_gw vxlan6 geneve", "vxlan or host-gw"),
+    ],
+)
+def test_each_type_of_flannels_that_is_not_served_is_refused_with_what_to_use(
+    kinds: str, use: str
+) -> None:
+    """By its name as it was written, in any case of letters; a misspelt one as well."""
+    for kind in (*kinds.split(), *kinds.upper().split()):
+        with pytest.raises(BadConfig) as caught:
+            parse_network(config(Network="10.5.0.0/16", Backend={"Type": kind}))
+        assert str(caught.value) == f"Backend.Type = {kind!r} is not served; use {use}"
+
+
+@pytest.mark.parametrize(
     ("raw", "said"),
     [
         (b"", "not JSON"),
