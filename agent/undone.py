@@ -35,6 +35,8 @@ _KINDS: dict[type, str] = {
     Vxlan: "device",
     Bridge: "bridge",
 }
+_SAID = {"up": "was down", "arp": "had arp off", "odd": "had {}"}
+"""Fields whose difference is said in words of their own."""
 _PLURALS = {"fdb entry": "fdb entries", "address": "addresses"}
 _DONE = {Action.ADD: "put back", Action.REPLACE: "set right", Action.DELETE: "taken away"}
 
@@ -109,7 +111,7 @@ def label(item: KernelObject) -> str:
     """What an operator calls it."""
     match item:
         case Route():
-            name = str(item.dst)
+            name = f"{item.dst} metric {item.metric}" if item.metric else str(item.dst)
         case Neighbour():
             name = f"{item.ip} dev {item.link}"
         case FdbEntry():
@@ -166,12 +168,14 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
         return f"was {was}"
     if isinstance(was, Route):
         via = f" via {was.via}" if was.via else ""
-        return f"led{via} dev {was.link} by protocol {was.protocol}"
+        odd = f" with {was.odd}" if was.odd else ""
+        source = f" from {was.source}" if was.source else ""
+        return f"led{via} dev {was.link}{source}{odd} by protocol {was.protocol}"
     words = []
     for field in dataclasses.fields(item):
         theirs, ours = getattr(was, field.name), getattr(item, field.name)
         if theirs != ours:
-            words.append("was down" if field.name == "up" else f"had {field.name} {theirs}")
+            words.append(_SAID.get(field.name, f"had {field.name} {theirs}").format(theirs))
     return " and ".join(words) or "was altered"
 
 

@@ -84,7 +84,7 @@ class LinkDoor:
         if isinstance(item, Bridge):
             return True
         was = convert(present, self.seen, unmarked=True)
-        return isinstance(was, Vxlan) and was.fixed == item.fixed
+        return isinstance(was, Vxlan) and was.fixed == item.fixed and not was.odd
 
     def _set(self, item: Vxlan | Bridge) -> None:
         """Mark first, then UP: no fe80 address is made, and a crash between leaves it marked."""

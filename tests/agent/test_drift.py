@@ -68,7 +68,7 @@ def test_a_lost_device_is_one_deed_however_much_hung_on_it(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its addresses, routes and entries went with it."""
-    for key in [key for key in node.kernel.state if "overlay.1" in str(key) or key[0] == "route"]:  # type: ignore[index]
+    for key in [key for key in node.kernel.state if "overlay.1" in str(key)] + [ROUTE_2, ROUTE_3]:
         node.kernel.lose(key)
     node.reconciler.kernel_changed()
     node.settle()
