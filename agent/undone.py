@@ -22,7 +22,7 @@ from overlay.model import (
     Vxlan,
 )
 
-GONE, EXTRA = "gone", "extra"
+GONE, EXTRA, SHAKEN = "gone", "extra", "shaken"
 MOST_EACH = 10
 """More of one kind at once are told as one."""
 _KINDS: dict[type, str] = {
@@ -135,7 +135,7 @@ def kind(item: KernelObject) -> str:
 def _hangs_on(item: KernelObject, links: set[str], bare: set[str]) -> str:
     """The device whose loss, or whose address's loss, explains that this is gone; empty if none does."""
     name = device(item)
-    return name if name in links or (name in bare and isinstance(item, Route)) else ""
+    return name if name in links or (name in bare and isinstance(item, Route | Neighbour)) else ""
 
 
 def _deed(step: Step, sign: Sign | None) -> Undone:
@@ -152,9 +152,12 @@ def _deed(step: Step, sign: Sign | None) -> Undone:
 
 
 def _shaken(link: str, steps: Sequence[Step], sign: Sign) -> Undone:
-    """A device is as it ought to be again, but what hangs on it was lost meanwhile."""
-    change = f"{sign.seen or 'was changed'} and is as it was again, but lost {_entries(len(steps))}"
-    return Undone(steps[0].object, ("link", link), sign.fate, f"device {link}", change, "put back")
+    """What hangs on a device was lost with a change of it; the device is as it was again, or will be after a pause."""
+    known = sign.fate in (GONE, "up")
+    change = f"{sign.seen or 'was changed'}{' and is as it was again' if known else ''}"
+    change += f", but lost {_entries(len(steps))}"
+    fate = sign.fate if known else SHAKEN
+    return Undone(steps[0].object, ("link", link), fate, f"device {link}", change, "put back")
 
 
 def _entries(count: int) -> str:
@@ -171,6 +174,8 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
         odd = f" with {was.odd}" if was.odd else ""
         source = f" from {was.source}" if was.source else ""
         return f"led{via} dev {was.link}{source}{odd} by protocol {was.protocol}"
+    if isinstance(was, FdbEntry) and was.underlay.is_unspecified:
+        return "led elsewhere than an address"  # to another port, VNI or device, or to a next hop object
     words = []
     for field in dataclasses.fields(item):
         theirs, ours = getattr(was, field.name), getattr(item, field.name)
@@ -182,8 +187,8 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
 def _with(deed: Undone, roots: Mapping[str, Sequence[Step]]) -> Undone:
     """A link speaks for all that hangs on it, else its first address does."""
     name = getattr(deed.item, "name", None) or device(deed.item)
-    if not isinstance(deed.item, Vxlan | Bridge | LinkAddress):
-        return deed
+    if deed.fate == EXTRA or not isinstance(deed.item, Vxlan | Bridge | LinkAddress):
+        return deed  # nothing of ours has gone with what was taken away
     count = len(roots.get(name, ()))
     return replace(deed, with_it=count) if count else deed
 
