@@ -140,11 +140,12 @@ class Drift:
     def fights(self, now: float) -> dict[str, str]:
         """For the status: who fights us over what, and what to do; calm ones are gone."""
         self._forget(now)
-        return {
+        own = {
             f"fight over {bout.label}": self._fight(bout)
             for bout in self._bouts.values()
             if bout.times >= FIGHT
         }
+        return {**own, **self.history.fights()}
 
     # --- inside ----------------------------------------------------------------------------------
 
