@@ -180,7 +180,9 @@ def _route(info: RouteInfo, links: Links) -> KernelObject | None:
         return None
     link = links.by_index.get(info.link)
     name = ours or (link.name if link else "")
-    usual = usual_metric(info.dst.version, info.protocol)
+    metric = info.metric
+    if metric and metric == usual_metric(info.dst.version, info.protocol):
+        metric = 0
     return Route(
         info.dst,
         info.via,
@@ -189,7 +191,7 @@ def _route(info: RouteInfo, links: Links) -> KernelObject | None:
         protocol=info.protocol,
         source=info.source,
         odd=info.extras,
-        metric=0 if info.metric == usual else info.metric,
+        metric=metric,
     )
 
 

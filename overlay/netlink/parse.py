@@ -29,7 +29,8 @@ _RT = struct.Struct("=BBBBBBBBI")
 _ND = struct.Struct("=B3xiHBB")
 _NEXTHOP = struct.Struct("=HBBi")
 _ERROR = struct.Struct("=iI")
-_EXTRAS = {c.RTA_METRICS, c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE, c.RTA_NH_ID}
+_ELSEWHERE = frozenset((c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE))
+_EXTRAS = _ELSEWHERE | {c.RTA_METRICS, c.RTA_NH_ID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +202,9 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         onlink=bool(nexthop_flags & c.RTNH_F_ONLINK),
         source=unpack_address(source) if source else None,
         deleted=deleted,
-        plain=not found.keys() & {c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE},
+        plain=_ELSEWHERE.isdisjoint(found),
         tos=tos,
-        extras=extras(found) if found.keys() & _EXTRAS else "",
+        extras="" if _EXTRAS.isdisjoint(found) else extras(found),
     )
 
 
