@@ -56,6 +56,18 @@ ROUTES = {
         f"{_OURS} src {{underlay}}",
         "route {subnet} led via {vtep} dev overlay.1 from {underlay} by protocol 158: set right",
     ),
+    "route by a next hop object": Damage(
+        "ip nexthop replace id 50 via 10.5.0.77 dev overlay.1 onlink; "
+        "ip route replace {subnet} nhid 50 proto 158",
+        "with a next hop object by protocol 158: set right",
+        PODS,
+    ),
+    "narrower route by a next hop object": Damage(
+        "ip nexthop replace id 51 via 10.5.0.78 dev overlay.1 onlink; "
+        "ip route add {far} nhid 51 proto 158",
+        "route {far}/32 was not ours to have: taken away",
+        PODS,
+    ),
     "narrower route of our protocol": Damage(
         "ip route add {far} via 10.5.0.77 dev overlay.1 onlink proto 158",
         "route {far}/32 was not ours to have: taken away",

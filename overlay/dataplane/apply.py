@@ -247,10 +247,12 @@ class Dataplane:
                     Action.REPLACE: messages.route_replace,
                     Action.DELETE: messages.route_delete,
                 }[step.action]
+                # A route by a next hop object is none that has this gateway and device (fib_nh_match).
+                any_way = bool(item.odd) and delete
                 return send(
                     item.dst,
-                    link=self._links.index(item.link),
-                    via=item.via,
+                    link=0 if any_way else self._links.index(item.link),
+                    via=None if any_way else item.via,
                     onlink=item.onlink,
                     protocol=item.protocol,
                     source=item.source,
