@@ -16,7 +16,7 @@ from agent import processes
 from agent.culprits import NAMES, UNKNOWN, Culprit, Sign, likely
 from agent.drifthistory import History
 from agent.processes import Process
-from agent.undone import EXTRA, GONE, Undone, device, kind, many_of, summed
+from agent.undone import EXTRA, GONE, SHAKEN, Undone, device, kind, many_of, summed
 from overlay.model import KernelObject, Step, Vxlan
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Drift:
         keys = [(key, fate)]
         if item is not None:
             link = ("link", device(item))
-            keys += [(many_of(item), fate), (link, GONE), (link, "up")]
+            keys += [(many_of(item), fate), *((link, it) for it in (GONE, "up", SHAKEN))]
         bouts = (self._bouts.get(one) for one in keys)
         return max((bout.last + bout.gap_s for bout in bouts if bout is not None), default=0.0)
 
@@ -140,11 +140,12 @@ class Drift:
     def fights(self, now: float) -> dict[str, str]:
         """For the status: who fights us over what, and what to do; calm ones are gone."""
         self._forget(now)
-        return {
+        own = {
             f"fight over {bout.label}": self._fight(bout)
             for bout in self._bouts.values()
             if bout.times >= FIGHT
         }
+        return {**own, **self.history.fights()}
 
     # --- inside ----------------------------------------------------------------------------------
 

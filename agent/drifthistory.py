@@ -7,7 +7,7 @@ writes some seconds later, so that no repair ever waits for a disk.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +61,8 @@ class History:
     def __init__(self, *, wall: Callable[[], float] = time.time, page: Page | None = None) -> None:
         self.noted: Callable[[], None] = lambda: None
         """Called after each note; must be quick."""
+        self.fights: Callable[[], Mapping[str, str]] = dict
+        """Those over pods' links that go on, in words."""
         self._wall = wall
         self._lock = threading.Lock()
         page = page or Page(wall())

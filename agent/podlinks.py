@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_interface
 from pathlib import Path
 
-from agent.drift import gap_s
+from agent.podfights import PodFights
 from cni import attach, collect, health, lock, podmtu
 from cni.health import Expected
 from cni.ipam import Ipam
@@ -42,8 +42,6 @@ BUSY_S, BUSY_TRIES = 0.2, 10
 BRIDGE_S, LIVES_S = 0.05, 1.0
 MOST_LINES = 5
 """At a time, of single pods; how many more there were is one line."""
-CALM_S = 10.0
-"""A link that is bent again and again is mended after the pauses of agent.drift, until it was left alone so long."""
 
 
 class PodLinks:
@@ -59,7 +57,8 @@ class PodLinks:
         self._home = 0
         self._places: dict[str, str] = {}
         self._pending: dict[str, int] = {}
-        self._fights: dict[str, tuple[int, float]] = {}
+        self._fights = PodFights()
+        self.fights = self._fights.now
         self._all = False
         self._lives: tuple[float, Lives] | None = None
         self._said, self._moves = deque[str](), deque[str]()
@@ -197,13 +196,11 @@ class PodLinks:
         return new
 
     def _count(self, record: Attachment, what: tuple[str, ...]) -> None:
-        now = time.monotonic()
-        times, until = self._fights.get(record.host_link, (0, 0.0))
-        times = times + 1 if now - until < CALM_S else 1
-        self._fights[record.host_link] = (times, now + gap_s(times))
         with self._guard:
             self.mended += 1
         self._said.append(f"pod {record.owner.place}: mended: {'; '.join(what)}")
+        if fight := self._fights.count(record.host_link, record.owner.place):
+            self._said.append(fight)
         self._bent.append((record.owner.place, "; ".join(what)))
 
     def _say(self, took_s: float = 0.0) -> None:
@@ -261,7 +258,7 @@ class PodLinks:
     def _look_at(self, names: dict[str, int]) -> None:
         again, self._places = dict[str, int](), {}
         for name, tries in names.items():
-            if self._fights.get(name, (0, 0.0))[1] > time.monotonic():
+            if self._fights.waits(name):
                 again[name] = tries
             elif (place := self._place_of(name)) and not self.tend(place) and tries < BUSY_TRIES:
                 again[name] = tries + 1

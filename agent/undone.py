@@ -22,7 +22,7 @@ from overlay.model import (
     Vxlan,
 )
 
-GONE, EXTRA = "gone", "extra"
+GONE, EXTRA, SHAKEN = "gone", "extra", "shaken"
 MOST_EACH = 10
 """More of one kind at once are told as one."""
 _KINDS: dict[type, str] = {
@@ -35,6 +35,8 @@ _KINDS: dict[type, str] = {
     Vxlan: "device",
     Bridge: "bridge",
 }
+_SAID = {"up": "was down", "arp": "had arp off", "odd": "had {}"}
+"""Fields whose difference is said in words of their own."""
 _PLURALS = {"fdb entry": "fdb entries", "address": "addresses"}
 _DONE = {Action.ADD: "put back", Action.REPLACE: "set right", Action.DELETE: "taken away"}
 
@@ -109,7 +111,7 @@ def label(item: KernelObject) -> str:
     """What an operator calls it."""
     match item:
         case Route():
-            name = str(item.dst)
+            name = f"{item.dst} metric {item.metric}" if item.metric else str(item.dst)
         case Neighbour():
             name = f"{item.ip} dev {item.link}"
         case FdbEntry():
@@ -133,7 +135,7 @@ def kind(item: KernelObject) -> str:
 def _hangs_on(item: KernelObject, links: set[str], bare: set[str]) -> str:
     """The device whose loss, or whose address's loss, explains that this is gone; empty if none does."""
     name = device(item)
-    return name if name in links or (name in bare and isinstance(item, Route)) else ""
+    return name if name in links or (name in bare and isinstance(item, Route | Neighbour)) else ""
 
 
 def _deed(step: Step, sign: Sign | None) -> Undone:
@@ -150,9 +152,12 @@ def _deed(step: Step, sign: Sign | None) -> Undone:
 
 
 def _shaken(link: str, steps: Sequence[Step], sign: Sign) -> Undone:
-    """A device is as it ought to be again, but what hangs on it was lost meanwhile."""
-    change = f"{sign.seen or 'was changed'} and is as it was again, but lost {_entries(len(steps))}"
-    return Undone(steps[0].object, ("link", link), sign.fate, f"device {link}", change, "put back")
+    """What hangs on a device was lost with a change of it; the device is as it was again, or will be after a pause."""
+    known = sign.fate in (GONE, "up")
+    change = f"{sign.seen or 'was changed'}{' and is as it was again' if known else ''}"
+    change += f", but lost {_entries(len(steps))}"
+    fate = sign.fate if known else SHAKEN
+    return Undone(steps[0].object, ("link", link), fate, f"device {link}", change, "put back")
 
 
 def _entries(count: int) -> str:
@@ -166,20 +171,24 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
         return f"was {was}"
     if isinstance(was, Route):
         via = f" via {was.via}" if was.via else ""
-        return f"led{via} dev {was.link} by protocol {was.protocol}"
+        odd = f" with {was.odd}" if was.odd else ""
+        source = f" from {was.source}" if was.source else ""
+        return f"led{via} dev {was.link}{source}{odd} by protocol {was.protocol}"
+    if isinstance(was, FdbEntry) and was.underlay.is_unspecified:
+        return "led elsewhere than an address"  # to another port, VNI or device, or to a next hop object
     words = []
     for field in dataclasses.fields(item):
         theirs, ours = getattr(was, field.name), getattr(item, field.name)
         if theirs != ours:
-            words.append("was down" if field.name == "up" else f"had {field.name} {theirs}")
+            words.append(_SAID.get(field.name, f"had {field.name} {theirs}").format(theirs))
     return " and ".join(words) or "was altered"
 
 
 def _with(deed: Undone, roots: Mapping[str, Sequence[Step]]) -> Undone:
     """A link speaks for all that hangs on it, else its first address does."""
     name = getattr(deed.item, "name", None) or device(deed.item)
-    if not isinstance(deed.item, Vxlan | Bridge | LinkAddress):
-        return deed
+    if deed.fate == EXTRA or not isinstance(deed.item, Vxlan | Bridge | LinkAddress):
+        return deed  # nothing of ours has gone with what was taken away
     count = len(roots.get(name, ()))
     return replace(deed, with_it=count) if count else deed
 

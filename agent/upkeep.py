@@ -33,6 +33,7 @@ class Upkeep:
         self._footing = Footing(ground, loop, moved=moved, every_s=config.resync_interval)
         self.links = PodLinks(config.run_dir, config.bridge)
         self.links.undone = history.pods
+        history.fights = self.links.fights
         self._selftest = SelfTest(config.run_dir, loop, enabled=config.checksum_test)
         self._in_way = InWay(
             Netlink(),

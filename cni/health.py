@@ -32,22 +32,27 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """``host`` can be mended from outside of the pod, ``pod`` is the pod's or a chained plugin's."""
+    """``host`` can be mended from outside of the pod, ``pod`` is the pod's or a chained plugin's, ``bridge`` concerns
+    all pods, and the reconciler looks after it."""
 
     host: tuple[str, ...] = ()
     pod: tuple[str, ...] = ()
+    bridge: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Both."""
-        return (*self.host, *self.pod)
+        """Of all three."""
+        return (*self.bridge, *self.host, *self.pod)
 
 
 def look(record: Attachment, expected: Expected, gateways: tuple[Address, ...]) -> Faults:
     """Compare an attachment with the kernel; raises OverlayError only if it cannot be asked."""
     with Netlink() as host:
-        found = tuple(_on_the_host(host, record, gateways, expected.mtu))
-    return Faults(host=found, pod=tuple(_in_the_pod(record.netns, expected)))
+        # A record of an older version does not say which bridge it was.
+        bridge = find(host, record.bridge) if record.bridge else None
+        common = tuple(_of_the_bridge(host, record, bridge, gateways))
+        found = tuple(_on_the_host(host, record, bridge, expected.mtu))
+    return Faults(found, tuple(_in_the_pod(record.netns, expected)), common)
 
 
 def mend(record: Attachment) -> None:
@@ -78,6 +83,8 @@ def mend(record: Attachment) -> None:
                 up=True,
             )
         )
+        if link.master != bridge.index:  # a port begins with the kernel's settings, not with ADD's
+            host.request(link_messages.link_set(link.index, hairpin=True))
 
 
 def _name(host: Netlink, index: int, name: str) -> None:
@@ -91,12 +98,9 @@ def _name(host: Netlink, index: int, name: str) -> None:
         host.request(link_messages.link_set(index, name=name))
 
 
-def _on_the_host(
-    host: Netlink, record: Attachment, gateways: tuple[Address, ...], mtu: int
+def _of_the_bridge(
+    host: Netlink, record: Attachment, bridge: LinkInfo | None, gateways: tuple[Address, ...]
 ) -> Iterator[str]:
-    # A record of an older version does not say which bridge it was.
-    bridge = find(host, record.bridge) if record.bridge else None
-    link = find(host, record.host_link)
     if bridge is None and record.bridge:
         yield f"bridge {record.bridge} is gone"
     if bridge is not None:
@@ -106,6 +110,12 @@ def _on_the_host(
         for gateway in gateways:
             if gateway not in {item.ip for item in there}:
                 yield f"bridge {bridge.name} has lost its address {gateway}"
+
+
+def _on_the_host(
+    host: Netlink, record: Attachment, bridge: LinkInfo | None, mtu: int
+) -> Iterator[str]:
+    link = find(host, record.host_link)
     if link is None:
         other = attach.renamed(host, record.owner)
         yield f"the host's end {record.host_link} is {f'named {other.name}' if other else 'gone'}"

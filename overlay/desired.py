@@ -16,6 +16,7 @@ from overlay import ipv6, rules
 from overlay.marks import Marks
 from overlay.model import (
     LEAST_V6_MTU,
+    RTPROT_KERNEL,
     Address,
     Bridge,
     Family,
@@ -156,11 +157,12 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
         objects += [
             Sysctl(_FORWARDING[vtep.family], "1"),
             LinkAddress(me.bridge, gateway(vtep.subnet)),
+            _own_way(me.bridge, vtep.subnet),
         ]
         if (
             vtep.family is Family.V4
         ):  # each link has a switch of its own, of which IPv6 takes no notice
-            own = [link for link in (me.bridge, vtep.link) if link]
+            own = [link for link in (me.bridge, vtep.link, vtep.underlay) if link]
             objects += [Sysctl(f"net/ipv4/conf/{link}/forwarding", "1") for link in own]
         if not vtep.link:
             continue
@@ -182,7 +184,7 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
             # Loose: a peer may tunnel what we answer directly, while it has not seen a change that we have.
             objects.append(Sysctl(f"net/ipv4/conf/{vtep.link}/rp_filter", "2"))
     for vtep, subnet in me.old_subnets:
-        objects.append(LinkAddress(me.bridge, gateway(subnet)))
+        objects += [LinkAddress(me.bridge, gateway(subnet)), _own_way(me.bridge, subnet)]
         if vtep.link:
             objects.append(LinkAddress(vtep.link, _host(subnet.network_address)))
     if me.ipv6_host:
@@ -253,6 +255,12 @@ def _ruleset(network: Network, me: Me) -> str:
         draining=draining,
         table=Marks(me.instance).table,
     )
+
+
+def _own_way(bridge: str, subnet: Subnet) -> Route:
+    """To our own pods, as the kernel makes it with the bridge's address (fib_add_ifaddr, addrconf_prefix_route)."""
+    source = gateway(subnet).ip if Family.of(subnet) is Family.V4 else None
+    return Route(subnet, None, bridge, onlink=False, protocol=RTPROT_KERNEL, source=source)
 
 
 def _host(address: Address) -> HostAddress:

@@ -8,6 +8,9 @@ from collections.abc import Hashable
 
 from overlay.family import Address, Subnet
 
+NO_MAC = "00:00:00:00:00:00"
+"""Of an FDB entry: where what has no entry is flooded to."""
+
 
 def route_key(dst: Subnet) -> Hashable:
     """Of a route in the main table."""
@@ -17,3 +20,9 @@ def route_key(dst: Subnet) -> Hashable:
 def neighbour_key(link: str, ip: Address) -> Hashable:
     """Of a neighbour on a link."""
     return ("neighbour", link, int(ip), ip.version)
+
+
+def fdb_key(link: str, mac: str, underlay: Address | None) -> Hashable:
+    """Of an FDB entry: a MAC that stands for many, or for all, may lead to several underlay addresses."""
+    many = mac == NO_MAC or int(mac[:2] or "0", 16) & 1
+    return ("fdb", link, mac, str(underlay)) if many else ("fdb", link, mac)

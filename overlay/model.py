@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from overlay.family import Address, Family, HostAddress, Subnet
-from overlay.keys import neighbour_key, route_key
+from overlay.keys import fdb_key, neighbour_key, route_key
 
 __all__ = [
     "ALIAS_PREFIX",
@@ -32,6 +32,7 @@ __all__ = [
     "LEAST_V6_MTU",
     "POD_LINK_PREFIX",
     "ROUTE_PROTOCOL",
+    "RTPROT_KERNEL",
     "Action",
     "Address",
     "Backend",
@@ -56,6 +57,8 @@ __all__ = [
 
 ALIAS_PREFIX = "overlay:"
 POD_LINK_PREFIX = "ovl"
+RTPROT_KERNEL = 2
+"""linux/rtnetlink.h"""
 ROUTE_PROTOCOL = 158
 """Our rtm_protocol. Unassigned in Linux' include/uapi/linux/rtnetlink.h and in FRR's and iproute2's tables."""
 LEAST_V6_MTU = 1280
@@ -206,7 +209,10 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Vxlan:
-    """Our VTEP device; always UP. ``underlay`` is the name of the interface that carries ``local``."""
+    """Our VTEP device; always UP. ``underlay`` is the name of the interface that carries ``local``.
+
+    ``odd`` is what others gave it beside, in words, ``arp`` False where they turned that off: never wanted.
+    """
 
     name: str
     mac: str
@@ -218,6 +224,8 @@ class Vxlan:
     learning: bool = False
     gbp: bool = False
     up: bool = True
+    odd: str = ""
+    arp: bool = True
     rank: ClassVar[int] = 1
 
     @property
@@ -239,12 +247,13 @@ class Vxlan:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The node's pod bridge; always UP."""
+    """The node's pod bridge; always UP, and it always asks for neighbours (``arp``)."""
 
     name: str
     mac: str
     mtu: int
     up: bool = True
+    arp: bool = True
     rank: ClassVar[int] = 1
 
     @property
@@ -301,8 +310,8 @@ class FdbEntry:
 
     @property
     def key(self) -> Hashable:
-        """Identity: the kernel keeps one remote per unicast MAC."""
-        return ("fdb", self.link, self.mac)
+        """Identity: the kernel keeps one remote per unicast MAC, and any number of all others."""
+        return fdb_key(self.link, self.mac, self.underlay)
 
     def __str__(self) -> str:
         return f"fdb {self.mac} dst {self.underlay} dev {self.link}"
@@ -328,10 +337,11 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A peer's subnet, main table: via its VTEP address and onlink, or direct via its underlay address.
+    """A peer's subnet, main table: via its VTEP address and onlink, or direct via its underlay address. Or the
+    bridge's own subnet: ``protocol`` RTPROT_KERNEL, which the kernel makes with the address and nobody puts back.
 
     ``protocol`` is part of the value: an adopted flannel route (proto boot) is ours, differs, and is
-    rewritten in place.
+    rewritten in place. ``metric`` is 0 for the usual one; ``odd`` is what others made it state, in words.
     """
 
     dst: Subnet
@@ -339,12 +349,15 @@ class Route:
     link: str
     onlink: bool = True
     protocol: int = ROUTE_PROTOCOL
+    source: Address | None = None
+    odd: str = ""
+    metric: int = 0
     rank: ClassVar[int] = 6
 
     @property
     def key(self) -> Hashable:
-        """Identity."""
-        return route_key(self.dst)
+        """Identity: the kernel keeps routes of several metrics side by side."""
+        return (route_key(self.dst), self.metric) if self.metric else route_key(self.dst)
 
     def __str__(self) -> str:
         return f"route {self.dst} via {self.via} dev {self.link}"

@@ -13,13 +13,14 @@ from pathlib import Path
 from overlay.dataplane import former
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.read import UNSPECIFIED, concerned, convert
+from overlay.dataplane.read import UNSPECIFIED, concerned, convert, usual_metric
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
 from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.marks import ONLY, Marks
 from overlay.model import (
+    RTPROT_KERNEL,
     Action,
     Address,
     Bridge,
@@ -31,6 +32,7 @@ from overlay.model import (
     Route,
     Ruleset,
     Step,
+    Subnet,
     Sysctl,
     Vxlan,
 )
@@ -59,6 +61,7 @@ class Dataplane:
         self._links = LinkDoor(self._netlink, marks)
         self._want: Mapping[Hashable, KernelObject] = {}
         self._link_locals: frozenset[KernelObject] = frozenset()
+        self._own_subnets: frozenset[Subnet] = frozenset()
         self._entries = Entries(self._netlink)
 
     def close(self) -> None:
@@ -87,6 +90,11 @@ class Dataplane:
         node = [item for item in want.values() if not isinstance(item, _BATCHED)]
         self._links.read({item.name: item for item in node if isinstance(item, Vxlan | Bridge)})
         self._link_locals = frozenset(item for item in node if _is_link_local(item))
+        self._own_subnets = frozenset(
+            item.address.network
+            for item in node
+            if isinstance(item, LinkAddress) and not _is_link_local(item)
+        )
         found: dict[Hashable, KernelObject] = {}
         for key, item in self._entries.read(self._links.seen, want, self.observe):
             found.setdefault(key, item)  # of routes to one subnet the kernel lists the best first
@@ -100,9 +108,13 @@ class Dataplane:
     def observe(self, record: Record) -> KernelObject | None:
         """What a record is about, if it is ours, by the links as last read.
 
-        Of fe80 addresses ours are only those that are wanted: the kernel makes some by itself.
+        Of fe80 addresses, and of the routes that it makes for addresses, ours are only those that are wanted: the
+        kernel makes some by itself.
         """
         item = convert(record, self._links.seen)
+        if isinstance(item, Route):
+            kernels = item.protocol == RTPROT_KERNEL and item.dst not in self._own_subnets
+            return None if kernels else item
         foreign = item is not None and _is_link_local(item) and item not in self._link_locals
         return None if foreign else item
 
@@ -164,6 +176,12 @@ class Dataplane:
             if step.action is Action.DELETE and not self._links.exists(step.object):
                 continue  # it went with its device
             try:
+                if _leads_to_an_object(
+                    step
+                ):  # the kernel accepts another way for it, and does nothing
+                    sent.append(
+                        (place, self._message(Step(Action.DELETE, step.was or step.object)))
+                    )
                 sent.append((place, self._message(step)))
             except OverlayError as error:
                 results[place] = error
@@ -226,14 +244,23 @@ class Dataplane:
             case Neighbour():
                 return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
             case Route():
+                own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
                 send = {
-                    Action.ADD: messages.route_add,
+                    Action.ADD: messages.route_replace if own else messages.route_add,
                     Action.REPLACE: messages.route_replace,
                     Action.DELETE: messages.route_delete,
                 }[step.action]
-                index = self._links.index(item.link)
+                # A route by a next hop object is none that has this gateway and device (fib_nh_match).
+                any_way = bool(item.odd) and delete
                 return send(
-                    item.dst, link=index, via=item.via, onlink=item.onlink, protocol=item.protocol
+                    item.dst,
+                    link=0 if any_way else self._links.index(item.link),
+                    via=None if any_way else item.via,
+                    onlink=item.onlink,
+                    protocol=item.protocol,
+                    source=item.source,
+                    metric=item.metric
+                    or (usual_metric(item.dst.version, item.protocol) if own else 0),
                 )
         raise TypeError(f"not a batched object: {item}")
 
@@ -243,6 +270,14 @@ class Dataplane:
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+
+def _leads_to_an_object(step: Step) -> bool:
+    return (
+        step.action is Action.REPLACE
+        and isinstance(step.was, FdbEntry)
+        and step.was.underlay == UNSPECIFIED
+    )
 
 
 def _is_link_local(item: KernelObject) -> bool:

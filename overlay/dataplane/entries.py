@@ -9,7 +9,7 @@ from typing import TypeVar
 from overlay.dataplane.read import Links, same
 from overlay.dataplane.recognised import Recognised
 from overlay.errors import KernelRefused
-from overlay.model import Family, KernelObject
+from overlay.model import RTPROT_KERNEL, Family, KernelObject
 from overlay.netlink import Netlink, messages, parse, sift
 from overlay.netlink.parse import Record
 
@@ -67,9 +67,12 @@ def _requests(seen: Links) -> Iterable[tuple[bytes, Callable[[bytes], Record | N
     protocol = seen.marks.route_protocol
     others = partial(sift.others, protocol=protocol)
     tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
+    bridges = [index for index in seen.by_index if seen.ours(index, "bridge")]
     for family in Family:
         by_protocol = messages.route_dump(family, protocol=protocol)
         yield by_protocol, parse.parse_route
+        for link in bridges:
+            yield messages.route_dump(family, link=link, protocol=RTPROT_KERNEL), parse.parse_route
         for link in tunnels:
             yield messages.route_dump(family, link=link), others
             yield messages.neighbour_dump(family, link=link), parse.parse_neighbour

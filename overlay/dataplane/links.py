@@ -84,7 +84,7 @@ class LinkDoor:
         if isinstance(item, Bridge):
             return True
         was = convert(present, self.seen, unmarked=True)
-        return isinstance(was, Vxlan) and was.fixed == item.fixed
+        return isinstance(was, Vxlan) and was.fixed == item.fixed and not was.odd
 
     def _set(self, item: Vxlan | Bridge) -> None:
         """Mark first, then UP: no fe80 address is made, and a crash between leaves it marked."""
@@ -96,7 +96,9 @@ class LinkDoor:
             self._netlink.request(messages.link_set(item.name, mtu=item.mtu))
         has_v6 = item.mtu >= LEAST_V6_MTU
         mark = messages.link_set(item.name, alias=alias, no_link_local=has_v6)
-        values = messages.link_set(item.name, mac=item.mac, mtu=item.mtu, up=True)
+        # To be given the MAC that it has costs a device all its neighbours (neigh_changeaddr).
+        mac = None if present is not None and present.mac == item.mac else item.mac
+        values = messages.link_set(item.name, mac=mac, mtu=item.mtu, up=True)
         marking, setting = self._netlink.batch([mark, values])
         if isinstance(marking, KernelRefused) and marking.errno == errno.EAFNOSUPPORT:
             # Booted with ipv6.disable=1: there is no such mode, and nothing to be kept from.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from overlay.dataplane.diversions import Packet, diverted
 from overlay.desired import Me
 from overlay.errors import KernelRefused
 from overlay.marks import Marks, owner_of
@@ -52,6 +53,8 @@ class Needs:
         self.vteps = {vtep.link: vtep for vtep in me.vteps if vtep.link}
         self.underlays = {vtep.underlay for vtep in me.vteps}
         self.bridge = me.bridge
+        self.sources = {vtep.family: vtep.subnet.network_address + 2 for vtep in me.vteps}
+        """An address that a pod of ours may have."""
         self.marks = Marks(me.instance)
 
     def concerns(self, record: Record) -> bool:
@@ -98,12 +101,28 @@ def look(netlink: Netlink, needs: Needs) -> list[Obstacle]:
         for family in families
         for _, body in netlink.dump(messages.address_dump(family))
     ]
+    ours: dict[Pool, bytes] = {}
     routes = (
         parse.parse_route(body)
         for pool in needs.pools
-        for body in _candidates(netlink, pool, needs.marks.route_protocol)
+        for body in _candidates(netlink, pool, needs.marks.route_protocol, ours)
     )
-    return describe(needs, Seen(links, addresses, routes))
+    found = describe(needs, Seen(links, addresses, routes))
+    return found + _diversions(netlink, needs, links, [*ours.values()])
+
+
+def _diversions(
+    netlink: Netlink, needs: Needs, links: Sequence[LinkInfo], ours: Sequence[bytes]
+) -> list[Obstacle]:
+    """By one of our routes for each family."""
+    bridge = next((link.index for link in links if link.name == needs.bridge), 0)
+    subnets = [parse.parse_route(body).dst for body in ours] if bridge else []
+    packets = [
+        Packet(source, bridge, subnet)
+        for subnet in subnets
+        if (source := needs.sources.get(Family.of(subnet))) is not None
+    ]
+    return [Obstacle(*found) for it in packets if (found := diverted(netlink, it)) is not None]
 
 
 def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
@@ -138,8 +157,11 @@ def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
     return list(dict.fromkeys(found))
 
 
-def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
-    """The routes of the main table that may lead into a pool; of a router's full table hardly any is left."""
+def _candidates(netlink: Netlink, pool: Pool, own: int, ours: dict[Pool, bytes]) -> Iterator[bytes]:
+    """The routes of the main table that may lead into a pool; of a router's full table hardly any is left.
+
+    Of those of our protocol the first is put into ``ours``.
+    """
     head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
     try:
         answers = netlink.dump(messages.route_dump(pool.family))
@@ -148,8 +170,11 @@ def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
             raise
         return  # before the first route the kernel has no main table
     for _, body in answers:
-        if len(body) > _PROTOCOL_AT and body[_PROTOCOL_AT] != own and head in body:
-            yield body
+        if len(body) > _PROTOCOL_AT and head in body:
+            if body[_PROTOCOL_AT] != own:
+                yield body
+            else:
+                ours.setdefault(pool, body)
 
 
 def _device(needs: Needs, link: LinkInfo) -> Obstacle | None:

@@ -4,9 +4,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from overlay.keys import neighbour_key, route_key
+from overlay.keys import fdb_key, neighbour_key, route_key
 from overlay.marks import ONLY, Marks, owner_of
 from overlay.model import (
+    RTPROT_KERNEL,
     Bridge,
     Family,
     FdbEntry,
@@ -24,9 +25,10 @@ NUD_STALE, NUD_PERMANENT = 0x04, 0x80
 AGED = "(stale)"
 NTF_SELF = 0x02
 RTN_UNICAST = 1
-RTPROT_KERNEL = 2
 RT_TABLE_MAIN = 254
 """linux/neighbour.h, linux/rtnetlink.h."""
+V6_KERNELS_METRIC, V6_USERS_METRIC = 256, 1024
+"""IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER of net/ip6_route.h."""
 UNSPECIFIED = IPv4Address(0)
 """Stands for "none" or "not to be expressed": never what anybody wants, so it is mended."""
 
@@ -73,6 +75,13 @@ class Links:
         return isinstance(wanted, Bridge) and link.kind == "bridge"
 
 
+def usual_metric(version: int, protocol: int) -> int:
+    """Of a route that names none."""
+    if version == Family.V4.value:
+        return 0
+    return V6_KERNELS_METRIC if protocol == RTPROT_KERNEL else V6_USERS_METRIC
+
+
 def marked(link: LinkInfo) -> bool:
     """True if the alias says that this is the VTEP or bridge of an agent, ours or another."""
     return owner_of(link.alias) is not None
@@ -113,19 +122,19 @@ def concerned(record: Record, links: Links) -> Hashable | None:
     match record:
         case LinkInfo():
             return ("link", record.name)
-        case RouteInfo() if record.table == RT_TABLE_MAIN and record.kind == RTN_UNICAST:
+        case RouteInfo() if record.table == RT_TABLE_MAIN:
             return route_key(record.dst)
         case NeighbourInfo():
             name = links.ours(record.link, "vxlan")
             if name and record.family == AF_BRIDGE:
-                return ("fdb", name, record.mac)
+                return fdb_key(name, record.mac, record.address)
             return neighbour_key(name, record.address) if name and record.address else None
     return None
 
 
 def _link(link: LinkInfo, links: Links) -> KernelObject | None:
     if link.kind == "bridge":
-        return Bridge(link.name, link.mac, link.mtu, link.up)
+        return Bridge(link.name, link.mac, link.mtu, link.up, link.arp)
     return _vxlan(link, links)
 
 
@@ -144,7 +153,17 @@ def _vxlan(link: LinkInfo, links: Links) -> Vxlan | None:
         learning=link.vxlan.learning,
         gbp=link.vxlan.gbp,
         up=link.up,
+        odd=_odd(link, links),
+        arp=link.arp,
     )
+
+
+def _odd(link: LinkInfo, links: Links) -> str:
+    """What was done to a tunnel device that no device of ours or flannel's has."""
+    master = links.by_index.get(link.master)
+    words = [f"a place in {master.name}"] if master else []
+    words += [link.vxlan.odd] if link.vxlan and link.vxlan.odd else []
+    return ", ".join(words)
 
 
 def _address(info: AddressInfo, links: Links) -> KernelObject | None:
@@ -153,26 +172,42 @@ def _address(info: AddressInfo, links: Links) -> KernelObject | None:
 
 
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:
-    if info.kind != RTN_UNICAST or info.table != RT_TABLE_MAIN or info.protocol == RTPROT_KERNEL:
+    if info.kind != RTN_UNICAST or info.table != RT_TABLE_MAIN or info.tos:
         return None
-    ours = links.ours(info.link, "vxlan")
-    if ours is None and info.protocol != links.marks.route_protocol:
+    own = info.protocol == RTPROT_KERNEL
+    ours = links.ours(info.link, "bridge" if own else "vxlan")
+    if ours is None and (own or info.protocol != links.marks.route_protocol):
         return None
     link = links.by_index.get(info.link)
     name = ours or (link.name if link else "")
-    return Route(info.dst, info.via, name, onlink=info.onlink, protocol=info.protocol)
+    metric = info.metric
+    if metric and metric == usual_metric(info.dst.version, info.protocol):
+        metric = 0
+    return Route(
+        info.dst,
+        info.via,
+        name,
+        onlink=info.onlink,
+        protocol=info.protocol,
+        source=info.source,
+        odd=info.extras,
+        metric=metric,
+    )
 
 
 def _neighbour(info: NeighbourInfo, links: Links) -> KernelObject | None:
     name = links.ours(info.link, "vxlan")
-    if name is None or info.address is None or not info.state & (NUD_PERMANENT | NUD_STALE):
+    if name is None:
         return None
     permanent = bool(info.state & NUD_PERMANENT)
     if info.family == AF_BRIDGE:
-        if not permanent:
+        # one that leads to a next hop object has no address
+        if not info.flags & NTF_SELF or (info.address is None and info.plain):
             return None
-        underlay = info.address if info.plain else UNSPECIFIED
-        return FdbEntry(name, info.mac, underlay) if info.flags & NTF_SELF else None
+        underlay = info.address if info.address and info.plain else UNSPECIFIED
+        return FdbEntry(name, info.mac, underlay) if permanent or not info.address else None
+    if info.address is None or not info.state & (NUD_PERMANENT | NUD_STALE):
+        return None
     if info.address.is_multicast or info.family not in {family.af for family in Family}:
         return None
     # Not permanent: the kernel would ask for it, in vain, so it is never what anybody wants.

@@ -5,7 +5,8 @@
 messages per peer) is several times faster so; docs/decisions has the numbers.
 """
 
-from overlay.netlink.parse import AddressInfo, LinkInfo, NeighbourInfo, RouteInfo, VxlanInfo
+from overlay.netlink.parse import AddressInfo, LinkInfo, NeighbourInfo, RouteInfo
 from overlay.netlink.socket import Netlink
+from overlay.netlink.vxlan_info import VxlanInfo
 
 __all__ = ["AddressInfo", "LinkInfo", "NeighbourInfo", "Netlink", "RouteInfo", "VxlanInfo"]

@@ -51,10 +51,12 @@ RTA_OIF: Final = 4
 RTA_GATEWAY: Final = 5
 RTA_PRIORITY: Final = 6
 RTA_PREFSRC: Final = 7
+RTA_METRICS: Final = 8
 RTA_MULTIPATH: Final = 9
 RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTA_ENCAP_TYPE: Final = 21
+RTA_NH_ID: Final = 30
 RTN_UNICAST: Final = 1
 RTPROT_KERNEL: Final = 2
 RTPROT_BOOT: Final = 3
@@ -70,6 +72,7 @@ RTEXT_FILTER_SKIP_STATS: Final = 8
 # linux/if.h and linux/if_link.h: flags and link attributes
 IFF_UP: Final = 0x1
 IFF_RUNNING: Final = 0x40
+IFF_NOARP: Final = 0x80
 IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
@@ -94,13 +97,22 @@ IN6_ADDR_GEN_MODE_NONE: Final = 1
 VETH_INFO_PEER: Final = 1  # linux/veth.h
 IFLA_BRPORT_MODE: Final = 4  # 1 = hairpin
 IFLA_VXLAN_ID: Final = 1
+IFLA_VXLAN_GROUP: Final = 2
 IFLA_VXLAN_LINK: Final = 3
 IFLA_VXLAN_LOCAL: Final = 4
 IFLA_VXLAN_TTL: Final = 5
+IFLA_VXLAN_TOS: Final = 6
 IFLA_VXLAN_LEARNING: Final = 7
+IFLA_VXLAN_LIMIT: Final = 9
+IFLA_VXLAN_PROXY: Final = 11
+IFLA_VXLAN_RSC: Final = 12
+IFLA_VXLAN_L2MISS: Final = 13
+IFLA_VXLAN_L3MISS: Final = 14
 IFLA_VXLAN_PORT: Final = 15
+IFLA_VXLAN_GROUP6: Final = 16
 IFLA_VXLAN_LOCAL6: Final = 17
 IFLA_VXLAN_GBP: Final = 23
+IFLA_VXLAN_DF: Final = 29
 
 # linux/if_addr.h
 IFA_ADDRESS: Final = 1
@@ -116,6 +128,7 @@ NDA_CACHEINFO: Final = 3
 NDA_PORT: Final = 6
 NDA_VNI: Final = 7
 NDA_IFINDEX: Final = 8
+NDA_NH_ID: Final = 13
 NUD_PERMANENT: Final = 0x80
 NTF_SELF: Final = 0x02
 

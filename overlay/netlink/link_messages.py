@@ -18,6 +18,7 @@ from overlay.netlink.attributes import (
     text,
 )
 from overlay.netlink.constants import (
+    IFF_NOARP,
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
@@ -205,7 +206,10 @@ def namespace_number(descriptor: int) -> bytes:
 
 def _which(link: int | str, up: bool | None) -> bytes:
     index = link if isinstance(link, int) else 0
-    head = _IFINFO.pack(0, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
+    change = 0 if up is None else IFF_UP
+    if up:
+        change |= IFF_NOARP  # what is to carry packets asks for its neighbours
+    head = _IFINFO.pack(0, 0, index, IFF_UP if up else 0, change)
     return head if isinstance(link, int) else head + text(IFLA_IFNAME, link)
 
 

@@ -28,6 +28,8 @@ from overlay.netlink.constants import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
+    RTA_PREFSRC,
+    RTA_PRIORITY,
     RTA_TABLE,
     RTM_DELADDR,
     RTM_DELNEIGH,
@@ -113,10 +115,13 @@ def route_add(
     via: Address | None = None,
     onlink: bool = False,
     protocol: int = ROUTE_PROTOCOL,
+    source: Address | None = None,
+    metric: int = 0,
 ) -> bytes:
     """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there."""
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return message(RTM_NEWROUTE, flags, _route(dst, link, via, onlink=onlink, protocol=protocol))
+    body = _route(dst, link, via, onlink=onlink, protocol=protocol)
+    return message(RTM_NEWROUTE, flags, body, _beside(source, metric))
 
 
 def route_append(
@@ -135,9 +140,12 @@ def route_replace(
     via: Address | None = None,
     onlink: bool = False,
     protocol: int = ROUTE_PROTOCOL,
+    source: Address | None = None,
+    metric: int = 0,
 ) -> bytes:
     """Add a route or rewrite the one to the same ``dst``, whoever's it is: look first."""
-    return message(RTM_NEWROUTE, _UPSERT, _route(dst, link, via, onlink=onlink, protocol=protocol))
+    body = _route(dst, link, via, onlink=onlink, protocol=protocol)
+    return message(RTM_NEWROUTE, _UPSERT, body, _beside(source, metric))
 
 
 def route_delete(
@@ -147,10 +155,12 @@ def route_delete(
     via: Address | None = None,
     onlink: bool = False,
     protocol: int = ROUTE_PROTOCOL,
+    source: Address | None = None,
+    metric: int = 0,
 ) -> bytes:
-    """Delete a route; ESRCH unless gateway, link and protocol are those of the route."""
+    """Delete a route; ESRCH unless gateway, link, protocol and what else is given are those of the route."""
     body = _route(dst, link, via, onlink=onlink, protocol=protocol, scope=RT_SCOPE_NOWHERE)
-    return message(RTM_DELROUTE, 0, body)
+    return message(RTM_DELROUTE, 0, body, _beside(source, metric))
 
 
 def route_dump(
@@ -239,6 +249,12 @@ def _route(
     if via is not None:
         parts.append(attribute(RTA_GATEWAY, via.packed))
     return b"".join(parts)
+
+
+def _beside(source: Address | None, metric: int) -> bytes:
+    """What hardly any of our routes states."""
+    parts = attribute(RTA_PREFSRC, source.packed) if source is not None else b""
+    return parts + number32(RTA_PRIORITY, metric) if metric else parts
 
 
 def _neighbour(family: int, link: int, *, flags: int = 0) -> bytes:

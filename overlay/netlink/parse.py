@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IP
 from overlay.errors import BadInput
 from overlay.model import Address, Family, HostAddress, Subnet
 from overlay.netlink import constants as c
+from overlay.netlink import vxlan_info
 from overlay.netlink.attributes import (
     HEADER,
     unpack_address,
@@ -17,6 +18,8 @@ from overlay.netlink.attributes import (
     unpack_number,
     unpack_text,
 )
+from overlay.netlink.route_extras import extras
+from overlay.netlink.vxlan_info import VxlanInfo
 
 AF_BRIDGE = 7
 _V4, _V6 = Family.V4.af, Family.V6.af
@@ -26,18 +29,8 @@ _RT = struct.Struct("=BBBBBBBBI")
 _ND = struct.Struct("=B3xiHBB")
 _NEXTHOP = struct.Struct("=HBBi")
 _ERROR = struct.Struct("=iI")
-
-
-@dataclass(frozen=True, slots=True)
-class VxlanInfo:
-    """The fixed part of a VXLAN device. ``lower`` is the underlay's link index, or 0."""
-
-    vni: int
-    port: int
-    local: Address | None
-    lower: int
-    learning: bool
-    gbp: bool
+_ELSEWHERE = frozenset((c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE))
+_EXTRAS = _ELSEWHERE | {c.RTA_METRICS, c.RTA_NH_ID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +54,7 @@ class LinkInfo:
     vxlan: VxlanInfo | None
     peer_namespace: int = -1
     deleted: bool = False
+    arp: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +70,10 @@ class AddressInfo:
 
 @dataclass(frozen=True, slots=True)
 class RouteInfo:
-    """A route. ``link`` and ``via`` are the first next hop's; ``plain``: it is the only one, and ``via`` tells all."""
+    """A route. ``link`` and ``via`` are the first next hop's; ``plain``: it is the only one, and ``via`` tells all.
+
+    ``extras`` is what it states beside, in words.
+    """
 
     dst: Subnet
     via: Address | None
@@ -89,13 +86,15 @@ class RouteInfo:
     source: Address | None
     deleted: bool = False
     plain: bool = True
+    tos: int = 0
+    extras: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NeighbourInfo:
     """A neighbour, or with family AF_BRIDGE an FDB entry (``address`` is then the underlay's).
 
-    ``plain`` is False for an FDB entry with a UDP port, VNI or interface of its own.
+    ``plain`` is False for an FDB entry with a UDP port, VNI, interface or next hop object of its own.
     """
 
     family: int
@@ -165,9 +164,10 @@ def parse_link(payload: bytes, deleted: bool = False) -> LinkInfo:
         master=_number(found, c.IFLA_MASTER),
         group=_number(found, c.IFLA_GROUP),
         peer=_number(found, c.IFLA_LINK),
-        vxlan=_vxlan(data) if data else None,
+        vxlan=vxlan_info.read(data) if data else None,
         peer_namespace=_signed(found.get(c.IFLA_LINK_NETNSID)),
         deleted=deleted,
+        arp=not flags & c.IFF_NOARP,
     )
 
 
@@ -184,7 +184,7 @@ def parse_address(payload: bytes, deleted: bool = False) -> AddressInfo:
 
 def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
     """An RTM_NEWROUTE or RTM_DELROUTE."""
-    family, length, _src, _tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
+    family, length, _src, tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
     found = unpack_attributes(payload, _RT.size)
     link, nexthop_flags = _number(found, c.RTA_OIF), flags
     if c.RTA_MULTIPATH in found:
@@ -202,7 +202,9 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         onlink=bool(nexthop_flags & c.RTNH_F_ONLINK),
         source=unpack_address(source) if source else None,
         deleted=deleted,
-        plain=not found.keys() & {c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE},
+        plain=_ELSEWHERE.isdisjoint(found),
+        tos=tos,
+        extras="" if _EXTRAS.isdisjoint(found) else extras(found),
     )
 
 
@@ -218,7 +220,7 @@ def parse_neighbour(payload: bytes, deleted: bool = False) -> NeighbourInfo:
         mac=unpack_mac(found.get(c.NDA_LLADDR, b"")),
         state=state,
         flags=flags,
-        plain=not found.keys() & {c.NDA_PORT, c.NDA_VNI, c.NDA_IFINDEX},
+        plain=not found.keys() & {c.NDA_PORT, c.NDA_VNI, c.NDA_IFINDEX, c.NDA_NH_ID},
         deleted=deleted,
     )
 
@@ -245,18 +247,6 @@ def _head(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
 def _number(found: dict[int, bytes], kind: int) -> int:
     value = found.get(kind)
     return unpack_number(value) if value else 0
-
-
-def _vxlan(data: dict[int, bytes]) -> VxlanInfo:
-    local = data.get(c.IFLA_VXLAN_LOCAL) or data.get(c.IFLA_VXLAN_LOCAL6)
-    return VxlanInfo(
-        vni=_number(data, c.IFLA_VXLAN_ID),
-        port=int.from_bytes(data.get(c.IFLA_VXLAN_PORT, b""), "big"),
-        local=unpack_address(local) if local else None,
-        lower=_number(data, c.IFLA_VXLAN_LINK),
-        learning=bool(_number(data, c.IFLA_VXLAN_LEARNING)),
-        gbp=c.IFLA_VXLAN_GBP in data,  # a bare flag
-    )
 
 
 def _first_nexthop(data: bytes) -> tuple[int, int, dict[int, bytes]]:

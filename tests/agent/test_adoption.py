@@ -14,7 +14,7 @@ from agent.underlay import Hosts
 from overlay.errors import BadConfig, NotReady
 from overlay.model import Backend, Family, Lease, Network, Pool
 from overlay.netlink import AddressInfo, LinkInfo
-from overlay.netlink.parse import VxlanInfo
+from overlay.netlink.vxlan_info import VxlanInfo
 
 POOL = Pool(ip_network("10.5.0.0/16"), 24, ip_network("10.5.1.0/24"), ip_network("10.5.255.0/24"))
 NETWORK = Network((POOL,), Backend())

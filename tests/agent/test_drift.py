@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Hashable
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -11,7 +11,7 @@ from agent.culprits import Sign
 from agent.drift import CALM_S, FIGHT, GAP_MOST_S, Drift
 from agent.processes import Process
 from overlay.errors import KernelBusy
-from overlay.keys import route_key
+from overlay.keys import neighbour_key, route_key
 from overlay.model import Action, FdbEntry, Neighbour, Route, Vxlan
 from tests.agent.one_node import Node, objects, snapshot
 from tests.examples import ME, NETWORK
@@ -68,7 +68,7 @@ def test_a_lost_device_is_one_deed_however_much_hung_on_it(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its addresses, routes and entries went with it."""
-    for key in [key for key in node.kernel.state if "overlay.1" in str(key) or key[0] == "route"]:  # type: ignore[index]
+    for key in [key for key in node.kernel.state if "overlay.1" in str(key)] + [ROUTE_2, ROUTE_3]:
         node.kernel.lose(key)
     node.reconciler.kernel_changed()
     node.settle()
@@ -141,6 +141,23 @@ def test_other_fates_of_one_object_are_no_fight(node: Node) -> None:
     undo(node, link)
     turn(node, 0.2)
     assert link in node.kernel.state
+
+
+def test_what_is_lost_with_a_change_prolongs_no_pause_of_the_device(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A MAC that changes takes all neighbours with it: they are paced as well, by a pause of their own."""
+    link, neighbour = ("link", "overlay.1"), neighbour_key("overlay.1", ip_address("10.5.2.0"))
+    for _ in range(FIGHT + 3):
+        node.kernel.lose(neighbour)
+        node.reconciler.kernel_changed(after_s=0.1, signs={link: Sign("mac")})
+        turn(node, 3)
+
+    assert "device overlay.1 was changed, but lost 1 entry: put back" in told(caplog)[0]
+    drift, device = node.reconciler.drift, node.kernel.state[link]
+    assert drift.paused_until(link, "mac", device) == 0
+    peer = node.reconciler.wants(neighbour)
+    assert drift.paused_until(neighbour, "gone", peer) > node.clock.now
 
 
 def test_many_at_once_are_one_deed(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -130,6 +130,9 @@ def test_two_tunnels_share_vni_and_port_and_a_second_agent_changes_nothing(
     assert "tentative" not in addresses + ip(space, "-6", "addr", "show", "dev", "overlay-v6.1")
 
 
+TO_TWO = "fd00:5:0:2::/64 dev overlay-v6.1 onlink proto 158"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -143,6 +146,12 @@ def test_two_tunnels_share_vni_and_port_and_a_second_agent_changes_nothing(
         ["sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"],
         ["sysctl", "-qw", "net.ipv6.conf.overlay0.disable_ipv6=1"],
         ["sysctl", "-qw", "net.ipv6.conf.overlay-v6/1.disable_ipv6=1"],
+        ["ip", "-6", "route", "del", "fd00:5:0:1::/64"],
+        ["sh", "-c", "ip -6 route replace blackhole fd00:5:0:1::/64 metric 256"],
+        ["sh", "-c", f"ip -6 route replace {TO_TWO} via fd00:5:0:2:: mtu 1280"],
+        ["sh", "-c", f"ip -6 route replace {TO_TWO} via fd00:5:0:2:: metric 77"],
+        ["sh", "-c", f"ip -6 route append {TO_TWO} via fd00:5:0:3::"],
+        ["ip", "link", "set", "overlay-v6.1", "arp", "off"],
     ],
     ids=" ".join,
 )

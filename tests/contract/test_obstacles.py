@@ -149,6 +149,12 @@ def watcher(host: Path) -> Iterator[InWay]:
             "address fd00:5:0:9::1/64 on ovl-blue",
             ['instance "blue"', "look: ip -6 address show dev ovl-blue"],
         ),
+        (
+            [*OURS, "ip rule add to 10.5.0.0/16 blackhole pref 100"],
+            "ip rule del pref 100",
+            "policy rule 100 blackhole",
+            ["packets of pods to those of 10.5.2.0/24", "look: ip rule"],
+        ),
     ],
     ids=[
         "route",
@@ -161,6 +167,7 @@ def watcher(host: Path) -> Iterator[InWay]:
         "around",
         "underlay",
         "other agent",
+        "policy rule",
     ],
 )
 def test_each_kind_is_named_while_it_is_there_and_said_once(

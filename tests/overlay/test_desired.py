@@ -64,8 +64,13 @@ def test_a_dual_stack_node_has_two_devices_one_bridge_and_the_smaller_mtu() -> N
         LinkAddress("overlay0", ip_interface("fd00:0:0:1::1/64")),
         LinkAddress("overlay0", ip_interface("fe80::858:aff:fe05:101/64")),
     }
+    assert {(str(item.dst), str(item.source)) for item in objects if isinstance(item, Route)} == {
+        ("10.5.1.0/24", "10.5.1.1"),
+        ("fd00:0:0:1::/64", "None"),
+    }
     paths = {item.path for item in objects if isinstance(item, Sysctl)}
     assert {"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} <= paths
+    assert f"net/ipv4/conf/{V4.underlay}/forwarding" in paths
 
 
 def test_no_router_advertisement_of_a_pod_is_believed() -> None:

@@ -14,6 +14,7 @@ from overlay.model import ROUTE_PROTOCOL, Address, Family
 from overlay.netlink import Netlink, messages, parse
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import HEADER, attribute
+from overlay.netlink.vxlan_info import VxlanInfo
 
 MAC = "02:00:5e:10:00:01"
 addresses = st.ip_addresses()
@@ -81,7 +82,7 @@ def test_a_vxlan_reads_back(local: str) -> None:
     link = parse.parse_link(_payload(packed))
 
     assert (link.name, link.kind, link.mac, link.mtu) == ("overlay.7", "vxlan", MAC, 1450)
-    assert link.vxlan == parse.VxlanInfo(
+    assert link.vxlan == VxlanInfo(
         vni=7, port=8472, local=ip_address(local), lower=3, learning=False, gbp=True
     )
 

@@ -1,0 +1,26 @@
+"""What a route states beside its way: nothing of ours does, and it can send packets astray. Pure."""
+
+from collections.abc import Mapping
+
+from overlay.netlink import constants as c
+from overlay.netlink.attributes import unpack_attributes, unpack_number
+
+RTAX_MTU = 2
+"""linux/rtnetlink.h"""
+_WORDS = {
+    c.RTA_MULTIPATH: "several next hops",
+    c.RTA_VIA: "a gateway of another family",
+    c.RTA_ENCAP_TYPE: "an encapsulation",
+    c.RTA_NH_ID: "a next hop object",
+}
+
+
+def extras(found: Mapping[int, bytes]) -> str:
+    """In words, of a route's attributes; empty if there is nothing."""
+    words = [word for kind, word in _WORDS.items() if kind in found]
+    metrics = unpack_attributes(found.get(c.RTA_METRICS, b""), 0)
+    if RTAX_MTU in metrics:
+        words.append(f"mtu {unpack_number(metrics[RTAX_MTU])}")
+    elif metrics:
+        words.append("metrics")
+    return ", ".join(words)
