@@ -331,7 +331,8 @@ class Route:
     """A peer's subnet, main table: via its VTEP address and onlink, or direct via its underlay address.
 
     ``protocol`` is part of the value: an adopted flannel route (proto boot) is ours, differs, and is
-    rewritten in place.
+    rewritten in place. ``metric`` is 0 where it is what the kernel gives a route that names none; with another one,
+    or as the ``nth`` of several with one metric, it is a second route beside the one that is meant.
     """
 
     dst: Subnet
@@ -339,15 +340,19 @@ class Route:
     link: str
     onlink: bool = True
     protocol: int = ROUTE_PROTOCOL
+    metric: int = 0
+    nth: int = 0
     rank: ClassVar[int] = 6
 
     @property
     def key(self) -> Hashable:
         """Identity."""
-        return route_key(self.dst)
+        beside = self.metric or self.nth
+        return route_key(self.dst, (self.metric, self.nth) if beside else ())
 
     def __str__(self) -> str:
-        return f"route {self.dst} via {self.via} dev {self.link}"
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"route {self.dst} via {self.via} dev {self.link}{metric}"
 
 
 KernelObject = Sysctl | Vxlan | Bridge | LinkAddress | Ruleset | FdbEntry | Neighbour | Route

@@ -13,7 +13,7 @@ from pathlib import Path
 from overlay.dataplane import former
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.read import UNSPECIFIED, concerned, convert
+from overlay.dataplane.read import UNSPECIFIED, USUAL_METRIC, beside, concerned, convert
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
 from overlay.dataplane.verdict import judged
@@ -40,8 +40,7 @@ from overlay.netlink.parse import Record
 RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
-_USUAL_METRICS = (0, 1024)
-"""Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
+_BEST_METRIC = 1
 
 
 class Dataplane:
@@ -86,7 +85,10 @@ class Dataplane:
         self._link_locals = frozenset(item for item in node if _is_link_local(item))
         found: dict[Hashable, KernelObject] = {}
         for key, item in self._entries.read(self._links.seen, want, self.observe):
-            found.setdefault(key, item)  # of routes to one subnet the kernel lists the best first
+            if key in found:
+                beside(item, found, want)
+            else:
+                found[key] = item
         self._switches.watch(item for item in node if isinstance(item, Sysctl))
         for wanted in node:
             seen = self.look(wanted)
@@ -180,7 +182,7 @@ class Dataplane:
             for route in self._entries.dump(
                 messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
             )
-            if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
+            if route.table == RT_TABLE_MAIN and route.metric in USUAL_METRIC.values()
         ]
         underlays = set(_underlays(self._want.values())) if routes else set()
         direct = {route.dst for route in routes if route.via in underlays}
@@ -193,7 +195,7 @@ class Dataplane:
 
     def _send_around(self, steps: list[Step], results: list[OverlayError | None]) -> None:
         """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
-        route that is to be replaced. A route to the gateway alone makes it agree; at no moment is there none.
+        route that is to be replaced, or somebody's to the gateway alone. A better one makes it agree, for a moment.
         """
         for place, step in enumerate(steps):
             item, error = step.object, results[place]
@@ -202,8 +204,8 @@ class Dataplane:
             if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
                 host, link = ip_network(item.via), self._links.index(item.link)
                 around = (
-                    messages.route_add(host, link=link),
-                    messages.route_delete(host, link=link),
+                    messages.route_add(host, link=link, metric=_BEST_METRIC),
+                    messages.route_delete(host, link=link, metric=_BEST_METRIC),
                 )
                 answers = self._netlink.batch([around[0], self._message(step), around[1]])
                 results[place] = judged(step, answers[1])
@@ -222,17 +224,30 @@ class Dataplane:
                 return messages.neighbour_delete(self._links.index(item.link), item.ip)
             case Neighbour():
                 return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
+            case Route() if delete:
+                return self._route_delete(item)
             case Route():
-                send = {
-                    Action.ADD: messages.route_add,
-                    Action.REPLACE: messages.route_replace,
-                    Action.DELETE: messages.route_delete,
-                }[step.action]
+                send = messages.route_add if step.action is Action.ADD else messages.route_replace
                 index = self._links.index(item.link)
                 return send(
                     item.dst, link=index, via=item.via, onlink=item.onlink, protocol=item.protocol
                 )
         raise TypeError(f"not a batched object: {item}")
+
+    def _route_delete(self, item: Route) -> bytes:
+        """One of several hops: whatever they are."""
+        metric = item.metric or USUAL_METRIC[Family.of(item.dst)]
+        if item.via == UNSPECIFIED:
+            return messages.route_delete(item.dst, protocol=item.protocol, metric=metric)
+        index = self._links.index(item.link)
+        return messages.route_delete(
+            item.dst,
+            link=index,
+            via=item.via,
+            onlink=item.onlink,
+            protocol=item.protocol,
+            metric=metric,
+        )
 
     def _unless_gone(self, message: bytes) -> None:
         try:

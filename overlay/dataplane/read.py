@@ -1,7 +1,8 @@
 """Kernel records → model objects, and which of them are ours (the mark table in overlay.model). Pure."""
 
+import itertools
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from overlay.keys import neighbour_key, route_key
@@ -27,6 +28,8 @@ RTN_UNICAST = 1
 RTPROT_KERNEL = 2
 RT_TABLE_MAIN = 254
 """linux/neighbour.h, linux/rtnetlink.h."""
+USUAL_METRIC = {Family.V4: 0, Family.V6: 1024}
+"""Of a route that names none; the latter is IP6_RT_PRIO_USER of net/ip6_route.h."""
 UNSPECIFIED = IPv4Address(0)
 """Stands for "none" or "not to be expressed": never what anybody wants, so it is mended."""
 
@@ -105,6 +108,26 @@ def same(
     return (wanted.key, wanted) if wanted is not None and wanted == item else (key, item)
 
 
+def beside(
+    item: KernelObject,
+    found: dict[Hashable, KernelObject],
+    want: Mapping[Hashable, KernelObject],
+) -> None:
+    """Enter a further route to one subnet with one metric as an object of its own; what is as wanted keeps its place.
+
+    The kernel lists first the one that it uses.
+    """
+    key = item.key
+    first = found[key]
+    if not isinstance(item, Route) or not isinstance(first, Route) or item == first:
+        return
+    if item == want.get(key):
+        item, found[key] = first, item
+    others = (replace(item, nth=nth) for nth in itertools.count(1))
+    other = next(it for it in others if it.key not in found)
+    found[other.key] = other
+
+
 def concerned(record: Record, links: Links) -> Hashable | None:
     """The key of the object that an event may be about though `convert` knows none: nothing of ours is left of it.
 
@@ -155,12 +178,16 @@ def _address(info: AddressInfo, links: Links) -> KernelObject | None:
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:
     if info.kind != RTN_UNICAST or info.table != RT_TABLE_MAIN or info.protocol == RTPROT_KERNEL:
         return None
+    if info.tos:
+        return None  # it serves packets with that mark alone, and stands beside ours
     ours = links.ours(info.link, "vxlan")
     if ours is None and info.protocol != links.marks.route_protocol:
         return None
     link = links.by_index.get(info.link)
     name = ours or (link.name if link else "")
-    return Route(info.dst, info.via, name, onlink=info.onlink, protocol=info.protocol)
+    via = info.via if info.plain else UNSPECIFIED
+    metric = 0 if info.metric == USUAL_METRIC[Family.of(info.dst)] else info.metric
+    return Route(info.dst, via, name, info.onlink, info.protocol, metric)
 
 
 def _neighbour(info: NeighbourInfo, links: Links) -> KernelObject | None:

@@ -28,6 +28,7 @@ from overlay.netlink.constants import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
+    RTA_PRIORITY,
     RTA_TABLE,
     RTM_DELADDR,
     RTM_DELNEIGH,
@@ -113,10 +114,12 @@ def route_add(
     via: Address | None = None,
     onlink: bool = False,
     protocol: int = ROUTE_PROTOCOL,
+    metric: int = 0,
 ) -> bytes:
-    """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there."""
+    """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there with that metric."""
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return message(RTM_NEWROUTE, flags, _route(dst, link, via, onlink=onlink, protocol=protocol))
+    body = _route(dst, link, via, onlink=onlink, protocol=protocol)
+    return message(RTM_NEWROUTE, flags, body, number32(RTA_PRIORITY, metric) if metric else b"")
 
 
 def route_append(
@@ -143,14 +146,15 @@ def route_replace(
 def route_delete(
     dst: Subnet,
     *,
-    link: int,
+    link: int = 0,
     via: Address | None = None,
     onlink: bool = False,
     protocol: int = ROUTE_PROTOCOL,
+    metric: int = 0,
 ) -> bytes:
-    """Delete a route; ESRCH unless gateway, link and protocol are those of the route."""
+    """Delete a route; ESRCH unless its protocol is that, and its gateway, link and metric where they are given."""
     body = _route(dst, link, via, onlink=onlink, protocol=protocol, scope=RT_SCOPE_NOWHERE)
-    return message(RTM_DELROUTE, 0, body)
+    return message(RTM_DELROUTE, 0, body, number32(RTA_PRIORITY, metric) if metric else b"")
 
 
 def route_dump(

@@ -89,6 +89,7 @@ class RouteInfo:
     source: Address | None
     deleted: bool = False
     plain: bool = True
+    tos: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ def parse_address(payload: bytes, deleted: bool = False) -> AddressInfo:
 
 def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
     """An RTM_NEWROUTE or RTM_DELROUTE."""
-    family, length, _src, _tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
+    family, length, _src, tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
     found = unpack_attributes(payload, _RT.size)
     link, nexthop_flags = _number(found, c.RTA_OIF), flags
     if c.RTA_MULTIPATH in found:
@@ -203,6 +204,7 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         source=unpack_address(source) if source else None,
         deleted=deleted,
         plain=not found.keys() & {c.RTA_MULTIPATH, c.RTA_VIA, c.RTA_ENCAP_TYPE},
+        tos=tos,
     )
 
 
@@ -282,9 +284,7 @@ def _host(address: Address, length: int) -> HostAddress:
             return IPv4Interface((address, length))
         return IPv6Interface((address, length))
     except ValueError as error:
-        raise BadInput(
-            f"the kernel sent {address} with impossible prefix length {length}"
-        ) from error
+        raise BadInput(f"the kernel sent {address} with a prefix length of {length}") from error
 
 
 _PARSERS: dict[int, Callable[[bytes, bool], Record]] = {
