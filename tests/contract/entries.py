@@ -20,16 +20,23 @@ _GROUPS = 1 << 2 | 1 << 6 | 1 << 10
 """RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE of linux/rtnetlink.h."""
 
 
+LINKS = ("overlay.1", "overlay-v6.1")
+
+
 def there(space: Path) -> set[Entry]:
-    """All routes, neighbours and FDB entries; the kernel's own and what ages left out."""
+    """All routes, neighbours and FDB entries; what the kernel makes by itself included.
+
+    Of neighbours on other devices those that somebody has set.
+    """
     found: set[Entry] = set()
     for flag, usual in (("-4", "0"), ("-6", "1024")):
         for row in shown(space, "ip", flag, "-N", "-d", "-j", "route", "show", "table", "all"):
-            if row["protocol"] not in {"2", "9"}:
+            if not row["dst"].startswith(("ff", "fe80")):  # the kernel makes them when it likes
                 found.add(_route(row, usual))
         for row in shown(space, "ip", flag, "-j", "neigh", "show"):
-            state = "" if row["state"] == ["PERMANENT"] else str(row["state"])
-            if not row["dst"].startswith(("ff", "fe80")) and "FAILED" not in state:
+            permanent = row["state"] == ["PERMANENT"]
+            state = "" if permanent else str(row["state"])
+            if permanent or row["dev"] in LINKS:
                 found.add(("neighbour", row["dst"], row["dev"], row.get("lladdr", "") + state))
     for row in shown(space, "bridge", "-j", "fdb", "show"):
         if "dst" in row or "nhid" in row:
