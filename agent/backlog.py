@@ -87,6 +87,11 @@ class Backlog:
         """What was refused, by owner."""
         return {owner: entry.error for owner, entry in self._entries.items() if entry.error}
 
+    def first_error(self) -> tuple[str, str] | None:
+        """One of these."""
+        failed = ((who, it.error) for who, it in self._entries.items() if it.error)
+        return next(failed, None)
+
     @property
     def only_held_up(self) -> bool:
         """True if nothing waits but peers for whom nothing more can be done."""

@@ -117,10 +117,12 @@ class Demand:
 
     def conflicts(self) -> dict[str, str]:
         """The lease keys that lost to an older one, in words."""
-        return {
-            who: f"contradicts {winner}, which is older and stands: same subnet, VTEP MAC or address"
-            for who, winner in self.wanted.losers.items()
-        }
+        return {who: _contradicts(winner) for who, winner in self.wanted.losers.items()}
+
+    def first_conflict(self) -> tuple[str, str] | None:
+        """One of these."""
+        losers = self.wanted.losers.items()
+        return next(((who, _contradicts(winner)) for who, winner in losers), None)
 
     # --- inside ------------------------------------------------------------------------------------
 
@@ -171,3 +173,7 @@ class Demand:
                 lease.node or "(no name)",
                 self.wanted.losers[lease.key],
             )
+
+
+def _contradicts(winner: str) -> str:
+    return f"contradicts {winner}, which is older and stands: same subnet, VTEP MAC or address"

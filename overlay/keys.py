@@ -9,9 +9,9 @@ from collections.abc import Hashable
 from overlay.family import Address, Subnet
 
 
-def route_key(dst: Subnet, beside: tuple[int, ...] = ()) -> Hashable:
-    """Of a route in the main table; the kernel may hold others to the same ``dst`` ``beside`` the one that is meant."""
-    return ("route", int(dst.network_address), dst.prefixlen, dst.version, *beside)
+def route_key(dst: Subnet) -> Hashable:
+    """Of a route in the main table."""
+    return ("route", int(dst.network_address), dst.prefixlen, dst.version)
 
 
 def neighbour_key(link: str, ip: Address) -> Hashable:

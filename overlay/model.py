@@ -331,8 +331,7 @@ class Route:
     """A peer's subnet, main table: via its VTEP address and onlink, or direct via its underlay address.
 
     ``protocol`` is part of the value: an adopted flannel route (proto boot) is ours, differs, and is
-    rewritten in place. ``metric`` is 0 where it is what the kernel gives a route that names none; with another one,
-    or as the ``nth`` of several with one metric, it is a second route beside the one that is meant.
+    rewritten in place. With a ``metric`` of its own, or as the ``nth`` of several, it is one beside the one meant.
     """
 
     dst: Subnet
@@ -347,12 +346,12 @@ class Route:
     @property
     def key(self) -> Hashable:
         """Identity."""
-        beside = self.metric or self.nth
-        return route_key(self.dst, (self.metric, self.nth) if beside else ())
+        meant = route_key(self.dst)
+        return ("beside", meant, self.metric, self.nth) if self.metric or self.nth else meant
 
     def __str__(self) -> str:
-        metric = f" metric {self.metric}" if self.metric else ""
-        return f"route {self.dst} via {self.via} dev {self.link}{metric}"
+        way = f"route {self.dst} via {self.via} dev {self.link}"
+        return f"{way} metric {self.metric}" if self.metric else way
 
 
 KernelObject = Sysctl | Vxlan | Bridge | LinkAddress | Ruleset | FdbEntry | Neighbour | Route
