@@ -5,23 +5,26 @@ Looking costs a pass over the main table, where almost all is sorted out by its 
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
+from overlay.dataplane.detours import detours
 from overlay.desired import Me
 from overlay.errors import KernelRefused
 from overlay.marks import Marks, owner_of
 from overlay.model import Family, Network, Pool, Subnet
-from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
+from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, policy
 from overlay.netlink.parse import Record
+from overlay.netlink.policy import PolicyRule
 
 RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL = 254, 1, 2
 """linux/rtnetlink.h."""
 MOST_ADDRESSES = MOST_ROUTES = 8
 """Named one by one; what follows is counted."""
-_PROTOCOL_AT = 5
-"""Where struct rtmsg has rtm_protocol."""
+_LENGTH_AT, _PROTOCOL_AT = 1, 5
+"""Where struct rtmsg has rtm_dst_len and rtm_protocol."""
 _NAMES = {2: "kernel", 3: "boot", 4: "static", 12: "bird", 16: "dhcp", 186: "bgp", 188: "ospf"}
 """iproute2's rt_protos, those that are met with."""
 
@@ -41,6 +44,7 @@ class Seen:
     links: Sequence[LinkInfo]
     addresses: Iterable[AddressInfo]
     routes: Iterable[RouteInfo]
+    detours: Iterable[tuple[Pool, PolicyRule, RouteInfo | None]] = ()
 
 
 class Needs:
@@ -103,7 +107,7 @@ def look(netlink: Netlink, needs: Needs) -> list[Obstacle]:
         for pool in needs.pools
         for body in _candidates(netlink, pool, needs.marks.route_protocol)
     )
-    return describe(needs, Seen(links, addresses, routes))
+    return describe(needs, Seen(links, addresses, routes, _detours(netlink, needs, links)))
 
 
 def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
@@ -135,7 +139,60 @@ def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
             f"{more} more routes that are not ours lead into it; look: ip route show root {cluster}"
         )
         found.append(Obstacle(f"routes into {cluster}", why))
+    by_name = {link.index: link.name for link in seen.links}
+    found += [_detour(*it, by_name) for it in seen.detours]
     return list(dict.fromkeys(found))
+
+
+def _detours(
+    netlink: Netlink, needs: Needs, links: Iterable[LinkInfo]
+) -> Iterator[tuple[Pool, PolicyRule, RouteInfo | None]]:
+    """Of hosts with the kernel's three rules alone this costs one short list per family."""
+    ours = {link.index: link.name for link in links if needs.is_ours(link)}
+    for pool in needs.pools:
+        try:
+            answers = netlink.dump(policy.rule_dump(pool.family))
+        except KernelRefused as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            continue  # a kernel with one table for all
+        rules = [policy.parse_rule(body) for _, body in answers]
+        others = partial(_table, netlink, pool, ours)
+        for rule, route in detours(pool, rules, others, set(ours.values())):
+            yield pool, rule, route
+
+
+def _table(netlink: Netlink, pool: Pool, ours: Collection[int], number: int) -> Iterator[RouteInfo]:
+    """What may lead the pool elsewhere: what is wider, and what lies in it."""
+    head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
+    try:
+        answers = netlink.dump(messages.route_dump(pool.family, table=number))
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return  # a table that nobody has put anything into
+    for _, body in answers:
+        if len(body) > _LENGTH_AT and (body[_LENGTH_AT] <= pool.network.prefixlen or head in body):
+            route = parse.parse_route(body)
+            if route.link not in ours:
+                yield route
+
+
+def _detour(
+    pool: Pool, rule: PolicyRule, route: RouteInfo | None, names: Mapping[int, str]
+) -> Obstacle:
+    flag = "-6 " if pool.family is Family.V6 else ""
+    look = f"look: ip {flag}rule show"
+    if route is None:
+        why = f"it throws packets of the pod network {pool.network} away ({rule.action})"
+        return Obstacle(f"rule {rule.priority}", f"{why}; {look}")
+    where = f"dev {names[route.link]}" if route.link in names else "nowhere"
+    why = (
+        f"it is not ours, and has table {rule.table} decide before our routes: there {route.dst} leads packets of the "
+        f"pod network {pool.network} to {where}"
+    )
+    look = f"{look}; ip {flag}route show table {rule.table}"
+    return Obstacle(f"rule {rule.priority} lookup {rule.table}", f"{why}; {look}")
 
 
 def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:

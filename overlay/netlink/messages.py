@@ -161,7 +161,8 @@ def route_dump(
     family: Family, *, protocol: int = 0, link: int = 0, table: int = RT_TABLE_MAIN
 ) -> bytes:
     """Ask for routes, filtered by the kernel (0: not filtered)."""
-    head = _RT.pack(family.af, 0, 0, 0, table, protocol, 0, 0, 0)
+    short = table if table < 256 else 0  # the attribute has it
+    head = _RT.pack(family.af, 0, 0, 0, short, protocol, 0, 0, 0)
     filters = number32(RTA_TABLE, table) if table else b""
     if link:
         filters += number32(RTA_OIF, link)

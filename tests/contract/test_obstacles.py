@@ -56,6 +56,27 @@ OURS = (
 """What we make, and what is wider than what we route."""
 
 
+BESIDE = (
+    "ip route add default via 192.0.2.254 table 51820",
+    "ip rule add lookup main suppress_prefixlength 0 pref 900",
+    "ip rule add not fwmark 51820 lookup 51820 pref 901",
+    "ip route add 10.5.0.0/16 via 192.0.2.9 table 100",
+    "ip rule add fwmark 0x200/0xf00 lookup 100 pref 9",
+    "ip rule add from 192.0.2.1 lookup 100 pref 10",
+    "ip rule add to 192.0.2.0/24 lookup 100 pref 11",
+    "ip rule add iif far0 lookup 100 pref 12",
+    "ip rule add uidrange 1000-1000 lookup 100 pref 13",
+    "ip route add 100.64.0.7 via 192.0.2.9 table 52",
+    "ip route add throw 10.5.0.0/16 table 52",
+    "ip route add 10.5.0.0/17 via 10.5.2.0 dev overlay.1 onlink table 52",
+    "ip rule add lookup 52 pref 14",
+    "ip rule add lookup 53 pref 15",
+    "ip rule add pref 16 to 10.5.0.0/16 lookup main",
+    "ip rule add lookup 100 pref 17",
+)
+"""As wg-quick, Cilium, a host with two uplinks and Tailscale make them; behind the rule 16 it is too late."""
+
+
 Case = tuple[list[str], str, str, list[str]]
 """Commands that make an obstacle, one that ends it, its name, and what is said of it."""
 
@@ -149,6 +170,33 @@ def watcher(host: Path) -> Iterator[InWay]:
             "address fd00:5:0:9::1/64 on ovl-blue",
             ['instance "blue"', "look: ip -6 address show dev ovl-blue"],
         ),
+        (
+            [
+                "ip route add 10.5.0.0/16 via 192.0.2.9 table 100",
+                "ip rule add to 10.5.0.0/16 lookup 100 pref 90",
+            ],
+            "ip rule del pref 90",
+            "rule 90 lookup 100",
+            [
+                "there 10.5.0.0/16 leads packets of the pod network 10.5.0.0/16 to dev eth0",
+                "look: ip rule show; ip route show table 100",
+            ],
+        ),
+        (
+            [
+                "ip -6 route add default via 2001:db8::9 table 51820",
+                "ip -6 rule add not fwmark 51820 lookup 51820 pref 90",
+            ],
+            "ip -6 rule del pref 90",
+            "rule 90 lookup 51820",
+            ["there ::/0 leads", "look: ip -6 rule show; ip -6 route show table 51820"],
+        ),
+        (
+            ["ip rule add from 10.5.0.0/16 prohibit pref 50"],
+            "ip rule del pref 50",
+            "rule 50",
+            ["throws packets of the pod network 10.5.0.0/16 away (prohibit); look: ip rule show"],
+        ),
     ],
     ids=[
         "route",
@@ -161,6 +209,9 @@ def watcher(host: Path) -> Iterator[InWay]:
         "around",
         "underlay",
         "other agent",
+        "table",
+        "vpn",
+        "prohibit",
     ],
 )
 def test_each_kind_is_named_while_it_is_there_and_said_once(
@@ -196,6 +247,7 @@ def test_what_is_ours_and_what_is_wider_is_no_obstacle(host: Path, watcher: InWa
         "ip addr add 10.9.1.0/32 dev flannel.9",
         "ip link set flannel.9 up",
         "ip route add 10.9.2.0/24 via 10.9.2.0 dev flannel.9 onlink",
+        *BESIDE,
     ):
         inside(host, *command.split())
     watcher.once()
