@@ -283,8 +283,9 @@ class Reconciler:
         if fresh:
             error = failed[fresh[0]]
             who = fresh[0] or "node"
-            text = "change refused, will retry owners=%d first=%s: %s %s"
-            log.warning(text, len(fresh), who, error, error.hint)
+            hint = f"; {error.hint}" if error.hint else ""
+            text = "change refused, will retry owners=%d first=%s: %s%s"
+            log.warning(text, len(fresh), who, error, hint)
 
     def _note_sync(self) -> None:
         if self._backlog.only_held_up and not self._settled:
