@@ -162,11 +162,14 @@ class World:
                 self.tick()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(storm)
 @example([("list", [2, 3]), ("tick", 0.0), ("occupy", 4), ("put", 4, 4, 4), ("tick", 0.0)])
 @example([("list", [2, 3]), ("tick", 0.0), ("crash", 1), ("put", 2, 5, 2), ("tick", 0.0)])
 @example([("list", [2, 3]), ("tick", 0.0), ("restart", True), ("extra", 5, 2), ("tick", 0.0)])
+@example([("list", [2, 3]), ("tick", 0.0), ("restart", True), ("gone", 2), ("tick", 0.0)])
+@example([("list", [3]), ("put", 2, 1, 3), ("gone", 2), ("occupy", 3)])
+@example([("list", [2, 3]), ("tick", 0.0), *(("bend", place) for place in range(20))])
 def test_any_storm_ends_in_what_is_wanted_and_never_touches_what_is_right(blows: Any) -> None:  # noqa: ANN401
     """Damage, failing steps, deaths between two steps, contradicting peers, joins and leaves, in any order, from
     before the first list on; and others' routes in the place of ours, which stay.
@@ -188,6 +191,24 @@ def test_any_storm_ends_in_what_is_wanted_and_never_touches_what_is_right(blows:
     assert node.reconciler.in_sync == (not blocked)
     owners = {who for key in blocked for who in node.reconciler.demand.wanted.owners(key)}
     assert owners <= node.reconciler.trouble().keys()
+
+
+def test_what_others_hold_up_is_told_until_it_is_free() -> None:
+    """However often it was tried meanwhile, and without a look at the kernel."""
+    world = World()
+    world.kernel.occupy(route_key(ip_network("10.5.2.0/24")))
+    world.listed(10)
+    world.node.settle()
+    for _ in range(5):
+        world.node.clock.now += 5
+        world.node.settle()
+        assert list(world.node.reconciler.trouble()) == ["10.5.2.0-24"]
+        assert not world.node.reconciler.in_sync
+
+    world.kernel.foreign.clear()
+    world.node.clock.now += 60
+    world.node.settle()
+    assert world.node.reconciler.in_sync
 
 
 @settings(max_examples=60, deadline=None)
