@@ -41,6 +41,8 @@ RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
 """linux/rtnetlink.h"""
 _BATCHED = (FdbEntry, Neighbour, Route)
 _BEST_METRIC = 1
+FOR_ALL_UNKNOWN = "00:00:00:00:00:00"
+"""The MAC whose FDB entry is for packets to all that have none; it may have several, as a multicast one."""
 
 
 class Dataplane:
@@ -214,8 +216,9 @@ class Dataplane:
         item, delete = step.object, step.action is Action.DELETE
         match item:
             case FdbEntry() if delete:
-                # a destination that is not to be expressed: delete the entry whatever it says
-                underlay = None if item.underlay == UNSPECIFIED else item.underlay
+                # a destination that is not to be expressed, or one of several: delete the entry whatever it says
+                several = item.mac == FOR_ALL_UNKNOWN or int(item.mac[:2], 16) & 1
+                underlay = None if several or item.underlay == UNSPECIFIED else item.underlay
                 return messages.fdb_delete(self._links.index(item.link), item.mac, underlay)
             case FdbEntry():
                 link = self._links.index(item.link)

@@ -60,6 +60,8 @@ class Host:
     def __init__(self, space: Path, run_dir: Path, leases: Iterable[Lease]) -> None:
         self.space, self._run_dir = space, run_dir
         self.want: State = wanted(*leases)
+        self.passes = 0
+        """How many times steps were carried out by the last `mended`."""
         self.dataplane = run_inside(space, lambda: Dataplane(run_dir))
         assert self.mended() == set()
         self.ear = run_inside(space, Ear)
@@ -92,7 +94,7 @@ class Host:
         """Read, plan, apply until nothing is left but what stands in the way; the routes that it is."""
 
         def body() -> set[str]:
-            for _ in range(ROUNDS):
+            for self.passes in range(ROUNDS):
                 steps = plan(self.want, self.dataplane.read(self.want))
                 errors = self.dataplane.apply(steps)
                 blocked = {

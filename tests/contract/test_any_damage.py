@@ -114,6 +114,7 @@ def test_each_kind_of_damage_alone(host: Host, name: str, version: int) -> None:
 
     judge(host, before, blocked)
     assert blocked == ({way.dst} if BLOWS[name].takes else set())
+    assert host.passes <= 1, "it takes more than one plan"
     undo(host, name, way)
     assert host.mended() == set()
     assert there(host.space) == calm
