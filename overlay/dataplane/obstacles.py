@@ -68,6 +68,8 @@ class Needs:
             case RouteInfo():
                 ours = record.protocol == self.marks.route_protocol
                 return not ours and self.pool_of(record.dst) is not None
+            case PolicyRule():
+                return True
             case _:
                 return False
 

@@ -97,6 +97,8 @@ def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelOb
             return _route(record, links)
         case NeighbourInfo():
             return _neighbour(record, links)
+        case _:  # a policy rule: we have none
+            return None
 
 
 def same(

@@ -17,6 +17,7 @@ from overlay.netlink.attributes import (
     unpack_number,
     unpack_text,
 )
+from overlay.netlink.policy import PolicyRule, parse_rule
 
 AF_BRIDGE = 7
 _V4, _V6 = Family.V4.af, Family.V6.af
@@ -109,7 +110,7 @@ class NeighbourInfo:
     deleted: bool = False
 
 
-Record = LinkInfo | AddressInfo | RouteInfo | NeighbourInfo
+Record = LinkInfo | AddressInfo | RouteInfo | NeighbourInfo | PolicyRule
 
 
 def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -288,13 +289,10 @@ def _host(address: Address, length: int) -> HostAddress:
 
 
 _PARSERS: dict[int, Callable[[bytes, bool], Record]] = {
-    c.RTM_NEWLINK: parse_link,
-    c.RTM_DELLINK: parse_link,
-    c.RTM_NEWADDR: parse_address,
-    c.RTM_DELADDR: parse_address,
-    c.RTM_NEWROUTE: parse_route,
-    c.RTM_DELROUTE: parse_route,
-    c.RTM_NEWNEIGH: parse_neighbour,
-    c.RTM_DELNEIGH: parse_neighbour,
+    **dict.fromkeys((c.RTM_NEWLINK, c.RTM_DELLINK), parse_link),
+    **dict.fromkeys((c.RTM_NEWADDR, c.RTM_DELADDR), parse_address),
+    **dict.fromkeys((c.RTM_NEWROUTE, c.RTM_DELROUTE), parse_route),
+    **dict.fromkeys((c.RTM_NEWNEIGH, c.RTM_DELNEIGH), parse_neighbour),
+    **dict.fromkeys((c.RTM_NEWRULE, c.RTM_DELRULE), parse_rule),
 }
-_DELETIONS = {c.RTM_DELLINK, c.RTM_DELADDR, c.RTM_DELROUTE, c.RTM_DELNEIGH}
+_DELETIONS = {c.RTM_DELLINK, c.RTM_DELADDR, c.RTM_DELROUTE, c.RTM_DELNEIGH, c.RTM_DELRULE}

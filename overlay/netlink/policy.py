@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from overlay.errors import BadInput
 from overlay.model import Address, Family, Subnet
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import (
@@ -57,6 +58,7 @@ class PolicyRule:
     suppressed: int = -1
     narrow: bool = False
     inverted: bool = False
+    deleted: bool = False
 
 
 def way_ask(destination: Address, *, source: Address | None = None, iif: int = 0) -> bytes:
@@ -80,8 +82,14 @@ def rule_dump(family: Family) -> bytes:
     return message(RTM_GETRULE, c.NLM_F_DUMP, _RULE.pack(family.af, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
-def parse_rule(body: bytes) -> PolicyRule:
-    """An RTM_NEWRULE."""
+def parse_rule(body: bytes, deleted: bool = False) -> PolicyRule:
+    """An RTM_NEWRULE or RTM_DELRULE.
+
+    Raises:
+        BadInput: bytes that do not add up.
+    """
+    if len(body) < _RULE.size:
+        raise BadInput(f"a policy rule has {len(body)} bytes, its fixed part needs {_RULE.size}")
     _family, dst_len, src_len, tos, table, _r1, _r2, action, flags = _RULE.unpack_from(body)
     found = unpack_attributes(body, _RULE.size)
     return PolicyRule(
@@ -95,6 +103,7 @@ def parse_rule(body: bytes) -> PolicyRule:
         suppressed=_length(found.get(FRA_SUPPRESS_PREFIXLEN)),
         narrow=bool(tos or found.keys() & _NARROW or any(found.get(FRA_L3MDEV, b""))),
         inverted=bool(flags & FIB_RULE_INVERT),
+        deleted=deleted,
     )
 
 
@@ -106,4 +115,7 @@ def _length(packed: bytes | None) -> int:
 def _net(packed: bytes | None, length: int) -> Subnet | None:
     if not packed:
         return None
-    return ip_network((unpack_address(packed), length), strict=False)
+    try:
+        return ip_network((unpack_address(packed), length), strict=False)
+    except ValueError as error:
+        raise BadInput(f"the kernel sent a rule for a prefix of length {length}") from error
