@@ -55,7 +55,7 @@ class Needs:
         self.backend = network.backend
         self.vteps = {vtep.link: vtep for vtep in me.vteps if vtep.link}
         self.underlays = {vtep.underlay for vtep in me.vteps}
-        self.bridge = me.bridge
+        self.bridge, self.subnets = me.bridge, [vtep.subnet for vtep in me.vteps]
         self.marks = Marks(me.instance)
 
     def concerns(self, record: Record) -> bool:
@@ -77,6 +77,11 @@ class Needs:
         """The pool that shares addresses with a subnet."""
         same = (pool for pool in self.pools if pool.network.version == subnet.version)
         return next((pool for pool in same if subnet.overlaps(pool.network)), None)
+
+    def own(self, network: Subnet) -> Subnet | None:
+        """The subnet of this node that has all of a network's addresses."""
+        same = (it for it in self.subnets if it.version == network.version)
+        return next((it for it in same if it.supernet_of(network)), None)  # type: ignore[arg-type]
 
     def pool_of(self, subnet: Subnet) -> Pool | None:
         """The pool that a subnet lies in."""
@@ -243,6 +248,11 @@ def _address(needs: Needs, link: LinkInfo, info: AddressInfo) -> Obstacle | None
         why = (
             f"the underlay's own network and the pod network {pool.network} overlap: nodes and pods with the same "
             "addresses cannot reach each other; choose another Network for the pods"
+        )
+    elif own := needs.own(info.address.network):
+        why = (
+            f"it{_whose(link)} lies in this node's own subnet {own}, which {needs.bridge} serves: one of the two has "
+            "the packets for the pods of this node"
         )
     else:
         inside = info.address.network.prefixlen >= pool.network.prefixlen

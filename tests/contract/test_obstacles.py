@@ -135,6 +135,12 @@ def watcher(host: Path) -> Iterator[InWay]:
             ["holds the pod network 10.5.0.0/16"],
         ),
         (
+            ["ip link add br-x type bridge", "ip addr add 10.5.1.1/24 dev br-x"],
+            "ip link del br-x",
+            "address 10.5.1.1/24 on br-x",
+            ["this node's own subnet 10.5.1.0/24, which overlay0 serves", "show dev br-x"],
+        ),
+        (
             ["ip addr add 10.5.0.9/16 dev eth0"],
             "ip addr del 10.5.0.9/16 dev eth0",
             "address 10.5.0.9/16 on eth0",
@@ -187,6 +193,7 @@ def watcher(host: Path) -> Iterator[InWay]:
         "gbp",
         "inside",
         "around",
+        "own gateway",
         "underlay",
         "other agent",
         "table",
