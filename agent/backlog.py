@@ -25,6 +25,7 @@ class Entry:
     due: float = 0.0
     attempts: int = 0
     error: str = ""
+    """In words, with the command that shows it where there is one."""
     held_up: bool = False
     """Somebody else's object stands in the place, or the kernel refuses what the record asks for; nothing that we do
     changes it. Any node can write a record, so none may keep the others' from taking pods."""
@@ -74,7 +75,8 @@ class Backlog:
         entry.attempts += 1
         most: float = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** min(entry.attempts, 10))
         pause = most * random.uniform(0.5, 1.0)
-        entry.due, entry.error = now + pause, str(error)
+        entry.due = now + pause
+        entry.error = f"{error}; {error.hint}" if error.hint else str(error)
         refused = isinstance(error, KernelRefused) and entry.attempts >= REFUSED_TIMES
         entry.held_up = refused or isinstance(error, ForeignObject)
         return pause
@@ -86,6 +88,11 @@ class Backlog:
     def errors(self) -> dict[str, str]:
         """What was refused, by owner."""
         return {owner: entry.error for owner, entry in self._entries.items() if entry.error}
+
+    def first_error(self) -> tuple[str, str] | None:
+        """One of these."""
+        failed = ((who, it.error) for who, it in self._entries.items() if it.error)
+        return next(failed, None)
 
     @property
     def only_held_up(self) -> bool:

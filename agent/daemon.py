@@ -254,7 +254,7 @@ class Agent:
             self._last_good.changed()
         self._upkeep.turned(reconciler)
         self._house.turned(reconciler)
-        self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.trouble())
+        self._standing.turned(in_sync=reconciler.serving, trouble=reconciler.first_trouble())
         life = self._life
         if self._hearing.deaf(life.heard_s_ago, etcd_answers=life.health.fine):
             self._vital.give_up("watch", f"has heard nothing for {life.heard_s_ago:.0f} s")

@@ -11,7 +11,7 @@ from agent.events import Gone, Put, Snapshot, Unreadable
 from agent.offlink import OffLink
 from agent.roll import Change, Past, Roll
 from overlay.desired import Me, desired_node, desired_peer, reserved
-from overlay.model import Lease, Network
+from overlay.model import KernelObject, Lease, Network
 from overlay.onlink import NOTHING, OnLink
 from overlay.served import off_link
 from overlay.wanted import NODE, Wanted
@@ -117,10 +117,12 @@ class Demand:
 
     def conflicts(self) -> dict[str, str]:
         """The lease keys that lost to an older one, in words."""
-        return {
-            who: f"contradicts {winner}, which is older and stands: same subnet, VTEP MAC or address"
-            for who, winner in self.wanted.losers.items()
-        }
+        return {who: _contradicts(winner) for who, winner in self.wanted.losers.items()}
+
+    def first_conflict(self) -> tuple[str, str] | None:
+        """One of these."""
+        losers = self.wanted.losers.items()
+        return next(((who, _contradicts(winner)) for who, winner in losers), None)
 
     # --- inside ------------------------------------------------------------------------------------
 
@@ -132,10 +134,20 @@ class Demand:
             elif change.before is not None and not self._is_me(change.key):
                 age = change.before.create_revision
                 self.off_link.note(change.key, "")
-                self._touch(change.key, self.wanted.claim(change.key, age=age, objects=()))
+                self._claim(change.key, age, ())
         if changes:
             self.off_link.say()
             self._drop_contradicted()
+
+    def _claim(self, who: str, age: int, objects: tuple[KernelObject, ...]) -> None:
+        """What others get or lose by it is theirs: what is refused of that is told of them."""
+        touched = self.wanted.claim(who, age=age, objects=objects)
+        own = set(self.wanted.keys(who)) if self.wanted.moved else touched
+        for other in self.wanted.moved:
+            theirs = set(self.wanted.keys(other)) - own
+            self._touch(other, theirs)
+            touched -= theirs
+        self._touch(who, touched)
 
     def _note_peer(self, change: Change) -> None:
         lease = change.after or change.before
@@ -162,7 +174,7 @@ class Demand:
         self.off_link.note(lease.key, "" if objects else off_link(self.network, self.me, lease))
         losing = lease.key in self.wanted.losers
         age = self.roll.age(lease)
-        self._touch(lease.key, self.wanted.claim(lease.key, age=age, objects=objects))
+        self._claim(lease.key, age, objects)
         if lease.key in self.wanted.losers and not losing:
             log.warning(
                 "peer not programmed, an older lease holds what it claims lease=%s node=%s holder=%s; "
@@ -171,3 +183,7 @@ class Demand:
                 lease.node or "(no name)",
                 self.wanted.losers[lease.key],
             )
+
+
+def _contradicts(winner: str) -> str:
+    return f"contradicts {winner}, which is older and stands: same subnet, VTEP MAC or address"

@@ -3,7 +3,7 @@
 Between agent.reconcile (which reads and applies) and agent.drift (which names, counts and paces).
 """
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
 
 from agent.drift import Drift
@@ -66,10 +66,12 @@ class Mending:
             return planned
         return found
 
-    def tell(self, now: float, *, waiting: Collection[Hashable], looked: bool) -> None:
+    def tell(
+        self, now: float, *, waiting: Callable[[], Collection[Hashable]], looked: bool
+    ) -> None:
         """All that was found and does not wait any more is mended. ``looked``: the kernel was just read."""
-        mended = [key for key in self._found if key not in waiting]
-        if mended:
+        still = waiting() if self._found else ()
+        if mended := [key for key in self._found if key not in still]:
             self._drift.mended([self._found.pop(key) for key in mended], now=now)
         if looked:
             self._drift.looked(now)

@@ -166,6 +166,10 @@ class Reconciler:
         """What is wrong, by lease key (or NODE): failed changes and claims that lost to an older lease."""
         return self.demand.conflicts() | self._backlog.errors()
 
+    def first_trouble(self) -> tuple[str, str]:
+        """One of these, or empty; asked every round, and there may be thousands."""
+        return self.demand.first_conflict() or self._backlog.first_error() or ("", "")
+
     def plan(self) -> list[Step]:
         """What would be changed now, from a fresh look at the kernel; changes nothing."""
         if self.waiting_for:
@@ -194,7 +198,7 @@ class Reconciler:
         if due:
             self._apply(due, now)
         if self._next_resync > now:  # else a device was made anew: it is looked at again first
-            self._mending.tell(now, waiting=self._backlog.keys(), looked=looked)
+            self._mending.tell(now, waiting=self._backlog.keys, looked=looked)
         if not self._backlog and self._next_resync > now:
             self._in_a_row = 0
         self._note_sync()
@@ -279,13 +283,9 @@ class Reconciler:
         if fresh:
             error = failed[fresh[0]]
             who = fresh[0] or "node"
-            log.warning(
-                "change refused, will retry owners=%d first=%s: %s %s",
-                len(fresh),
-                who,
-                error,
-                error.hint,
-            )
+            hint = f"; {error.hint}" if error.hint else ""
+            text = "change refused, will retry owners=%d first=%s: %s%s"
+            log.warning(text, len(fresh), who, error, hint)
 
     def _note_sync(self) -> None:
         if self._backlog.only_held_up and not self._settled:
@@ -293,7 +293,7 @@ class Reconciler:
                 return  # a link was just made: only the read that follows can tell
             self._settled = self.synced_once = True
         if self.in_sync and not self._was_in_sync:
-            log.info("in sync peers=%d changes=%d", len(self.demand.peers()), self.changes)
+            log.info("in sync peers=%d changes=%d", self.demand.count, self.changes)
         elif not self.in_sync and self._was_in_sync:
             log.info("not in sync waiting=%d", len(self._backlog))
         self._was_in_sync = self.in_sync

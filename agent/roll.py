@@ -12,6 +12,7 @@ for people only.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from agent.events import Gone, Put, Snapshot, Unreadable
 from overlay.model import Lease
@@ -69,6 +70,8 @@ class Roll:
         self.remembered = False
         """Leases of an earlier life stand in for the first Snapshot."""
         self._clock, self._wall, self._keep_s = clock, wall, keep_s
+        self._soonest = inf
+        """No orphan's time is up before; asked every round, and all peers may be orphans."""
 
     def age(self, lease: Lease) -> int:
         """For overlay.wanted: low is old."""
@@ -82,7 +85,7 @@ class Roll:
         changes = [change for lease in past.leases.values() for change in self._put(lease)]
         for key, (lost_at, left_s) in past.kept.items():
             if key in past.leases and left_s > 0:
-                self.orphans[key] = Orphan(lost_at, self._clock() + min(left_s, self._keep_s))
+                self._keep(key, Orphan(lost_at, self._clock() + min(left_s, self._keep_s)))
         return self._changes(changes)
 
     def past(self) -> Past:
@@ -113,14 +116,12 @@ class Roll:
     def expire(self) -> list[Change]:
         """Orphans whose time is up: what etcd says of them is believed now."""
         now = self._clock()
-        return self._changes(
-            [
-                change
-                for key, orphan in [*self.orphans.items()]
-                if orphan.until <= now
-                for change in self._settle(key, orphan)
-            ]
-        )
+        if now < self._soonest:
+            return []
+        over = [(key, orphan) for key, orphan in self.orphans.items() if orphan.until <= now]
+        changes = [change for key, orphan in over for change in self._settle(key, orphan)]
+        self._soonest = min((orphan.until for orphan in self.orphans.values()), default=inf)
+        return self._changes(changes)
 
     def contradicted(self, key: str) -> list[Change]:
         """A real record claims what an orphan holds: the orphan goes."""
@@ -178,8 +179,12 @@ class Roll:
         known, now = self.leases[key], self._clock()
         was = self.orphans.get(key)
         until = was.until if was else now + self._keep_s
-        self.orphans[key] = Orphan(was.lost_at if was else self._wall(), until, instead)
+        self._keep(key, Orphan(was.lost_at if was else self._wall(), until, instead))
         return [] if was else [Change(key, known, known)]
+
+    def _keep(self, key: str, orphan: Orphan) -> None:
+        self.orphans[key] = orphan
+        self._soonest = min(self._soonest, orphan.until)
 
     def _settle(self, key: str, orphan: Orphan) -> list[Change]:
         return self._put(orphan.instead) if orphan.instead else self._gone(key)

@@ -4,7 +4,7 @@ STATUS must never wait: runtimes ask every few seconds and hold a lock meanwhile
 the loop here; it leaves its word after every round, and how long ago that was is part of the answer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from cni.standing import NO_NEW_PODS, PODS_IMPAIRED, READY, Standing
 
@@ -24,13 +24,13 @@ class NodeStanding:
         self._synced_once = False
         self._trouble = ""
 
-    def turned(self, *, in_sync: bool, trouble: Mapping[str, str]) -> None:
-        """The loop has made a round."""
+    def turned(self, *, in_sync: bool, trouble: tuple[str, str]) -> None:
+        """The loop has made a round; ``trouble`` is the first there is, by name and in words, or empty."""
         self._turned = self._clock()
         if in_sync:
             self._in_sync, self._synced_once = self._turned, True
-        first = next(iter(trouble.items()), ("", ""))
-        self._trouble = f"{first[0] or 'this node'}: {first[1]}" if first[1] else ""
+        name, why = trouble
+        self._trouble = f"{name or 'this node'}: {why}" if why else ""
 
     def now(self, *, lease_missing: str) -> Standing:
         """``lease_missing`` says why this node holds no lease; empty if it does."""

@@ -34,6 +34,8 @@ class Account:
     def __init__(self) -> None:
         self.sent = 0
         """Each line names a number that was sent; with -O there is one at the latest at the next number."""
+        self.answered = 0
+        """The highest number with an answer."""
         self._open: set[int] = set()
 
     def read(self, text: bytes) -> None:
@@ -45,6 +47,7 @@ class Account:
                 self.sent = max(self.sent, number)
                 if b" bytes from " in line:
                     self._open.discard(number)
+                    self.answered = max(self.answered, number)
 
     def lost(self, after: int, to: int) -> list[int]:
         """Numbers in (after, to] without an answer so far."""
@@ -107,6 +110,8 @@ class Pings:
         self._every_s = every_s
         self._lab = lab
         self._pingers: list[Pinger] = []
+        self._counted: dict[Pinger, int] = {}
+        """Up to which number the last window has looked."""
 
     def between(self, pods: Sequence[Pod]) -> None:
         """Each pair of pods of different nodes; returns once all of them have answered."""
@@ -136,11 +141,27 @@ class Pings:
             self._pingers.remove(pinger)
             self._lab.clients.remove(pinger)
 
+    def flow(self, *, timeout_s: float) -> None:
+        """Wait until each pair has had an answer from now on."""
+        since = {it: it.update().sent for it in self._pingers}
+        for it, number in since.items():
+            wait_for(
+                lambda it=it, number=number: it.update().answered > number,  # type: ignore[misc]
+                f"ping {it.name} answered again",
+                timeout_s=timeout_s,
+            )
+
     @contextmanager
-    def window(self, *, without: Collection[str] = ()) -> Iterator[Window]:
-        """Count what is sent within the block; pairs that touch a node of ``without`` are not looked at."""
+    def window(self, *, without: Collection[str] = (), seamless: bool = False) -> Iterator[Window]:
+        """Count what is sent within the block; pairs that touch a node of ``without`` are not looked at.
+
+        ``seamless``: and what was sent since the last window that looked at the pair.
+        """
         looked = [it for it in self._pingers if not it.nodes & set(without)]
         since = {it: it.update().sent for it in looked}
+        if seamless:
+            since |= {it: self._counted[it] for it in looked if it in self._counted}
+        self._counted.clear()
         window = Window()
         try:
             yield window
@@ -149,6 +170,7 @@ class Pings:
 
     def _settle(self, window: Window, since: dict[Pinger, int]) -> None:
         until = {it: it.update().sent for it in since}
+        self._counted = dict(until)
 
         def complete() -> bool:
             return not any(it.update().lost(since[it], until[it]) for it in since)

@@ -1,10 +1,10 @@
 """`make soak`: random faults of agents, kernels and an etcd cluster; nodes and pods that come and go.
 
 Bounded by --minutes: first with three nodes, then a mesh of twenty. Pings between all pods run all the time, and each
-lost one counts, but for those of a node whose own kernel state was just deleted. After each fault, once all is
-settled: no subnet twice in etcd, no address twice among pods, `overlayctl plan` empty on every node, and every
-kernel holds what etcd says. Ends with one RESULT line; exit code 1 if anything was lost, leased twice, or did not
-settle.
+lost one counts, also between two faults, but for those of a node whose own kernel state was just deleted, until it is
+mended. After each fault, once all is settled and each pair of pods has an answer again: no subnet twice in etcd, no
+address twice among pods, `overlayctl plan` empty on every node, and every kernel holds what etcd says. Ends with one
+RESULT line; exit code 1 if anything was lost, leased twice, or did not settle.
 """
 
 import argparse
@@ -67,12 +67,13 @@ class Soak:
         """One fault and all that must hold after it; returns what became of it."""
         self.tally.faults += 1
         begun = time.monotonic()
-        with self.stage.pings.window(without=without) as window:
+        with self.stage.pings.window(without=without, seamless=True) as window:
             try:
                 fault(node)
                 acted = time.monotonic()
                 self.stage.news(timeout_s=self._settle_s)  # so all before it has been heard, too
                 self.stage.rest(timeout_s=self._settle_s)
+                self.stage.pings.flow(timeout_s=self._settle_s)
             except (CommandFailed, OverlayError) as error:
                 acted = time.monotonic()
                 self.tally.unsettled += 1

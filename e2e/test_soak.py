@@ -85,6 +85,43 @@ def test_a_route_that_is_missing_is_found_without_the_agent(soak: Soak, stage: S
     assert any("pings lost: {'pod1→pod2'" in text for text in soak.tally.wrong)
 
 
+def test_a_ping_that_is_lost_between_two_faults_is_counted(soak: Soak, stage: Stage) -> None:
+    """While the judge looks, say."""
+    one, two = stage.lab.nodes["n1"], stage.lab.nodes["n2"]
+    soak.once(_nothing, one, without=())
+    before = stage.pings.total.lost
+    one.stop_agent()
+    one.namespace.ip(f"route del {two.subnet}")
+    one.start_agent()
+    stage.lab.record()
+    one.wait_ready()
+    stage.rest()
+
+    soak.once(_nothing, one, without=())
+
+    assert stage.pings.total.lost > before
+    assert soak.tally.code(stage.pings.total) == 1
+
+
+def test_a_hurt_nodes_pings_have_to_come_back(soak: Soak, stage: Stage) -> None:
+    """Healthy by its own account, an empty plan, and yet nothing arrives."""
+    one, two = stage.lab.nodes["n1"], stage.lab.nodes["n2"]
+
+    def plant(_node: Node) -> None:
+        two.namespace.must("nft", "add table inet foreign")
+        chain = "{ type filter hook forward priority 0; policy drop; }"
+        two.namespace.must("nft", f"add chain inet foreign f {chain}")
+
+    try:
+        soak.once(plant, one, without=("n1", "n2"))
+    finally:
+        two.namespace.must("nft", "delete table inet foreign")
+        stage.pings.flow(timeout_s=10)
+
+    assert soak.tally.unsettled == 1
+    assert any("answered again" in text for text in soak.tally.wrong)
+
+
 def test_what_does_not_settle_ends_the_soak(soak: Soak, stage: Stage) -> None:
     """An unreadable record leaves every node degraded."""
     key = Peer(1).key

@@ -341,7 +341,8 @@ class Route:
     bridge's own subnet: ``protocol`` RTPROT_KERNEL, which the kernel makes with the address and nobody puts back.
 
     ``protocol`` is part of the value: an adopted flannel route (proto boot) is ours, differs, and is
-    rewritten in place. ``metric`` is 0 for the usual one; ``odd`` is what others made it state, in words.
+    rewritten in place. ``odd`` is what others made it state, in words. ``metric`` is 0 for the usual one; with another
+    one, or as the ``nth`` of several, it is one beside the one meant.
     """
 
     dst: Subnet
@@ -352,15 +353,18 @@ class Route:
     source: Address | None = None
     odd: str = ""
     metric: int = 0
+    nth: int = 0
     rank: ClassVar[int] = 6
 
     @property
     def key(self) -> Hashable:
         """Identity: the kernel keeps routes of several metrics side by side."""
-        return (route_key(self.dst), self.metric) if self.metric else route_key(self.dst)
+        meant = route_key(self.dst)
+        return ("beside", meant, self.metric, self.nth) if self.metric or self.nth else meant
 
     def __str__(self) -> str:
-        return f"route {self.dst} via {self.via} dev {self.link}"
+        way = f"route {self.dst} via {self.via} dev {self.link}"
+        return f"{way} metric {self.metric}" if self.metric else way
 
 
 KernelObject = Sysctl | Vxlan | Bridge | LinkAddress | Ruleset | FdbEntry | Neighbour | Route

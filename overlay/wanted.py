@@ -52,6 +52,8 @@ class Wanted:
     def __init__(self) -> None:
         self.want: dict[Hashable, KernelObject] = {}
         self.losers: dict[str, str] = {}  # owner -> the owner it lost to
+        self.moved: set[str] = set()
+        """The others who stand, or lose, since the last claim and because of it."""
         self._claims: dict[str, _Claim] = {}
         self._holders: dict[Hashable, tuple[str, ...]] = {}
         """Who claims a key. One tuple serves all keys that its owner has for itself: there are thousands."""
@@ -67,6 +69,7 @@ class Wanted:
 
         ``age`` is the lease's create revision: low is old. Empty ``objects`` forgets the owner.
         """
+        self.moved = set()
         fresh = {item.key: item for item in objects}
         homes = {item.key: item for item in _homes(objects)}
         claimed: dict[Hashable, _Fact] = {**fresh, **homes}
@@ -135,6 +138,8 @@ class Wanted:
                 self.losers[other] = rival
             if changed:  # its other objects appear or disappear with it
                 touched.update(self.keys(other))
+                self.moved.add(other)
+        self.moved.discard(owner)
         for key in touched:
             standing = [who for who in self.owners(key) if who not in self.losers]
             item = self._claims[standing[0]].of(key) if standing else None

@@ -14,7 +14,7 @@ MOST_FUNCTION_LINES = 60
 MOST_POSITIONAL = 5
 LONGER = {
     # One table of frozen values: split, the ownership table would stand apart from what it rules.
-    "overlay/model.py": 390,
+    "overlay/model.py": 400,
 }
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
 

@@ -4,27 +4,23 @@ Peers' entries of a run of steps go to the kernel in one batch; links, addresses
 by one, because each changes what the next may lean on. A step that is already true is success.
 """
 
-import errno
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from ipaddress import ip_network
+from collections.abc import Hashable, Mapping
 from itertools import groupby, islice
 from pathlib import Path
 
 from overlay.dataplane import former
+from overlay.dataplane.batches import Batches
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import GONE, LinkDoor
-from overlay.dataplane.read import UNSPECIFIED, concerned, convert, usual_metric
+from overlay.dataplane.read import beside, concerned, convert
 from overlay.dataplane.ruleset import Rulesets
 from overlay.dataplane.switches import Switches
-from overlay.dataplane.verdict import judged
-from overlay.errors import ForeignObject, KernelRefused, OverlayError
+from overlay.errors import KernelRefused, OverlayError
 from overlay.marks import ONLY, Marks
 from overlay.model import (
     RTPROT_KERNEL,
     Action,
-    Address,
     Bridge,
-    Family,
     FdbEntry,
     KernelObject,
     LinkAddress,
@@ -36,16 +32,12 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
-from overlay.netlink import Netlink, messages, parse
+from overlay.netlink import Netlink, messages
 from overlay.netlink.parse import Record
 
-RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
-"""linux/rtnetlink.h"""
 MOST_A_BATCH = 2048
 """Steps whose messages are held at a time: those of thousands of peers are megabytes."""
 _BATCHED = (FdbEntry, Neighbour, Route)
-_USUAL_METRICS = (0, 1024)
-"""Of a route that names none: IPv4's; IP6_RT_PRIO_USER of net/ip6_route.h."""
 
 
 class Dataplane:
@@ -63,6 +55,7 @@ class Dataplane:
         self._link_locals: frozenset[KernelObject] = frozenset()
         self._own_subnets: frozenset[Subnet] = frozenset()
         self._entries = Entries(self._netlink)
+        self._batches = Batches(self._netlink, self._links, self._entries)
 
     def close(self) -> None:
         """Close the doors; the kernel keeps everything."""
@@ -97,7 +90,10 @@ class Dataplane:
         )
         found: dict[Hashable, KernelObject] = {}
         for key, item in self._entries.read(self._links.seen, want, self.observe):
-            found.setdefault(key, item)  # of routes to one subnet the kernel lists the best first
+            if key in found:
+                beside(item, found, want)
+            else:
+                found[key] = item
         self._switches.watch(item for item in node if isinstance(item, Sysctl))
         for wanted in node:
             seen = self.look(wanted)
@@ -138,7 +134,10 @@ class Dataplane:
         results: list[OverlayError | None] = []
         for batched, run in groupby(steps, key=lambda step: isinstance(step.object, _BATCHED)):
             while part := list(islice(run, MOST_A_BATCH)):
-                results += self._batch(part) if batched else [self._one(step) for step in part]
+                if batched:
+                    results += self._batches.carry_out(part, self._want)
+                else:
+                    results += [self._one(step) for step in part]
         return results
 
     # --- applying ----------------------------------------------------------------------------------------
@@ -169,101 +168,6 @@ class Dataplane:
         else:
             self._netlink.request(messages.address_add(index, item.address))
 
-    def _batch(self, steps: list[Step]) -> list[OverlayError | None]:
-        results: list[OverlayError | None] = [None] * len(steps)
-        sent: list[tuple[int, bytes]] = []
-        for place, step in enumerate(steps):
-            if step.action is Action.DELETE and not self._links.exists(step.object):
-                continue  # it went with its device
-            try:
-                if _leads_to_an_object(
-                    step
-                ):  # the kernel accepts another way for it, and does nothing
-                    sent.append(
-                        (place, self._message(Step(Action.DELETE, step.was or step.object)))
-                    )
-                sent.append((place, self._message(step)))
-            except OverlayError as error:
-                results[place] = error
-        answers = self._netlink.batch([body for _, body in sent])
-        for (place, _), answer in zip(sent, answers, strict=True):
-            results[place] = judged(steps[place], answer)
-        self._send_around(steps, results)
-        self._send_around(self._replace_direct(steps, results), results)
-        return results
-
-    def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> list[Step]:
-        """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
-        held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
-        routes = [
-            route
-            for family in {Family.of(_route(steps[place]).dst) for place in held_up}
-            for route in self._entries.dump(
-                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
-            )
-            if route.table == RT_TABLE_MAIN and route.metric in _USUAL_METRICS
-        ]
-        underlays = set(_underlays(self._want.values())) if routes else set()
-        direct = {route.dst for route in routes if route.via in underlays}
-        places = [place for place in held_up if _route(steps[place]).dst in direct]
-        again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
-        answers = self._netlink.batch([self._message(step) for step in again.values()])
-        for place, answer in zip(places, answers, strict=True):
-            results[place] = answer
-        return [again.get(place, step) for place, step in enumerate(steps)]
-
-    def _send_around(self, steps: list[Step], results: list[OverlayError | None]) -> None:
-        """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
-        route that is to be replaced. A route to the gateway alone makes it agree; at no moment is there none.
-        """
-        for place, step in enumerate(steps):
-            item, error = step.object, results[place]
-            if not isinstance(item, Route) or item.via is None or not item.onlink:
-                continue
-            if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
-                host, link = ip_network(item.via), self._links.index(item.link)
-                around = (
-                    messages.route_add(host, link=link),
-                    messages.route_delete(host, link=link),
-                )
-                answers = self._netlink.batch([around[0], self._message(step), around[1]])
-                results[place] = judged(step, answers[1])
-
-    def _message(self, step: Step) -> bytes:
-        item, delete = step.object, step.action is Action.DELETE
-        match item:
-            case FdbEntry() if delete:
-                # a destination that is not to be expressed: delete the entry whatever it says
-                underlay = None if item.underlay == UNSPECIFIED else item.underlay
-                return messages.fdb_delete(self._links.index(item.link), item.mac, underlay)
-            case FdbEntry():
-                link = self._links.index(item.link)
-                return messages.fdb_replace(link, item.mac, item.underlay)
-            case Neighbour() if delete:
-                return messages.neighbour_delete(self._links.index(item.link), item.ip)
-            case Neighbour():
-                return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
-            case Route():
-                own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
-                send = {
-                    Action.ADD: messages.route_replace if own else messages.route_add,
-                    Action.REPLACE: messages.route_replace,
-                    Action.DELETE: messages.route_delete,
-                }[step.action]
-                # A route by a next hop object is none that has this gateway and device (fib_nh_match).
-                any_way = bool(item.odd) and delete
-                return send(
-                    item.dst,
-                    link=0 if any_way else self._links.index(item.link),
-                    via=None if any_way else item.via,
-                    onlink=item.onlink,
-                    protocol=item.protocol,
-                    source=item.source,
-                    metric=item.metric
-                    or (usual_metric(item.dst.version, item.protocol) if own else 0),
-                )
-        raise TypeError(f"not a batched object: {item}")
-
     def _unless_gone(self, message: bytes) -> None:
         try:
             self._netlink.request(message)
@@ -272,26 +176,5 @@ class Dataplane:
                 raise
 
 
-def _leads_to_an_object(step: Step) -> bool:
-    return (
-        step.action is Action.REPLACE
-        and isinstance(step.was, FdbEntry)
-        and step.was.underlay == UNSPECIFIED
-    )
-
-
 def _is_link_local(item: KernelObject) -> bool:
     return isinstance(item, LinkAddress) and item.address.ip.is_link_local
-
-
-def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
-    for item in wanted:
-        if isinstance(item, FdbEntry):
-            yield item.underlay
-        elif isinstance(item, Route) and item.via is not None and not item.onlink:
-            yield item.via
-
-
-def _route(step: Step) -> Route:
-    assert isinstance(step.object, Route)  # only a route can meet a foreign one
-    return step.object

@@ -104,6 +104,8 @@ class LinkDoor:
             # Booted with ipv6.disable=1: there is no such mode, and nothing to be kept from.
             (marking,) = self._netlink.batch([messages.link_set(item.name, alias=alias)])
         for error in (marking, setting):
+            if isinstance(error, KernelRefused) and error.errno == errno.EADDRINUSE:
+                raise _taken(item) from error
             if error is not None:
                 raise error
 
@@ -130,6 +132,16 @@ class LinkDoor:
             learning=item.learning,
             gbp=item.gbp,
         )
+
+
+def _taken(item: Vxlan | Bridge) -> KernelRefused:
+    """A program's socket, or a device that shares the port with none (agent.inway names that one)."""
+    port = item.port if isinstance(item, Vxlan) else 0
+    return KernelRefused(
+        f"{item.name} cannot be brought up: somebody else has UDP port {port}",
+        errno=errno.EADDRINUSE,
+        hint=f"look: ss -lunp sport = :{port}; then end that program, or choose another Port for the network",
+    )
 
 
 def _kind(item: Vxlan | Bridge) -> str:

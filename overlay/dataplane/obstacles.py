@@ -5,24 +5,26 @@ Looking costs a pass over the main table, where almost all is sorted out by its 
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
-from overlay.dataplane.diversions import Packet, diverted
+from overlay.dataplane.detours import detours
 from overlay.desired import Me
 from overlay.errors import KernelRefused
 from overlay.marks import Marks, owner_of
 from overlay.model import Family, Network, Pool, Subnet
-from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse
+from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, policy
 from overlay.netlink.parse import Record
+from overlay.netlink.policy import PolicyRule
 
 RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL = 254, 1, 2
 """linux/rtnetlink.h."""
 MOST_ADDRESSES = MOST_ROUTES = 8
 """Named one by one; what follows is counted."""
-_PROTOCOL_AT = 5
-"""Where struct rtmsg has rtm_protocol."""
+_LENGTH_AT, _PROTOCOL_AT = 1, 5
+"""Where struct rtmsg has rtm_dst_len and rtm_protocol."""
 _NAMES = {2: "kernel", 3: "boot", 4: "static", 12: "bird", 16: "dhcp", 186: "bgp", 188: "ospf"}
 """iproute2's rt_protos, those that are met with."""
 
@@ -42,6 +44,7 @@ class Seen:
     links: Sequence[LinkInfo]
     addresses: Iterable[AddressInfo]
     routes: Iterable[RouteInfo]
+    detours: Iterable[tuple[Pool, PolicyRule, RouteInfo | None]] = ()
 
 
 class Needs:
@@ -52,9 +55,7 @@ class Needs:
         self.backend = network.backend
         self.vteps = {vtep.link: vtep for vtep in me.vteps if vtep.link}
         self.underlays = {vtep.underlay for vtep in me.vteps}
-        self.bridge = me.bridge
-        self.sources = {vtep.family: vtep.subnet.network_address + 2 for vtep in me.vteps}
-        """An address that a pod of ours may have."""
+        self.bridge, self.subnets = me.bridge, [vtep.subnet for vtep in me.vteps]
         self.marks = Marks(me.instance)
 
     def concerns(self, record: Record) -> bool:
@@ -67,6 +68,8 @@ class Needs:
             case RouteInfo():
                 ours = record.protocol == self.marks.route_protocol
                 return not ours and self.pool_of(record.dst) is not None
+            case PolicyRule():
+                return True
             case _:
                 return False
 
@@ -74,6 +77,11 @@ class Needs:
         """The pool that shares addresses with a subnet."""
         same = (pool for pool in self.pools if pool.network.version == subnet.version)
         return next((pool for pool in same if subnet.overlaps(pool.network)), None)
+
+    def own(self, network: Subnet) -> Subnet | None:
+        """The subnet of this node that has all of a network's addresses."""
+        same = (it for it in self.subnets if it.version == network.version)
+        return next((it for it in same if it.supernet_of(network)), None)  # type: ignore[arg-type]
 
     def pool_of(self, subnet: Subnet) -> Pool | None:
         """The pool that a subnet lies in."""
@@ -101,28 +109,12 @@ def look(netlink: Netlink, needs: Needs) -> list[Obstacle]:
         for family in families
         for _, body in netlink.dump(messages.address_dump(family))
     ]
-    ours: dict[Pool, bytes] = {}
     routes = (
         parse.parse_route(body)
         for pool in needs.pools
-        for body in _candidates(netlink, pool, needs.marks.route_protocol, ours)
+        for body in _candidates(netlink, pool, needs.marks.route_protocol)
     )
-    found = describe(needs, Seen(links, addresses, routes))
-    return found + _diversions(netlink, needs, links, [*ours.values()])
-
-
-def _diversions(
-    netlink: Netlink, needs: Needs, links: Sequence[LinkInfo], ours: Sequence[bytes]
-) -> list[Obstacle]:
-    """By one of our routes for each family."""
-    bridge = next((link.index for link in links if link.name == needs.bridge), 0)
-    subnets = [parse.parse_route(body).dst for body in ours] if bridge else []
-    packets = [
-        Packet(source, bridge, subnet)
-        for subnet in subnets
-        if (source := needs.sources.get(Family.of(subnet))) is not None
-    ]
-    return [Obstacle(*found) for it in packets if (found := diverted(netlink, it)) is not None]
+    return describe(needs, Seen(links, addresses, routes, _detours(netlink, needs, links)))
 
 
 def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
@@ -154,14 +146,64 @@ def describe(needs: Needs, seen: Seen) -> list[Obstacle]:
             f"{more} more routes that are not ours lead into it; look: ip route show root {cluster}"
         )
         found.append(Obstacle(f"routes into {cluster}", why))
+    by_name = {link.index: link.name for link in seen.links}
+    found += [_detour(*it, by_name) for it in seen.detours]
     return list(dict.fromkeys(found))
 
 
-def _candidates(netlink: Netlink, pool: Pool, own: int, ours: dict[Pool, bytes]) -> Iterator[bytes]:
-    """The routes of the main table that may lead into a pool; of a router's full table hardly any is left.
+def _detours(
+    netlink: Netlink, needs: Needs, links: Iterable[LinkInfo]
+) -> Iterator[tuple[Pool, PolicyRule, RouteInfo | None]]:
+    """Of hosts with the kernel's three rules alone this costs one short list per family."""
+    ours = {link.index: link.name for link in links if needs.is_ours(link)}
+    for pool in needs.pools:
+        try:
+            answers = netlink.dump(policy.rule_dump(pool.family))
+        except KernelRefused as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            continue  # a kernel with one table for all
+        rules = [policy.parse_rule(body) for _, body in answers]
+        others = partial(_table, netlink, pool, ours)
+        for rule, route in detours(pool, rules, others, set(ours.values())):
+            yield pool, rule, route
 
-    Of those of our protocol the first is put into ``ours``.
-    """
+
+def _table(netlink: Netlink, pool: Pool, ours: Collection[int], number: int) -> Iterator[RouteInfo]:
+    """What may lead the pool elsewhere: what is wider, and what lies in it."""
+    head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
+    try:
+        answers = netlink.dump(messages.route_dump(pool.family, table=number))
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return  # a table that nobody has put anything into
+    for _, body in answers:
+        if len(body) > _LENGTH_AT and (body[_LENGTH_AT] <= pool.network.prefixlen or head in body):
+            route = parse.parse_route(body)
+            if route.link not in ours:
+                yield route
+
+
+def _detour(
+    pool: Pool, rule: PolicyRule, route: RouteInfo | None, names: Mapping[int, str]
+) -> Obstacle:
+    flag = "-6 " if pool.family is Family.V6 else ""
+    look = f"look: ip {flag}rule show"
+    if route is None:
+        why = f"it throws packets of the pod network {pool.network} away ({rule.action})"
+        return Obstacle(f"rule {rule.priority}", f"{why}; {look}")
+    where = f"dev {names[route.link]}" if route.link in names else "nowhere"
+    why = (
+        f"it is not ours, and has table {rule.table} decide before our routes: there {route.dst} leads packets of the "
+        f"pod network {pool.network} to {where}"
+    )
+    look = f"{look}; ip {flag}route show table {rule.table}"
+    return Obstacle(f"rule {rule.priority} lookup {rule.table}", f"{why}; {look}")
+
+
+def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
+    """The routes of the main table that may lead into a pool; of a router's full table hardly any is left."""
     head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
     try:
         answers = netlink.dump(messages.route_dump(pool.family))
@@ -170,11 +212,8 @@ def _candidates(netlink: Netlink, pool: Pool, own: int, ours: dict[Pool, bytes])
             raise
         return  # before the first route the kernel has no main table
     for _, body in answers:
-        if len(body) > _PROTOCOL_AT and head in body:
-            if body[_PROTOCOL_AT] != own:
-                yield body
-            else:
-                ours.setdefault(pool, body)
+        if len(body) > _PROTOCOL_AT and body[_PROTOCOL_AT] != own and head in body:
+            yield body
 
 
 def _device(needs: Needs, link: LinkInfo) -> Obstacle | None:
@@ -209,6 +248,11 @@ def _address(needs: Needs, link: LinkInfo, info: AddressInfo) -> Obstacle | None
         why = (
             f"the underlay's own network and the pod network {pool.network} overlap: nodes and pods with the same "
             "addresses cannot reach each other; choose another Network for the pods"
+        )
+    elif own := needs.own(info.address.network):
+        why = (
+            f"it{_whose(link)} lies in this node's own subnet {own}, which {needs.bridge} serves: one of the two has "
+            "the packets for the pods of this node"
         )
     else:
         inside = info.address.network.prefixlen >= pool.network.prefixlen

@@ -1,7 +1,8 @@
 """Kernel records → model objects, and which of them are ours (the mark table in overlay.model). Pure."""
 
+import itertools
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from overlay.keys import fdb_key, neighbour_key, route_key
@@ -103,6 +104,8 @@ def convert(record: Record, links: Links, *, unmarked: bool = False) -> KernelOb
             return _route(record, links)
         case NeighbourInfo():
             return _neighbour(record, links)
+        case _:  # a policy rule: we have none
+            return None
 
 
 def same(
@@ -112,6 +115,26 @@ def same(
     key = item.key
     wanted = want.get(key)
     return key, wanted if wanted is not None and wanted == item else item
+
+
+def beside(
+    item: KernelObject,
+    found: dict[Hashable, KernelObject],
+    want: Mapping[Hashable, KernelObject],
+) -> None:
+    """Enter a further route to one subnet with one metric as an object of its own; what is as wanted keeps its place.
+
+    The kernel lists first the one that it uses.
+    """
+    key = item.key
+    first = found[key]
+    if not isinstance(item, Route) or not isinstance(first, Route) or item == first:
+        return
+    if item == want.get(key):
+        item, found[key] = first, item
+    others = (replace(item, nth=nth) for nth in itertools.count(1))
+    other = next(it for it in others if it.key not in found)
+    found[other.key] = other
 
 
 def concerned(record: Record, links: Links) -> Hashable | None:
@@ -173,7 +196,7 @@ def _address(info: AddressInfo, links: Links) -> KernelObject | None:
 
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:
     if info.kind != RTN_UNICAST or info.table != RT_TABLE_MAIN or info.tos:
-        return None
+        return None  # one with a TOS serves packets with that mark alone, and stands beside ours
     own = info.protocol == RTPROT_KERNEL
     ours = links.ours(info.link, "bridge" if own else "vxlan")
     if ours is None and (own or info.protocol != links.marks.route_protocol):

@@ -118,7 +118,7 @@ def route_add(
     source: Address | None = None,
     metric: int = 0,
 ) -> bytes:
-    """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there."""
+    """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there with that metric."""
     flags = NLM_F_CREATE | NLM_F_EXCL
     body = _route(dst, link, via, onlink=onlink, protocol=protocol)
     return message(RTM_NEWROUTE, flags, body, _beside(source, metric))
@@ -151,14 +151,14 @@ def route_replace(
 def route_delete(
     dst: Subnet,
     *,
-    link: int,
+    link: int = 0,
     via: Address | None = None,
     onlink: bool = False,
     protocol: int = ROUTE_PROTOCOL,
     source: Address | None = None,
     metric: int = 0,
 ) -> bytes:
-    """Delete a route; ESRCH unless gateway, link, protocol and what else is given are those of the route."""
+    """Delete a route; ESRCH unless its protocol is that, and what else is given is the route's."""
     body = _route(dst, link, via, onlink=onlink, protocol=protocol, scope=RT_SCOPE_NOWHERE)
     return message(RTM_DELROUTE, 0, body, _beside(source, metric))
 
@@ -167,7 +167,8 @@ def route_dump(
     family: Family, *, protocol: int = 0, link: int = 0, table: int = RT_TABLE_MAIN
 ) -> bytes:
     """Ask for routes, filtered by the kernel (0: not filtered)."""
-    head = _RT.pack(family.af, 0, 0, 0, table, protocol, 0, 0, 0)
+    short = table if table < 256 else 0  # the attribute has it
+    head = _RT.pack(family.af, 0, 0, 0, short, protocol, 0, 0, 0)
     filters = number32(RTA_TABLE, table) if table else b""
     if link:
         filters += number32(RTA_OIF, link)

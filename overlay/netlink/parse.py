@@ -18,6 +18,7 @@ from overlay.netlink.attributes import (
     unpack_number,
     unpack_text,
 )
+from overlay.netlink.policy import PolicyRule, parse_rule
 from overlay.netlink.route_extras import extras
 from overlay.netlink.vxlan_info import VxlanInfo
 
@@ -107,7 +108,7 @@ class NeighbourInfo:
     deleted: bool = False
 
 
-Record = LinkInfo | AddressInfo | RouteInfo | NeighbourInfo
+Record = LinkInfo | AddressInfo | RouteInfo | NeighbourInfo | PolicyRule
 
 
 def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -272,19 +273,14 @@ def _host(address: Address, length: int) -> HostAddress:
             return IPv4Interface((address, length))
         return IPv6Interface((address, length))
     except ValueError as error:
-        raise BadInput(
-            f"the kernel sent {address} with impossible prefix length {length}"
-        ) from error
+        raise BadInput(f"the kernel sent {address} with a prefix length of {length}") from error
 
 
 _PARSERS: dict[int, Callable[[bytes, bool], Record]] = {
-    c.RTM_NEWLINK: parse_link,
-    c.RTM_DELLINK: parse_link,
-    c.RTM_NEWADDR: parse_address,
-    c.RTM_DELADDR: parse_address,
-    c.RTM_NEWROUTE: parse_route,
-    c.RTM_DELROUTE: parse_route,
-    c.RTM_NEWNEIGH: parse_neighbour,
-    c.RTM_DELNEIGH: parse_neighbour,
+    **dict.fromkeys((c.RTM_NEWLINK, c.RTM_DELLINK), parse_link),
+    **dict.fromkeys((c.RTM_NEWADDR, c.RTM_DELADDR), parse_address),
+    **dict.fromkeys((c.RTM_NEWROUTE, c.RTM_DELROUTE), parse_route),
+    **dict.fromkeys((c.RTM_NEWNEIGH, c.RTM_DELNEIGH), parse_neighbour),
+    **dict.fromkeys((c.RTM_NEWRULE, c.RTM_DELRULE), parse_rule),
 }
-_DELETIONS = {c.RTM_DELLINK, c.RTM_DELADDR, c.RTM_DELROUTE, c.RTM_DELNEIGH}
+_DELETIONS = {c.RTM_DELLINK, c.RTM_DELADDR, c.RTM_DELROUTE, c.RTM_DELNEIGH, c.RTM_DELRULE}

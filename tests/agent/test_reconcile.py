@@ -7,7 +7,7 @@ import pytest
 
 from agent.backlog import REFUSED_TIMES, RETRY_MOST_S
 from agent.events import Gone, NetworkChanged, Put, Snapshot, Unreadable
-from overlay.errors import KernelBusy, KernelRefused
+from overlay.errors import ForeignObject, KernelBusy, KernelRefused
 from overlay.keys import neighbour_key, route_key
 from overlay.model import FdbEntry, Neighbour, Route
 from tests.agent.one_node import Node, lease, objects, snapshot
@@ -139,6 +139,19 @@ def test_a_failing_peer_waits_alone_and_is_tried_again(node: Node) -> None:
     node.settle()
     assert objects(4) <= set(node.kernel.state.values())
     assert node.reconciler.in_sync
+
+
+def test_a_trouble_has_the_command_that_shows_it(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the status and in the log."""
+    why, hint = "a bridge named overlay.1 is there", "look: ip -d link show overlay.1"
+    key = route_key(ip_network("10.5.4.0/24"))
+    node.kernel.fail_next[key] = ForeignObject(why, errno=17, hint=hint)
+    node.reconciler.on_event(Put(lease(4)))
+    node.settle()
+    assert node.reconciler.trouble() == {"10.5.4.0-24": f"{why}; {hint}"}
+    assert f"first=10.5.4.0-24: {why}; {hint}" in caplog.text
 
 
 def test_a_record_that_the_kernel_refuses_keeps_no_node_from_taking_pods() -> None:

@@ -27,7 +27,7 @@ def clock() -> Clock:
 def kept(clock: Clock) -> NodeStanding:
     """A loop that has been in sync once."""
     made = NodeStanding(clock)
-    made.turned(in_sync=True, trouble={})
+    made.turned(in_sync=True, trouble=("", ""))
     return made
 
 
@@ -53,7 +53,7 @@ def test_before_the_first_clean_apply_no_new_pods(clock: Clock) -> None:
     """With what stands in its way, once that is known."""
     made = NodeStanding(clock)
     assert made.now(lease_missing="").reason == "the first clean apply is still to come"
-    made.turned(in_sync=False, trouble={"": "overlay.1 is somebody else's"})
+    made.turned(in_sync=False, trouble=("", "overlay.1 is somebody else's"))
     found = made.now(lease_missing="")
     assert (found.code, found.reason) == (NO_NEW_PODS, "this node: overlay.1 is somebody else's")
 
@@ -61,7 +61,7 @@ def test_before_the_first_clean_apply_no_new_pods(clock: Clock) -> None:
 @pytest.mark.row("50", "51")
 def test_a_short_disorder_is_none_and_a_long_one_is_51(clock: Clock, kept: NodeStanding) -> None:
     """Peers come and go all the time."""
-    trouble = {"10.5.2.0-24": "EBUSY"}
+    trouble = ("10.5.2.0-24", "EBUSY")
     clock.now += PATIENCE_S
     kept.turned(in_sync=False, trouble=trouble)
     assert kept.now(lease_missing="").code == READY
@@ -72,7 +72,7 @@ def test_a_short_disorder_is_none_and_a_long_one_is_51(clock: Clock, kept: NodeS
         PODS_IMPAIRED,
         True,
     )
-    kept.turned(in_sync=True, trouble={})
+    kept.turned(in_sync=True, trouble=("", ""))
     assert kept.now(lease_missing="").code == READY
 
 

@@ -59,10 +59,10 @@ def test_what_the_agent_knows_is_said(node: Node, event: str, code: int, words: 
     clock = Clock()
     kept = NodeStanding(clock)
     if event != "never in sync":
-        kept.turned(in_sync=True, trouble={})
+        kept.turned(in_sync=True, trouble=("", ""))
     if event in ("out of sync", "busy"):
         clock.now += PATIENCE_S + 1 if event == "out of sync" else PATIENCE_S - 1
-        kept.turned(in_sync=False, trouble={"10.5.2.0-24": "EBUSY"})
+        kept.turned(in_sync=False, trouble=("10.5.2.0-24", "EBUSY"))
     if event == "hung":
         clock.now += SILENT_S + 1
     missing = "the lease was lost: somebody has it" if event == "lease lost" else ""

@@ -15,6 +15,7 @@ from overlay.model import Backend, Network, Pool
 from overlay.netlink import Netlink, RouteInfo
 from overlay.netlink.namespace import run_inside
 from overlay.netlink.parse import AddressInfo, LinkInfo
+from tests.contract.policy_rules import BESIDE
 from tests.contract.spaces import inside, ip
 
 pytestmark = pytest.mark.contract
@@ -134,6 +135,12 @@ def watcher(host: Path) -> Iterator[InWay]:
             ["holds the pod network 10.5.0.0/16"],
         ),
         (
+            ["ip link add br-x type bridge", "ip addr add 10.5.1.1/24 dev br-x"],
+            "ip link del br-x",
+            "address 10.5.1.1/24 on br-x",
+            ["this node's own subnet 10.5.1.0/24, which overlay0 serves", "show dev br-x"],
+        ),
+        (
             ["ip addr add 10.5.0.9/16 dev eth0"],
             "ip addr del 10.5.0.9/16 dev eth0",
             "address 10.5.0.9/16 on eth0",
@@ -150,10 +157,31 @@ def watcher(host: Path) -> Iterator[InWay]:
             ['instance "blue"', "look: ip -6 address show dev ovl-blue"],
         ),
         (
-            [*OURS, "ip rule add to 10.5.0.0/16 blackhole pref 100"],
-            "ip rule del pref 100",
-            "policy rule 100 blackhole",
-            ["packets of pods to those of 10.5.2.0/24", "look: ip rule"],
+            [
+                "ip route add 10.5.0.0/16 via 192.0.2.9 table 100",
+                "ip rule add to 10.5.0.0/16 lookup 100 pref 90",
+            ],
+            "ip rule del pref 90",
+            "rule 90 lookup 100",
+            [
+                "there 10.5.0.0/16 leads packets of the pod network 10.5.0.0/16 to dev eth0",
+                "look: ip rule show; ip route show table 100",
+            ],
+        ),
+        (
+            [
+                "ip -6 route add default via 2001:db8::9 table 51820",
+                "ip -6 rule add not fwmark 51820 lookup 51820 pref 90",
+            ],
+            "ip -6 rule del pref 90",
+            "rule 90 lookup 51820",
+            ["there ::/0 leads", "look: ip -6 rule show; ip -6 route show table 51820"],
+        ),
+        (
+            ["ip rule add from 10.5.0.0/16 prohibit pref 50"],
+            "ip rule del pref 50",
+            "rule 50",
+            ["throws packets of the pod network 10.5.0.0/16 away (prohibit); look: ip rule show"],
         ),
     ],
     ids=[
@@ -165,9 +193,12 @@ def watcher(host: Path) -> Iterator[InWay]:
         "gbp",
         "inside",
         "around",
+        "own gateway",
         "underlay",
         "other agent",
-        "policy rule",
+        "table",
+        "vpn",
+        "prohibit",
     ],
 )
 def test_each_kind_is_named_while_it_is_there_and_said_once(
@@ -203,6 +234,7 @@ def test_what_is_ours_and_what_is_wider_is_no_obstacle(host: Path, watcher: InWa
         "ip addr add 10.9.1.0/32 dev flannel.9",
         "ip link set flannel.9 up",
         "ip route add 10.9.2.0/24 via 10.9.2.0 dev flannel.9 onlink",
+        *BESIDE,
     ):
         inside(host, *command.split())
     watcher.once()

@@ -1,0 +1,171 @@
+"""Many entries of peers to the kernel at once, and the few that want more than one message."""
+
+import errno
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
+
+from overlay.dataplane.entries import Entries
+from overlay.dataplane.links import LinkDoor
+from overlay.dataplane.read import UNSPECIFIED, usual_metric
+from overlay.dataplane.verdict import judged
+from overlay.errors import ForeignObject, KernelRefused, OverlayError
+from overlay.model import (
+    RTPROT_KERNEL,
+    Action,
+    Address,
+    Family,
+    FdbEntry,
+    KernelObject,
+    Neighbour,
+    Route,
+    Step,
+)
+from overlay.netlink import Netlink, messages, parse
+from overlay.netlink.parse import RouteInfo
+
+RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
+"""linux/rtnetlink.h"""
+_BEST_METRIC = 1
+
+
+class Batches:
+    """Of one Dataplane, with its socket and its links as last read."""
+
+    def __init__(self, netlink: Netlink, links: LinkDoor, entries: Entries) -> None:
+        self._netlink, self._links, self._entries = netlink, links, entries
+
+    def carry_out(
+        self, steps: Sequence[Step], want: Mapping[Hashable, KernelObject]
+    ) -> list[OverlayError | None]:
+        results: list[OverlayError | None] = [None] * len(steps)
+        sent: list[tuple[int, bytes]] = []
+        for place, step in enumerate(steps):
+            if step.action is Action.DELETE and not self._links.exists(step.object):
+                continue  # it went with its device
+            try:
+                if _leads_to_an_object(
+                    step
+                ):  # the kernel accepts another way for it, and does nothing
+                    sent.append(
+                        (place, self._message(Step(Action.DELETE, step.was or step.object)))
+                    )
+                sent.append((place, self._message(step)))
+            except OverlayError as error:
+                results[place] = error
+        answers = self._netlink.batch([body for _, body in sent])
+        for (place, _), answer in zip(sent, answers, strict=True):
+            results[place] = judged(steps[place], answer)
+        self._send_around(steps, results)
+        self._send_around(self._replace_direct(steps, results, want), results)
+        return results
+
+    def _replace_direct(
+        self,
+        steps: Sequence[Step],
+        results: list[OverlayError | None],
+        want: Mapping[Hashable, KernelObject],
+    ) -> Sequence[Step]:
+        """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
+        held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
+        routes = [
+            route
+            for family in {Family.of(_route(steps[place]).dst) for place in held_up}
+            for route in self._entries.dump(
+                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
+            )
+            if route.table == RT_TABLE_MAIN and route.metric == _metric(route)
+        ]
+        underlays = set(_underlays(want.values())) if routes else set()
+        direct = {route.dst for route in routes if route.via in underlays}
+        places = [place for place in held_up if _route(steps[place]).dst in direct]
+        again = {place: Step(Action.REPLACE, steps[place].object) for place in places}
+        answers = self._netlink.batch([self._message(step) for step in again.values()])
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = answer
+        return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _send_around(self, steps: Sequence[Step], results: list[OverlayError | None]) -> None:
+        """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
+        route that is to be replaced, or somebody's to the gateway alone. A better one makes it agree, for a moment.
+        """
+        for place, step in enumerate(steps):
+            item, error = step.object, results[place]
+            if not isinstance(item, Route) or item.via is None or not item.onlink:
+                continue
+            if isinstance(error, KernelRefused) and error.errno == errno.EINVAL:
+                host, link = ip_network(item.via), self._links.index(item.link)
+                around = (
+                    messages.route_add(host, link=link, metric=_BEST_METRIC),
+                    messages.route_delete(host, link=link, metric=_BEST_METRIC),
+                )
+                answers = self._netlink.batch([around[0], self._message(step), around[1]])
+                results[place] = judged(step, answers[1])
+
+    def _message(self, step: Step) -> bytes:
+        item, delete = step.object, step.action is Action.DELETE
+        match item:
+            case FdbEntry() if delete:
+                # a destination that is not to be expressed: delete the entry whatever it says
+                underlay = None if item.underlay == UNSPECIFIED else item.underlay
+                return messages.fdb_delete(self._links.index(item.link), item.mac, underlay)
+            case FdbEntry():
+                link = self._links.index(item.link)
+                return messages.fdb_replace(link, item.mac, item.underlay)
+            case Neighbour() if delete:
+                return messages.neighbour_delete(self._links.index(item.link), item.ip)
+            case Neighbour():
+                return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
+            case Route() if delete:
+                return self._route_delete(item)
+            case Route():
+                own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
+                add = step.action is Action.ADD and not own
+                send = messages.route_add if add else messages.route_replace
+                return send(
+                    item.dst,
+                    link=self._links.index(item.link),
+                    via=item.via,
+                    onlink=item.onlink,
+                    protocol=item.protocol,
+                    source=item.source,
+                    metric=item.metric or (_metric(item) if own else 0),
+                )
+        raise TypeError(f"not a batched object: {item}")
+
+    def _route_delete(self, item: Route) -> bytes:
+        """A route by a next hop object, or of several hops, is none that has this gateway and device (fib_nh_match)."""
+        any_way = bool(item.odd)
+        return messages.route_delete(
+            item.dst,
+            link=0 if any_way else self._links.index(item.link),
+            via=None if any_way else item.via,
+            onlink=item.onlink,
+            protocol=item.protocol,
+            source=item.source,
+            metric=item.metric or _metric(item),
+        )
+
+
+def _leads_to_an_object(step: Step) -> bool:
+    return (
+        step.action is Action.REPLACE
+        and isinstance(step.was, FdbEntry)
+        and step.was.underlay == UNSPECIFIED
+    )
+
+
+def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
+    for item in wanted:
+        if isinstance(item, FdbEntry):
+            yield item.underlay
+        elif isinstance(item, Route) and item.via is not None and not item.onlink:
+            yield item.via
+
+
+def _route(step: Step) -> Route:
+    assert isinstance(step.object, Route)  # only a route can meet a foreign one
+    return step.object
+
+
+def _metric(route: Route | RouteInfo) -> int:
+    return usual_metric(route.dst.version, route.protocol)
