@@ -61,6 +61,8 @@ class Mending:
 
     def step(self, planned: Step) -> Step:
         """How a planned step is to be carried out."""
+        if not self._found:
+            return planned
         found = self._found.get(planned.object.key)
         if found is None or found.object != planned.object or planned.action is not Action.ADD:
             return planned

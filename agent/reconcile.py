@@ -257,10 +257,8 @@ class Reconciler:
         for who in due:
             self._settle(who, failed.get(who), now)
         self._report(failed)
-        made_link = any(
-            step.object.key[0] == "link" for step in steps if isinstance(step.object.key, tuple)
-        )
-        if made_link and self._in_a_row < AT_ONCE_AGAIN:
+        touched_link = any(isinstance(step.object, Vxlan | Bridge) for step in steps)
+        if touched_link and self._in_a_row < AT_ONCE_AGAIN:
             self._in_a_row += 1
             self._next_resync = now
 

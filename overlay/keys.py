@@ -17,3 +17,8 @@ def route_key(dst: Subnet) -> Hashable:
 def neighbour_key(link: str, ip: Address) -> Hashable:
     """Of a neighbour on a link."""
     return ("neighbour", link, int(ip), ip.version)
+
+
+def home_key(link: str, underlay: Address) -> Hashable:
+    """Of what an FDB entry says the other way round: who lives at this underlay address."""
+    return ("home", link, int(underlay), underlay.version)

@@ -156,20 +156,29 @@ class Dataplane:
 
     def _batch(self, steps: list[Step]) -> list[OverlayError | None]:
         results: list[OverlayError | None] = [None] * len(steps)
-        sent: list[tuple[int, bytes]] = []
+        sent: list[int] = []
+        answers = self._netlink.batch(self._messages(steps, sent, results))
+        for place, answer in zip(sent, answers, strict=True):
+            results[place] = answer and judged(steps[place], answer)
+        if any(results):
+            self._send_around(steps, results)
+            self._send_around(self._replace_direct(steps, results), results)
+        return results
+
+    def _messages(
+        self, steps: list[Step], sent: list[int], results: list[OverlayError | None]
+    ) -> Iterator[bytes]:
+        """One by one as they are asked for; ``sent`` gets each one's step, ``results`` why others have none."""
         for place, step in enumerate(steps):
             if step.action is Action.DELETE and not self._links.exists(step.object):
                 continue  # it went with its device
             try:
-                sent.append((place, self._message(step)))
+                body = self._message(step)
             except OverlayError as error:
                 results[place] = error
-        answers = self._netlink.batch([body for _, body in sent])
-        for (place, _), answer in zip(sent, answers, strict=True):
-            results[place] = judged(steps[place], answer)
-        self._send_around(steps, results)
-        self._send_around(self._replace_direct(steps, results), results)
-        return results
+                continue
+            sent.append(place)
+            yield body
 
     def _replace_direct(self, steps: list[Step], results: list[OverlayError | None]) -> list[Step]:
         """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
@@ -223,12 +232,10 @@ class Dataplane:
             case Neighbour():
                 return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
             case Route():
-                send = {
-                    Action.ADD: messages.route_add,
-                    Action.REPLACE: messages.route_replace,
-                    Action.DELETE: messages.route_delete,
-                }[step.action]
                 index = self._links.index(item.link)
+                send = messages.route_add if step.action is Action.ADD else messages.route_replace
+                if delete:
+                    send = messages.route_delete
                 return send(
                     item.dst, link=index, via=item.via, onlink=item.onlink, protocol=item.protocol
                 )

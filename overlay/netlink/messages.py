@@ -1,9 +1,11 @@
 """Requests about addresses, routes, neighbours and FDB entries; re-exports links. Pure bytes.
 
-Links are named by index here: the caller has looked the name up.
+Links are named by index here: the caller has looked the name up. Of a peer's three messages all is the same as in
+the last peer's but two values: what stands before, between and behind them is made once and kept (`_Frame`).
 """
 
 import struct
+from functools import lru_cache
 
 from overlay.model import ROUTE_PROTOCOL, Address, Family, HostAddress, Subnet
 from overlay.netlink.attributes import attribute, message, number32, pack_mac
@@ -85,6 +87,9 @@ _ND = struct.Struct("=B3xiHBB")
 """struct ndmsg: family, link index, state, flags, type."""
 _AF_BRIDGE = 7
 _UPSERT = NLM_F_CREATE | NLM_F_REPLACE
+_MAC, _MAC_PADDING = bytes(6), bytes(2)
+_Frame = tuple[bytes, bytes]
+"""What stands before a message's first value and what between it and the second, which ends the message."""
 
 
 def address_add(link: int, address: HostAddress) -> bytes:
@@ -116,7 +121,7 @@ def route_add(
 ) -> bytes:
     """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there."""
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return message(RTM_NEWROUTE, flags, _route(dst, link, via, onlink=onlink, protocol=protocol))
+    return _route(RTM_NEWROUTE, flags, dst, via, (link, onlink, protocol))
 
 
 def route_append(
@@ -124,8 +129,7 @@ def route_append(
 ) -> bytes:
     """Add a route behind those to ``dst`` that are there; EEXIST only for the very same one."""
     flags = NLM_F_CREATE | NLM_F_APPEND
-    body = _route(dst, link, via, onlink=False, protocol=protocol)
-    return message(RTM_NEWROUTE, flags, body)
+    return _route(RTM_NEWROUTE, flags, dst, via, (link, False, protocol))
 
 
 def route_replace(
@@ -137,7 +141,7 @@ def route_replace(
     protocol: int = ROUTE_PROTOCOL,
 ) -> bytes:
     """Add a route or rewrite the one to the same ``dst``, whoever's it is: look first."""
-    return message(RTM_NEWROUTE, _UPSERT, _route(dst, link, via, onlink=onlink, protocol=protocol))
+    return _route(RTM_NEWROUTE, _UPSERT, dst, via, (link, onlink, protocol))
 
 
 def route_delete(
@@ -149,8 +153,7 @@ def route_delete(
     protocol: int = ROUTE_PROTOCOL,
 ) -> bytes:
     """Delete a route; ESRCH unless gateway, link and protocol are those of the route."""
-    body = _route(dst, link, via, onlink=onlink, protocol=protocol, scope=RT_SCOPE_NOWHERE)
-    return message(RTM_DELROUTE, 0, body)
+    return _route(RTM_DELROUTE, 0, dst, via, (link, onlink, protocol))
 
 
 def route_dump(
@@ -173,8 +176,9 @@ def route_get(destination: Address) -> bytes:
 
 def neighbour_replace(link: int, address: Address, mac: str) -> bytes:
     """Set a PERMANENT neighbour: this address has this MAC, never ask."""
-    parts = attribute(NDA_DST, address.packed) + attribute(NDA_LLADDR, pack_mac(mac))
-    return message(RTM_NEWNEIGH, _UPSERT, _neighbour(Family.of(address).af, link), parts)
+    packed = address.packed
+    before, between = _neighbour_frame(address.version, link)
+    return b"".join((before, packed, between, pack_mac(mac), _MAC_PADDING))
 
 
 def neighbour_delete(link: int, address: Address) -> bytes:
@@ -191,8 +195,8 @@ def neighbour_dump(family: Family, *, link: int = 0) -> bytes:
 
 def fdb_replace(link: int, mac: str, dst: Address) -> bytes:
     """Set a PERMANENT FDB entry of a VXLAN device: this inner MAC is behind this address."""
-    parts = attribute(NDA_LLADDR, pack_mac(mac)) + attribute(NDA_DST, dst.packed)
-    return message(RTM_NEWNEIGH, _UPSERT, _neighbour(_AF_BRIDGE, link, flags=NTF_SELF), parts)
+    before, between = _fdb_frame(dst.version, link)
+    return b"".join((before, pack_mac(mac), between, dst.packed))
 
 
 def fdb_delete(link: int, mac: str, dst: Address | None = None) -> bytes:
@@ -217,28 +221,61 @@ def _address(link: int, address: HostAddress, flags: int) -> bytes:
 
 
 def _route(
-    dst: Subnet,
-    link: int,
-    via: Address | None,
-    *,
-    onlink: bool,
-    protocol: int,
-    scope: int | None = None,
+    kind: int, flags: int, dst: Subnet, via: Address | None, how: tuple[int, bool, int]
 ) -> bytes:
-    family = Family.of(dst)
-    if scope is None:  # a route without a gateway reaches neighbours only; IPv6 has no such notion
-        direct = via is None and family is Family.V4
-        scope = RT_SCOPE_LINK if direct else RT_SCOPE_UNIVERSE
+    """``how``: the link, whether the gateway is taken to be on it, and the protocol."""
+    gateway = b"" if via is None else via.packed
+    before, between = _route_frame(kind, flags, dst.version, dst.prefixlen, len(gateway), how)
+    target = dst.network_address.packed if dst.prefixlen else b""
+    return b"".join((before, target, between, gateway))
+
+
+@lru_cache(maxsize=256)
+def _route_frame(
+    kind: int,
+    flags: int,
+    version: int,
+    length: int,
+    gateway: int,
+    how: tuple[int, bool, int],
+) -> _Frame:
+    """``length`` is the prefix's, ``gateway`` the bytes of its address, 0 for none."""
+    (link, onlink, protocol), family = how, Family(version)
+    scope = RT_SCOPE_UNIVERSE
+    if kind == RTM_DELROUTE:
+        scope = RT_SCOPE_NOWHERE
+    elif not gateway and family is Family.V4:  # reaches neighbours only; IPv6 has no such notion
+        scope = RT_SCOPE_LINK
     nexthop_flags = RTNH_F_ONLINK if onlink else 0
     head = _RT.pack(
-        family.af, dst.prefixlen, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, nexthop_flags
+        family.af, length, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, nexthop_flags
     )
-    parts = [head, number32(RTA_OIF, link)]
-    if dst.prefixlen:
-        parts.append(attribute(RTA_DST, dst.network_address.packed))
-    if via is not None:
-        parts.append(attribute(RTA_GATEWAY, via.packed))
-    return b"".join(parts)
+    target = attribute(RTA_DST, bytes(family.bits // 8)) if length else b""
+    via = attribute(RTA_GATEWAY, bytes(gateway)) if gateway else b""
+    whole = message(kind, flags, head, number32(RTA_OIF, link), target, via)
+    second = len(whole) - len(via)
+    first = second - (family.bits // 8 if length else 0)
+    return whole[:first], whole[second : len(whole) - gateway]
+
+
+@lru_cache(maxsize=64)
+def _neighbour_frame(version: int, link: int) -> _Frame:
+    family = Family(version)
+    address, mac = bytes(family.bits // 8), attribute(NDA_LLADDR, _MAC)
+    head = _neighbour(family.af, link)
+    whole = message(RTM_NEWNEIGH, _UPSERT, head, attribute(NDA_DST, address), mac)
+    second = len(whole) - len(mac)
+    return whole[: second - len(address)], mac[: -len(_MAC + _MAC_PADDING)]
+
+
+@lru_cache(maxsize=64)
+def _fdb_frame(version: int, link: int) -> _Frame:
+    mac, dst = attribute(NDA_LLADDR, _MAC), attribute(NDA_DST, bytes(Family(version).bits // 8))
+    head = _neighbour(_AF_BRIDGE, link, flags=NTF_SELF)
+    whole = message(RTM_NEWNEIGH, _UPSERT, head, mac, dst)
+    second = len(whole) - len(dst)
+    first = second - len(_MAC + _MAC_PADDING)
+    return whole[:first], _MAC_PADDING + dst[:4]
 
 
 def _neighbour(family: int, link: int, *, flags: int = 0) -> bytes:
