@@ -28,6 +28,7 @@ from agent.kernel import Kernel
 from agent.mending import Mending
 from agent.netnotice import NetworkNotice
 from agent.roll import Past, Roll
+from agent.uncollected import uncollected
 from overlay.desired import Me
 from overlay.errors import ForeignObject, OverlayError
 from overlay.model import Action, Bridge, KernelObject, Network, Step, Vxlan
@@ -84,7 +85,8 @@ class Reconciler:
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift
         self._mending.forget()
-        self.demand.set_node(network, me)
+        with uncollected():
+            self.demand.set_node(network, me)
         self._next_resync = self._clock()
 
     def on_event(self, event: Event) -> None:
@@ -174,6 +176,7 @@ class Reconciler:
             plan(self.demand.wanted.want, self._kernel.read(self.demand.wanted.want))
         )
 
+    @uncollected()
     def tick(self) -> float:
         """Do what is due; returns the seconds until something is due again."""
         now = self._clock()
@@ -211,7 +214,9 @@ class Reconciler:
         return not self.demand.roll.complete
 
     def _allowed(self, steps: list[Step]) -> list[Step]:
-        return [step for step in steps if not (self._additive and step.action is Action.DELETE)]
+        if not self._additive:
+            return steps
+        return [step for step in steps if step.action is not Action.DELETE]
 
     def _touch(self, owner: str, keys: Iterable[Hashable]) -> None:
         self._backlog.touch(owner, keys, now=self._clock())
@@ -237,7 +242,7 @@ class Reconciler:
         """Make first, remove second; an owner whose making failed keeps its old objects until it succeeds."""
         owner_of = {key: who for who, entry in due.items() for key in entry.keys}
         steps = self._allowed(plan(self.demand.wanted.want, self._have, owner_of))
-        steps = [self._mending.step(step) for step in steps]
+        steps = self._mending.steps(steps)
         failed: dict[str, OverlayError] = {}
         for making in (True, False):
             part = [
