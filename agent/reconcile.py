@@ -172,9 +172,8 @@ class Reconciler:
         """What would be changed now, from a fresh look at the kernel; changes nothing."""
         if self.waiting_for:
             return []
-        return self._allowed(
-            plan(self.demand.wanted.want, self._kernel.read(self.demand.wanted.want))
-        )
+        want = self.demand.wanted.want
+        return self._allowed(plan(want, self._kernel.read(want)))
 
     @uncollected()
     def tick(self) -> float:
@@ -214,9 +213,8 @@ class Reconciler:
         return not self.demand.roll.complete
 
     def _allowed(self, steps: list[Step]) -> list[Step]:
-        if not self._additive:
-            return steps
-        return [step for step in steps if step.action is not Action.DELETE]
+        additive = self._additive
+        return [step for step in steps if step.action is not Action.DELETE] if additive else steps
 
     def _touch(self, owner: str, keys: Iterable[Hashable]) -> None:
         self._backlog.touch(owner, keys, now=self._clock())
@@ -241,8 +239,8 @@ class Reconciler:
     def _apply(self, due: dict[str, Entry], now: float) -> None:
         """Make first, remove second; an owner whose making failed keeps its old objects until it succeeds."""
         owner_of = {key: who for who, entry in due.items() for key in entry.keys}
-        steps = self._allowed(plan(self.demand.wanted.want, self._have, owner_of))
-        steps = self._mending.steps(steps)
+        planned = plan(self.demand.wanted.want, self._have, owner_of)
+        steps = self._mending.steps(self._allowed(planned))
         failed: dict[str, OverlayError] = {}
         for making in (True, False):
             part = [
@@ -262,8 +260,8 @@ class Reconciler:
         for who in due:
             self._settle(who, failed.get(who), now)
         self._report(failed)
-        touched_link = any(isinstance(step.object, Vxlan | Bridge) for step in steps)
-        if touched_link and self._in_a_row < AT_ONCE_AGAIN:
+        links = any(isinstance(step.object, Vxlan | Bridge) for step in steps)
+        if links and self._in_a_row < AT_ONCE_AGAIN:
             self._in_a_row += 1
             self._next_resync = now
 
@@ -272,9 +270,7 @@ class Reconciler:
             self._backlog.done(who)
             return
         pause = self._backlog.failed(who, error, now=now)
-        if not isinstance(
-            error, ForeignObject
-        ):  # the mirror may be wrong: look before the next try
+        if not isinstance(error, ForeignObject):  # the mirror may be wrong: look first
             self.kernel_changed(after_s=pause / 2)
 
     def _report(self, failed: dict[str, OverlayError]) -> None:

@@ -225,21 +225,17 @@ def _route(
 ) -> bytes:
     """``how``: the link, whether the gateway is taken to be on it, and the protocol."""
     gateway = b"" if via is None else via.packed
-    before, between = _route_frame(kind, flags, dst.version, dst.prefixlen, len(gateway), how)
+    before, between = _route_frame((kind, flags), dst.version, dst.prefixlen, len(gateway), how)
     target = dst.network_address.packed if dst.prefixlen else b""
     return b"".join((before, target, between, gateway))
 
 
 @lru_cache(maxsize=256)
 def _route_frame(
-    kind: int,
-    flags: int,
-    version: int,
-    length: int,
-    gateway: int,
-    how: tuple[int, bool, int],
+    what: tuple[int, int], version: int, length: int, gateway: int, how: tuple[int, bool, int]
 ) -> _Frame:
-    """``length`` is the prefix's, ``gateway`` the bytes of its address, 0 for none."""
+    """``what`` is type and flags, ``length`` the prefix's, ``gateway`` the bytes of its address, 0 for none."""
+    kind, flags = what
     (link, onlink, protocol), family = how, Family(version)
     scope = RT_SCOPE_UNIVERSE
     if kind == RTM_DELROUTE:

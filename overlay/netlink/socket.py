@@ -3,7 +3,6 @@
 How a batch works: some hundred messages in one datagram, an acknowledgement asked for the last one only.
 The kernel answers a message that fails with an NLMSG_ERROR of its sequence number even so, and goes
 on with the rest; reading up to the last one's acknowledgement therefore tells every message's fate.
-The kernel works while we are inside of send(), so of more than one datagram each is made while the last one is sent.
 
 Not thread-safe: one socket, one thread at a time. Opening one costs some 20 µs.
 """
@@ -13,8 +12,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -130,24 +127,10 @@ class Netlink:
     def batch(self, messages: Iterable[bytes]) -> list[OverlayError | None]:
         """Send many; per message None or what the kernel said, in order. Failures stop nothing.
 
-        While one datagram is on its way the next is made: ``messages`` is gone through in this thread, and nothing
-        else may use the socket meanwhile.
+        ``messages`` is gone through a datagram at a time, before that is sent.
         """
         datagrams = map(self._numbered, parts(messages))
-        ahead = list(islice(datagrams, 2))
-        if len(ahead) < 2:  # no thread for a few
-            return [fate for only in ahead for fate in self._exchange(only)]
-        results: list[OverlayError | None] = []
-        with ThreadPoolExecutor(1, "netlink") as sender:
-            try:
-                on_its_way = sender.submit(self._exchange, ahead[0])
-            except RuntimeError:  # no thread is to be had: one after the other
-                return [fate for one in chain(ahead, datagrams) for fate in self._exchange(one)]
-            for following in chain(ahead[1:], datagrams):
-                results += on_its_way.result()
-                on_its_way = sender.submit(self._exchange, following)
-            results += on_its_way.result()
-        return results
+        return [fate for due in datagrams for fate in self._exchange(due)]
 
     def _dump_once(self, message: bytes) -> list[tuple[int, bytes]] | None:
         sent = self._numbered([message], acknowledge=False)

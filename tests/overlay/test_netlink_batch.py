@@ -1,9 +1,7 @@
-"""Many requests in few datagrams, one made while the kernel works on the other: each one's fate in its place."""
+"""Many requests in few datagrams: each one's fate in its place; and what a peer's three are made of, byte for byte."""
 
 import struct
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -21,20 +19,17 @@ SOME = 3 * datagrams.BATCH_MESSAGES + 7
 
 
 class Refusing:
-    """Answers as the kernel does, and refuses the requests whose places are in ``bad``. Never two at once."""
+    """Answers as the kernel does, and refuses the requests whose places are in ``bad``."""
 
     def __init__(self, bad: frozenset[int] = frozenset(), *, breaks_at: int = -1) -> None:
         self.numbers: list[int] = []
         self.datagrams = 0
         self._bad, self._breaks_at = bad, breaks_at
         self._answers: list[bytes] = []
-        self._entered = threading.Lock()
 
     def send(self, data: bytes, /) -> int:
-        assert self._entered.acquire(blocking=False), "two threads at one socket"
         if self.datagrams == self._breaks_at:
             self.datagrams += 1
-            self._entered.release()
             raise OSError(105, "No buffer space available")
         assert not self._answers, "sent before the last answers were read"
         at = 0
@@ -46,7 +41,6 @@ class Refusing:
                 self._answers.append(_answer(number, ENOENT if place in self._bad else 0))
             at += (length + 3) & ~3
         self.datagrams += 1
-        self._entered.release()
         return len(data)
 
     def recv(self, size: int, /) -> bytes:
@@ -96,63 +90,18 @@ def test_a_datagram_that_is_not_sent_takes_no_other_with_it(broken: int) -> None
     assert sum(fate is None for fate in fates) == netlink.changes == SOME - len(busy)
 
 
-def test_what_cannot_be_made_ends_the_batch_and_its_thread() -> None:
-    """A defect in what makes the requests is raised where they were asked for; nothing is left running."""
-
-    def failing() -> Iterator[bytes]:
-        yield from _requests(2 * datagrams.BATCH_MESSAGES + 1)
-        raise TypeError("not a request")
-
-    kernel = Refusing()
-    before = threading.active_count()
-
-    with pytest.raises(TypeError, match="not a request"):
-        Netlink(kernel).batch(failing())
-
-    assert threading.active_count() == before
-    assert kernel.numbers == list(range(1, len(kernel.numbers) + 1))
-
-
-def test_where_no_thread_is_to_be_had_all_is_sent_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit of threads slows a start down, it stops none."""
-
-    def none_left(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", none_left)
-    kernel = Refusing(frozenset({5, SOME - 1}))
-
-    fates = Netlink(kernel).batch(_requests(SOME))
-
-    assert [place for place, fate in enumerate(fates) if fate] == [5, SOME - 1]
-    assert kernel.numbers == list(range(1, SOME + 1))
-
-
-def test_few_requests_need_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One datagram is sent by whoever asks."""
-
-    def refused(*_: object) -> None:
-        raise AssertionError("a thread for one datagram")
-
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", refused)
-    assert Netlink(Refusing()).batch(_requests(datagrams.BATCH_MESSAGES)) == (
-        [None] * datagrams.BATCH_MESSAGES
-    )
-
-
 @given(
     st.ip_addresses(),
     st.integers(0, 128),
     st.ip_addresses() | st.none(),
-    st.integers(1, 2**31 - 1),
-    st.booleans(),
-    st.sampled_from([ROUTE_PROTOCOL, 3]),
+    st.tuples(st.integers(1, 2**31 - 1), st.booleans(), st.sampled_from([ROUTE_PROTOCOL, 3])),
     st.sampled_from(["add", "append", "replace", "delete"]),
 )
 def test_a_route_from_its_frame_is_the_route_from_its_parts(
-    address: object, length: int, via: object, link: int, onlink: bool, protocol: int, what: str
+    address: object, length: int, via: object, how: tuple[int, bool, int], what: str
 ) -> None:
     """Byte for byte, any destination, with and without a gateway; twice, for the second is from memory."""
+    link, onlink, protocol = how
     ip = ip_address(str(address))
     family = Family.of(ip)
     dst = ip_network(f"{ip}/{min(length, family.bits)}", strict=False)
@@ -175,11 +124,11 @@ def test_a_route_from_its_frame_is_the_route_from_its_parts(
     parts = [head, number32(c.RTA_OIF, link)]
     parts += [attribute(c.RTA_DST, dst.network_address.packed)] if dst.prefixlen else []
     parts += [attribute(c.RTA_GATEWAY, gateway.packed)] if gateway else []
-    how = {"link": link, "via": gateway, "protocol": protocol}
+    words = {"link": link, "via": gateway, "protocol": protocol}
     if what != "append":
-        how["onlink"] = onlink
+        words["onlink"] = onlink
     for _ in range(2):
-        assert getattr(messages, f"route_{what}")(dst, **how) == message(kind, flags, *parts)
+        assert getattr(messages, f"route_{what}")(dst, **words) == message(kind, flags, *parts)
 
 
 @given(st.ip_addresses(), st.binary(min_size=6, max_size=6), st.integers(1, 2**31 - 1))

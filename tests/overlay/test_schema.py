@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overlay.errors import BadRecord
-from overlay.model import Endpoint, Family, Lease
+from overlay.model import Endpoint, Family, Lease, Subnet
 from overlay.schema import _object, format_key, format_lease, parse_key, parse_lease
 
 RECORDED = (
@@ -242,10 +242,11 @@ def test_the_fast_reader_reads_as_pythons_own(value: bytes) -> None:
 def test_a_key_is_read_as_ipaddress_reads_a_network(address: str, length: str) -> None:
     """The same subnet, or the same words."""
     key, said = f"{address}-{length}", ""
+    expected: tuple[Subnet, ...] = ()
     try:
         expected = (ip_network(f"{address}/{length}"),)
     except ValueError as error:
-        expected, said = (), f"key {key!r}: {error}"
+        said = f"key {key!r}: {error}"
     if said:
         with pytest.raises(BadRecord) as caught:
             parse_key(key)
