@@ -5,7 +5,7 @@ import json
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from overlay.errors import BadRecord
@@ -239,6 +239,8 @@ def test_the_fast_reader_reads_as_pythons_own(value: bytes) -> None:
     st.tuples(*[st.integers(0, 300)] * 4).map(lambda it: ".".join(map(str, it))),
     st.integers(0, 40).map(str) | st.sampled_from(["08", "٢٤"]),
 )
+@example("10.5.1.0", "٢٤")
+@example("10.0.0.0", "08")
 def test_a_key_is_read_as_ipaddress_reads_a_network(address: str, length: str) -> None:
     """The same subnet, or the same words."""
     key, said = f"{address}-{length}", ""
