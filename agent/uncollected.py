@@ -1,7 +1,7 @@
 """Python's search for garbage, put off while thousands of objects are made that are all to stay.
 
-It is started by the number of new objects and goes through all that is alive, again and again while that grows: a fifth
-of the time that a start with thousands of peers takes. What it looks for, cycles, none of that work makes.
+It is started by the number of new objects and goes through all that is alive, again and again while that grows: a tenth
+to a fifth of the time in which thousands of peers are judged. What it looks for, cycles, none of that work makes.
 """
 
 import gc

@@ -1,6 +1,6 @@
 """One NETLINK_ROUTE socket: requests, dumps, batches, and which answer belongs to which request.
 
-How a batch works: some hundred messages in one datagram, an acknowledgement asked for the last one only.
+How a batch works: up to 512 messages in one datagram, an acknowledgement asked for the last one only.
 The kernel answers a message that fails with an NLMSG_ERROR of its sequence number even so, and goes
 on with the rest; reading up to the last one's acknowledgement therefore tells every message's fate.
 
