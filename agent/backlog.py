@@ -45,7 +45,10 @@ class Backlog:
 
     def touch(self, owner: str, keys: Iterable[Hashable], *, now: float) -> None:
         """There is news about these keys: look now, whatever pause was on."""
-        entry = self._entries.setdefault(owner, Entry())
+        entry = self._entries.get(owner)
+        if entry is None:
+            self._entries[owner] = Entry(set(keys), now)
+            return
         entry.keys.update(keys)
         entry.due = now
 

@@ -59,8 +59,11 @@ class Mending:
         self._paused = paused
         return ready, next_at
 
-    def step(self, planned: Step) -> Step:
-        """How a planned step is to be carried out."""
+    def steps(self, planned: list[Step]) -> list[Step]:
+        """How planned steps are to be carried out."""
+        return [self._step(step) for step in planned] if self._found else planned
+
+    def _step(self, planned: Step) -> Step:
         found = self._found.get(planned.object.key)
         if found is None or found.object != planned.object or planned.action is not Action.ADD:
             return planned

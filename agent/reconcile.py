@@ -28,6 +28,7 @@ from agent.kernel import Kernel
 from agent.mending import Mending
 from agent.netnotice import NetworkNotice
 from agent.roll import Past, Roll
+from agent.uncollected import uncollected
 from overlay.desired import Me
 from overlay.errors import ForeignObject, OverlayError
 from overlay.model import Action, Bridge, KernelObject, Network, Step, Vxlan
@@ -84,7 +85,8 @@ class Reconciler:
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift
         self._mending.forget()
-        self.demand.set_node(network, me)
+        with uncollected():
+            self.demand.set_node(network, me)
         self._next_resync = self._clock()
 
     def on_event(self, event: Event) -> None:
@@ -174,10 +176,10 @@ class Reconciler:
         """What would be changed now, from a fresh look at the kernel; changes nothing."""
         if self.waiting_for:
             return []
-        return self._allowed(
-            plan(self.demand.wanted.want, self._kernel.read(self.demand.wanted.want))
-        )
+        want = self.demand.wanted.want
+        return self._allowed(plan(want, self._kernel.read(want)))
 
+    @uncollected()
     def tick(self) -> float:
         """Do what is due; returns the seconds until something is due again."""
         now = self._clock()
@@ -215,7 +217,8 @@ class Reconciler:
         return not self.demand.roll.complete
 
     def _allowed(self, steps: list[Step]) -> list[Step]:
-        return [step for step in steps if not (self._additive and step.action is Action.DELETE)]
+        additive = self._additive
+        return [step for step in steps if step.action is not Action.DELETE] if additive else steps
 
     def _touch(self, owner: str, keys: Iterable[Hashable]) -> None:
         self._backlog.touch(owner, keys, now=self._clock())
@@ -240,8 +243,8 @@ class Reconciler:
     def _apply(self, due: dict[str, Entry], now: float) -> None:
         """Make first, remove second; an owner whose making failed keeps its old objects until it succeeds."""
         owner_of = {key: who for who, entry in due.items() for key in entry.keys}
-        steps = self._allowed(plan(self.demand.wanted.want, self._have, owner_of))
-        steps = [self._mending.step(step) for step in steps]
+        planned = plan(self.demand.wanted.want, self._have, owner_of)
+        steps = self._mending.steps(self._allowed(planned))
         failed: dict[str, OverlayError] = {}
         for making in (True, False):
             part = [
@@ -261,10 +264,8 @@ class Reconciler:
         for who in due:
             self._settle(who, failed.get(who), now)
         self._report(failed)
-        made_link = any(
-            step.object.key[0] == "link" for step in steps if isinstance(step.object.key, tuple)
-        )
-        if made_link and self._in_a_row < AT_ONCE_AGAIN:
+        links = any(isinstance(step.object, Vxlan | Bridge) for step in steps)
+        if links and self._in_a_row < AT_ONCE_AGAIN:
             self._in_a_row += 1
             self._next_resync = now
 
@@ -273,9 +274,7 @@ class Reconciler:
             self._backlog.done(who)
             return
         pause = self._backlog.failed(who, error, now=now)
-        if not isinstance(
-            error, ForeignObject
-        ):  # the mirror may be wrong: look before the next try
+        if not isinstance(error, ForeignObject):  # the mirror may be wrong: look first
             self.kernel_changed(after_s=pause / 2)
 
     def _report(self, failed: dict[str, OverlayError]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.etcd import Record
+from agent.uncollected import uncollected
 from overlay import schema
 from overlay.errors import BadRecord
 from overlay.model import Lease, Subnet
@@ -62,6 +63,7 @@ def parse_record(record: Record, start: str) -> Lease:
     )
 
 
+@uncollected()
 def parse_records(records: Iterable[Record], start: str) -> tuple[dict[str, Lease], dict[str, str]]:
     """(leases, unreadable): by key, and for those that cannot be read the reason."""
     leases: dict[str, Lease] = {}

@@ -26,3 +26,8 @@ def fdb_key(link: str, mac: str, underlay: Address | None) -> Hashable:
     """Of an FDB entry: a MAC that stands for many, or for all, may lead to several underlay addresses."""
     many = mac == NO_MAC or int(mac[:2] or "0", 16) & 1
     return ("fdb", link, mac, str(underlay)) if many else ("fdb", link, mac)
+
+
+def home_key(link: str, underlay: Address) -> Hashable:
+    """Of what an FDB entry says the other way round: who lives at this underlay address."""
+    return ("home", link, int(underlay), underlay.version)

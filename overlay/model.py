@@ -20,7 +20,7 @@ Links are named, not numbered, here; only ``dataplane`` knows interface indexes.
 
 import enum
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from overlay.family import Address, Family, HostAddress, Subnet
@@ -121,7 +121,10 @@ class Network:
 
     def pool(self, family: Family) -> Pool | None:
         """The pool of a family, or None where the family is off."""
-        return next((pool for pool in self.pools if pool.family is family), None)
+        for pool in self.pools:  # a generator costs three times as much, and every peer asks
+            if pool.family is family:
+                return pool
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ class Lease:
 
 
 # --- kernel objects: each has an identity (`key`) and whole-value equality ---------------------------
+# Of the three kinds that every peer has, the key is made once and kept: all tables of them share it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,11 +311,11 @@ class FdbEntry:
     mac: str
     underlay: Address
     rank: ClassVar[int] = 4
+    key: Hashable = field(init=False, repr=False, compare=False)
+    """Identity: the kernel keeps one remote per unicast MAC, and any number of all others."""
 
-    @property
-    def key(self) -> Hashable:
-        """Identity: the kernel keeps one remote per unicast MAC, and any number of all others."""
-        return fdb_key(self.link, self.mac, self.underlay)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", fdb_key(self.link, self.mac, self.underlay))
 
     def __str__(self) -> str:
         return f"fdb {self.mac} dst {self.underlay} dev {self.link}"
@@ -325,11 +329,11 @@ class Neighbour:
     ip: Address
     mac: str
     rank: ClassVar[int] = 5
+    key: Hashable = field(init=False, repr=False, compare=False)
+    """Identity."""
 
-    @property
-    def key(self) -> Hashable:
-        """Identity."""
-        return neighbour_key(self.link, self.ip)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", neighbour_key(self.link, self.ip))
 
     def __str__(self) -> str:
         return f"neighbour {self.ip} lladdr {self.mac} dev {self.link}"
@@ -355,12 +359,14 @@ class Route:
     metric: int = 0
     nth: int = 0
     rank: ClassVar[int] = 6
+    key: Hashable = field(init=False, repr=False, compare=False)
+    """Identity: the kernel keeps routes of several metrics side by side."""
 
-    @property
-    def key(self) -> Hashable:
-        """Identity: the kernel keeps routes of several metrics side by side."""
+    def __post_init__(self) -> None:
         meant = route_key(self.dst)
-        return ("beside", meant, self.metric, self.nth) if self.metric or self.nth else meant
+        beside = self.metric or self.nth
+        key = ("beside", meant, self.metric, self.nth) if beside else meant
+        object.__setattr__(self, "key", key)
 
     def __str__(self) -> str:
         way = f"route {self.dst} via {self.via} dev {self.link}"

@@ -31,9 +31,13 @@ def plan(want: State, have: State, keys: Iterable[Hashable] | None = None) -> li
             up.append(Step(Action.ADD, wanted))
         elif wanted is not None:
             up.append(Step(Action.REPLACE, wanted, was=present))
-    up.sort(key=lambda step: step.object.rank)
-    down.sort(key=lambda step: -step.object.rank)
+    up.sort(key=_rank)
+    down.sort(key=_rank, reverse=True)
     return up + down
+
+
+def _rank(step: Step) -> int:
+    return step.object.rank
 
 
 def record(have: dict[Hashable, KernelObject], step: Step) -> None:

@@ -62,13 +62,13 @@ def off_link(network: Network, me: "Me", peer: Lease) -> str:
 
 def why_not(network: Network, me: "Me", vtep: "Vtep", peer: Lease, end: Endpoint) -> str:
     """flannel itself never compares VNIs: what it sends to another one is dropped on arrival."""
-    backend, suffix = network.backend, "" if end.family is Family.V4 else "v6"
+    backend = network.backend
     if not peer.backend and not peer.etcd_lease and end.mac is None:
         return "reserved, no node has taken it up"
     if peer.backend != backend.kind:
         return f"backend {peer.backend or 'udp'}, ours is {backend.kind}"
     if end.underlay is None:
-        return f"its record has no PublicIP{suffix}"
+        return f"its record has no PublicIP{'' if end.family is Family.V4 else 'v6'}"
     if not backend.tunnels:
         return _takes_too_much(network, vtep, end) or _off_link(me, vtep, end.underlay)
     if end.mac is None:
@@ -92,17 +92,18 @@ def _takes_too_much(network: Network, vtep: "Vtep", end: Endpoint) -> str:
 
     That a subnet lies outside of the network is no fault: so do all of those from before a new network config.
     """
-    pool = network.pool(end.family)
-    if pool is not None and end.subnet.prefixlen < pool.network.prefixlen:
+    subnet, own = end.subnet, vtep.subnet
+    family = end.family
+    pool, length = network.pool(family), subnet.prefixlen
+    if pool is not None and length < pool.network.prefixlen:
         return f"its subnet is wider than the network {pool.network}"
     # By numbers: `overlaps` and `in` of ipaddress take ten times as long, and thousands are judged at a start.
-    bits, length = end.family.bits, end.subnet.prefixlen
-    number, shorter = int(end.subnet.network_address), min(length, vtep.subnet.prefixlen)
-    apart = (number ^ int(vtep.subnet.network_address)) >> (bits - shorter)
-    if not apart and end.subnet != vtep.subnet:
-        return f"its subnet overlaps this node's own, {vtep.subnet}"
+    number, bits = int(subnet.network_address), family.bits
+    apart = (number ^ int(own.network_address)) >> (bits - min(length, own.prefixlen))
+    if not apart and subnet != own:
+        return f"its subnet overlaps this node's own, {own}"
     for address in (vtep.local, end.underlay or vtep.local):
-        inside = (number ^ int(address)) >> (bits - length) == 0
-        if inside and address.version == end.subnet.version:
+        inside = not (number ^ int(address)) >> (bits - length)
+        if inside and address.version == subnet.version:
             return f"its subnet holds the underlay address {address}"
     return ""

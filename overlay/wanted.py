@@ -12,7 +12,8 @@ Every operation costs the objects of the peers concerned, never the number of pe
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from overlay.model import Address, FdbEntry, KernelObject
+from overlay.keys import home_key
+from overlay.model import FdbEntry, KernelObject
 
 NODE = ""
 """The owner of what this node itself needs; older than any lease."""
@@ -21,29 +22,14 @@ OURSELVES = "this node"
 
 
 @dataclass(frozen=True, slots=True)
-class _Home:
-    """What an FDB entry says the other way round: at this underlay address lives the VTEP with this MAC."""
-
-    link: str
-    underlay: Address
-    mac: str
-
-    @property
-    def key(self) -> Hashable:
-        return ("home", self.link, int(self.underlay), self.underlay.version)
-
-
-_Fact = KernelObject | _Home
-
-
-@dataclass(frozen=True, slots=True)
 class _Claim:
     age: int
-    facts: tuple[_Fact, ...]
+    objects: tuple[KernelObject, ...]
 
-    def of(self, key: Hashable) -> _Fact:
-        """What it says of a key that it claims."""
-        return next(item for item in self.facts if item.key == key)
+    @property
+    def facts(self) -> dict[Hashable, KernelObject]:
+        """What it says, by key."""
+        return _facts(self.objects)
 
 
 class Wanted:
@@ -57,11 +43,11 @@ class Wanted:
         self._claims: dict[str, _Claim] = {}
         self._holders: dict[Hashable, tuple[str, ...]] = {}
         """Who claims a key. One tuple serves all keys that its owner has for itself: there are thousands."""
-        self._reserved: dict[Hashable, _Fact] = {}
+        self._reserved: dict[Hashable, KernelObject] = {}
 
     def reserve(self, objects: Iterable[KernelObject]) -> None:
         """State what no peer may claim. Call before the peers are set."""
-        self._reserved = {item.key: item for item in _facts(objects)}
+        self._reserved = _facts(objects)
         self._holders = dict.fromkeys(self._reserved, (OURSELVES,))
 
     def claim(self, owner: str, *, age: int, objects: tuple[KernelObject, ...]) -> set[Hashable]:
@@ -70,41 +56,39 @@ class Wanted:
         ``age`` is the lease's create revision: low is old. Empty ``objects`` forgets the owner.
         """
         self.moved = set()
-        fresh = {item.key: item for item in objects}
-        homes = {item.key: item for item in _homes(objects)}
-        claimed: dict[Hashable, _Fact] = {**fresh, **homes}
+        claimed = _facts(objects)
         before = self._claims.get(owner)
         if before is None and self._holders.keys().isdisjoint(claimed):
-            return self._take_all(owner, age, fresh, claimed)
-        before = before or _Claim(age, ())
+            return self._take_all(owner, age, objects, claimed)
+        said = before.facts if before else {}
         if claimed:
-            self._claims[owner] = _Claim(age, tuple(claimed.values()))
+            self._claims[owner] = _Claim(age, objects)
         else:
             self._claims.pop(owner, None)
             self.losers.pop(owner, None)
-        for item in before.facts:
-            if item.key not in claimed:
-                self._unclaim(item.key, owner)
+        for key in said:
+            if key not in claimed:
+                self._unclaim(key, owner)
         for key in claimed:
             holders = self._holders.get(key, ())
             if owner not in holders:
                 self._holders[key] = (*holders, owner)
-        touched = {item.key for item in before.facts} | set(claimed)
-        return self._settle(touched, owner)
+        return self._settle({*said, *claimed}, owner)
 
     def _take_all(
         self,
         owner: str,
         age: int,
-        fresh: dict[Hashable, KernelObject],
-        claimed: dict[Hashable, _Fact],
+        objects: tuple[KernelObject, ...],
+        claimed: Iterable[Hashable],
     ) -> set[Hashable]:
         """Nobody else claims any of it: a start with thousands of peers does nothing but this."""
-        if claimed:
-            self._claims[owner] = _Claim(age, tuple(claimed.values()))
+        if objects:
+            self._claims[owner] = _Claim(age, objects)
             self._holders.update(dict.fromkeys(claimed, (owner,)))
-            self.want.update(fresh)
-        return set(claimed)
+        fresh = {item.key: item for item in objects}
+        self.want.update(fresh)
+        return set(fresh)
 
     def owners(self, key: Hashable) -> tuple[str, ...]:
         """Everyone who claims a key, whether the claim stands or not."""
@@ -117,7 +101,7 @@ class Wanted:
     def keys(self, owner: str) -> tuple[Hashable, ...]:
         """The keys an owner claims."""
         claim = self._claims.get(owner)
-        return tuple(item.key for item in claim.facts) if claim else ()
+        return tuple(claim.facts) if claim else ()
 
     def _unclaim(self, key: Hashable, owner: str) -> None:
         holders = tuple(who for who in self._holders.get(key, ()) if who != owner)
@@ -142,8 +126,8 @@ class Wanted:
         self.moved.discard(owner)
         for key in touched:
             standing = [who for who in self.owners(key) if who not in self.losers]
-            item = self._claims[standing[0]].of(key) if standing else None
-            if item is not None and not isinstance(item, _Home):
+            item = self._claims[standing[0]].facts[key] if standing else None
+            if item is not None and item.key == key:
                 self.want[key] = item
             else:
                 self.want.pop(key, None)
@@ -152,27 +136,28 @@ class Wanted:
     def _rival(self, owner: str) -> str | None:
         """The older owner whose claim contradicts this one's, if there is one."""
         mine = self._claims[owner]
-        for item in mine.facts:
-            for other in self._holders[item.key]:
+        for key, item in mine.facts.items():
+            for other in self._holders[key]:
                 if other == OURSELVES:
-                    if owner != NODE and self._reserved[item.key] != item:
+                    if owner != NODE and self._reserved[key] != item:
                         return OURSELVES
                 elif (
                     other != owner
                     and (self._claims[other].age, other) < (mine.age, owner)
-                    and self._claims[other].of(item.key) != item
+                    and self._claims[other].facts[key] != item
                 ):
                     return other
         return None
 
 
-def _facts(objects: Iterable[KernelObject]) -> tuple[_Fact, ...]:
-    """The objects, and what their FDB entries say the other way round."""
-    found = tuple(objects)
-    return (*found, *_homes(found))
+def _facts(objects: Iterable[KernelObject]) -> dict[Hashable, KernelObject]:
+    """The objects by their keys, and each FDB entry once more by what it says the other way round.
 
-
-def _homes(objects: Iterable[KernelObject]) -> Iterable[_Home]:
-    return (
-        _Home(item.link, item.underlay, item.mac) for item in objects if isinstance(item, FdbEntry)
-    )
+    At its underlay address lives the VTEP with its MAC, and no other one.
+    """
+    facts = {}
+    for item in objects:
+        facts[item.key] = item
+        if isinstance(item, FdbEntry):
+            facts[home_key(item.link, item.underlay)] = item
+    return facts

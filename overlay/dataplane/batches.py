@@ -38,26 +38,32 @@ class Batches:
         self, steps: Sequence[Step], want: Mapping[Hashable, KernelObject]
     ) -> list[OverlayError | None]:
         results: list[OverlayError | None] = [None] * len(steps)
-        sent: list[tuple[int, bytes]] = []
+        sent: list[int] = []
+        answers = self._netlink.batch(self._messages(steps, sent, results))
+        for place, answer in zip(sent, answers, strict=True):
+            results[place] = answer and judged(steps[place], answer)
+        if any(results):
+            self._send_around(steps, results)
+            self._send_around(self._replace_direct(steps, results, want), results)
+        return results
+
+    def _messages(
+        self, steps: Sequence[Step], sent: list[int], results: list[OverlayError | None]
+    ) -> Iterator[bytes]:
+        """One by one as they are asked for; ``sent`` gets each one's step, ``results`` why others have none."""
         for place, step in enumerate(steps):
             if step.action is Action.DELETE and not self._links.exists(step.object):
                 continue  # it went with its device
             try:
-                if _leads_to_an_object(
-                    step
-                ):  # the kernel accepts another way for it, and does nothing
-                    sent.append(
-                        (place, self._message(Step(Action.DELETE, step.was or step.object)))
-                    )
-                sent.append((place, self._message(step)))
+                due = [self._message(step)]
+                if _leads_to_an_object(step):
+                    # the kernel accepts another way for it, and does nothing
+                    due.insert(0, self._message(Step(Action.DELETE, step.was or step.object)))
             except OverlayError as error:
                 results[place] = error
-        answers = self._netlink.batch([body for _, body in sent])
-        for (place, _), answer in zip(sent, answers, strict=True):
-            results[place] = judged(steps[place], answer)
-        self._send_around(steps, results)
-        self._send_around(self._replace_direct(steps, results, want), results)
-        return results
+                continue
+            sent += [place] * len(due)
+            yield from due
 
     def _replace_direct(
         self,

@@ -24,20 +24,27 @@ class LinkDoor:
     def __init__(self, netlink: Netlink, marks: Marks = ONLY) -> None:
         self._netlink = netlink
         self.seen = Links.of((), {}, marks)
+        self._indexes: dict[str, int] = {}
+        """Of links that were found to be ours to write on since ``seen`` was: every entry of every peer asks."""
 
     def read(self, wanted: Mapping[str, Vxlan | Bridge]) -> None:
         """Look at all links; ``wanted`` are those that ought to be there, by name."""
         answers = self._netlink.dump(messages.link_dump())
         links = (parse.parse_link(body) for _, body in answers)
         self.seen = Links.of(links, wanted, self.seen.marks)
+        self._indexes = {}
 
     def index(self, name: str) -> int:
         """The index of a link; KernelBusy if it is not there, or is somebody else's under the name of ours."""
+        known = self._indexes.get(name)
+        if known is not None:
+            return known
         link = self.seen.by_name.get(name)
         if link is None:
             raise KernelBusy(f"device {name} is not there (yet)")
         if self._is_foreign(link):
             raise KernelBusy(f"the {link.kind or 'link'} {name} that is there is not ours")
+        self._indexes[name] = link.index
         return link.index
 
     def exists(self, item: KernelObject) -> bool:

@@ -1,11 +1,13 @@
-"""Requests about addresses, routes, neighbours and FDB entries; re-exports links. Pure bytes.
+"""Requests about addresses, neighbours and FDB entries; re-exports routes and links. Pure bytes.
 
-Links are named by index here: the caller has looked the name up.
+Links are named by index here: the caller has looked the name up. Of a peer's three messages all is the same as in
+the last peer's but two values: what stands before, between and behind them is made once and kept (`_Frame`).
 """
 
 import struct
+from functools import lru_cache
 
-from overlay.model import ROUTE_PROTOCOL, Address, Family, HostAddress, Subnet
+from overlay.model import Address, Family, HostAddress
 from overlay.netlink.attributes import attribute, message, number32, pack_mac
 from overlay.netlink.constants import (
     IFA_ADDRESS,
@@ -14,34 +16,18 @@ from overlay.netlink.constants import (
     NDA_DST,
     NDA_IFINDEX,
     NDA_LLADDR,
-    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
-    NLM_F_EXCL,
     NLM_F_REPLACE,
     NTF_SELF,
     NUD_PERMANENT,
-    RT_SCOPE_LINK,
-    RT_SCOPE_NOWHERE,
-    RT_SCOPE_UNIVERSE,
-    RT_TABLE_MAIN,
-    RTA_DST,
-    RTA_GATEWAY,
-    RTA_OIF,
-    RTA_PREFSRC,
-    RTA_PRIORITY,
-    RTA_TABLE,
     RTM_DELADDR,
     RTM_DELNEIGH,
-    RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETNEIGH,
-    RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWNEIGH,
-    RTM_NEWROUTE,
     RTN_UNICAST,
-    RTNH_F_ONLINK,
 )
 from overlay.netlink.link_messages import (
     group_delete,
@@ -52,6 +38,14 @@ from overlay.netlink.link_messages import (
     link_set,
     link_veth,
     link_vxlan,
+)
+from overlay.netlink.route_messages import (
+    route_add,
+    route_append,
+    route_delete,
+    route_dump,
+    route_get,
+    route_replace,
 )
 
 __all__ = [
@@ -73,6 +67,7 @@ __all__ = [
     "neighbour_dump",
     "neighbour_replace",
     "route_add",
+    "route_append",
     "route_delete",
     "route_dump",
     "route_get",
@@ -81,12 +76,13 @@ __all__ = [
 
 _IFADDR = struct.Struct("=BBBBI")
 """struct ifaddrmsg: family, prefix length, flags, scope, link index."""
-_RT = struct.Struct("=BBBBBBBBI")
-"""struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type, flags."""
 _ND = struct.Struct("=B3xiHBB")
 """struct ndmsg: family, link index, state, flags, type."""
 _AF_BRIDGE = 7
 _UPSERT = NLM_F_CREATE | NLM_F_REPLACE
+_MAC, _MAC_PADDING = bytes(6), bytes(2)
+_Frame = tuple[bytes, bytes]
+"""What stands before a message's first value and what between it and the second, which ends the message."""
 
 
 def address_add(link: int, address: HostAddress) -> bytes:
@@ -108,84 +104,11 @@ def address_dump(family: Family, *, link: int = 0) -> bytes:
     return message(RTM_GETADDR, NLM_F_DUMP, _IFADDR.pack(family.af, 0, 0, 0, link))
 
 
-def route_add(
-    dst: Subnet,
-    *,
-    link: int,
-    via: Address | None = None,
-    onlink: bool = False,
-    protocol: int = ROUTE_PROTOCOL,
-    source: Address | None = None,
-    metric: int = 0,
-) -> bytes:
-    """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there with that metric."""
-    flags = NLM_F_CREATE | NLM_F_EXCL
-    body = _route(dst, link, via, onlink=onlink, protocol=protocol)
-    return message(RTM_NEWROUTE, flags, body, _beside(source, metric))
-
-
-def route_append(
-    dst: Subnet, *, link: int, via: Address | None = None, protocol: int = ROUTE_PROTOCOL
-) -> bytes:
-    """Add a route behind those to ``dst`` that are there; EEXIST only for the very same one."""
-    flags = NLM_F_CREATE | NLM_F_APPEND
-    body = _route(dst, link, via, onlink=False, protocol=protocol)
-    return message(RTM_NEWROUTE, flags, body)
-
-
-def route_replace(
-    dst: Subnet,
-    *,
-    link: int,
-    via: Address | None = None,
-    onlink: bool = False,
-    protocol: int = ROUTE_PROTOCOL,
-    source: Address | None = None,
-    metric: int = 0,
-) -> bytes:
-    """Add a route or rewrite the one to the same ``dst``, whoever's it is: look first."""
-    body = _route(dst, link, via, onlink=onlink, protocol=protocol)
-    return message(RTM_NEWROUTE, _UPSERT, body, _beside(source, metric))
-
-
-def route_delete(
-    dst: Subnet,
-    *,
-    link: int = 0,
-    via: Address | None = None,
-    onlink: bool = False,
-    protocol: int = ROUTE_PROTOCOL,
-    source: Address | None = None,
-    metric: int = 0,
-) -> bytes:
-    """Delete a route; ESRCH unless its protocol is that, and what else is given is the route's."""
-    body = _route(dst, link, via, onlink=onlink, protocol=protocol, scope=RT_SCOPE_NOWHERE)
-    return message(RTM_DELROUTE, 0, body, _beside(source, metric))
-
-
-def route_dump(
-    family: Family, *, protocol: int = 0, link: int = 0, table: int = RT_TABLE_MAIN
-) -> bytes:
-    """Ask for routes, filtered by the kernel (0: not filtered)."""
-    short = table if table < 256 else 0  # the attribute has it
-    head = _RT.pack(family.af, 0, 0, 0, short, protocol, 0, 0, 0)
-    filters = number32(RTA_TABLE, table) if table else b""
-    if link:
-        filters += number32(RTA_OIF, link)
-    return message(RTM_GETROUTE, NLM_F_DUMP, head, filters)
-
-
-def route_get(destination: Address) -> bytes:
-    """Ask which way a packet to ``destination`` would go."""
-    family = Family.of(destination)
-    head = _RT.pack(family.af, family.bits, 0, 0, 0, 0, 0, 0, 0)
-    return message(RTM_GETROUTE, 0, head, attribute(RTA_DST, destination.packed))
-
-
 def neighbour_replace(link: int, address: Address, mac: str) -> bytes:
     """Set a PERMANENT neighbour: this address has this MAC, never ask."""
-    parts = attribute(NDA_DST, address.packed) + attribute(NDA_LLADDR, pack_mac(mac))
-    return message(RTM_NEWNEIGH, _UPSERT, _neighbour(Family.of(address).af, link), parts)
+    packed = address.packed
+    before, between = _neighbour_frame(address.version, link)
+    return b"".join((before, packed, between, pack_mac(mac), _MAC_PADDING))
 
 
 def neighbour_delete(link: int, address: Address) -> bytes:
@@ -202,8 +125,8 @@ def neighbour_dump(family: Family, *, link: int = 0) -> bytes:
 
 def fdb_replace(link: int, mac: str, dst: Address) -> bytes:
     """Set a PERMANENT FDB entry of a VXLAN device: this inner MAC is behind this address."""
-    parts = attribute(NDA_LLADDR, pack_mac(mac)) + attribute(NDA_DST, dst.packed)
-    return message(RTM_NEWNEIGH, _UPSERT, _neighbour(_AF_BRIDGE, link, flags=NTF_SELF), parts)
+    before, between = _fdb_frame(dst.version, link)
+    return b"".join((before, pack_mac(mac), between, dst.packed))
 
 
 def fdb_delete(link: int, mac: str, dst: Address | None = None) -> bytes:
@@ -227,35 +150,24 @@ def _address(link: int, address: HostAddress, flags: int) -> bytes:
     return head + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
 
 
-def _route(
-    dst: Subnet,
-    link: int,
-    via: Address | None,
-    *,
-    onlink: bool,
-    protocol: int,
-    scope: int | None = None,
-) -> bytes:
-    family = Family.of(dst)
-    if scope is None:  # a route without a gateway reaches neighbours only; IPv6 has no such notion
-        direct = via is None and family is Family.V4
-        scope = RT_SCOPE_LINK if direct else RT_SCOPE_UNIVERSE
-    nexthop_flags = RTNH_F_ONLINK if onlink else 0
-    head = _RT.pack(
-        family.af, dst.prefixlen, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, nexthop_flags
-    )
-    parts = [head, number32(RTA_OIF, link)]
-    if dst.prefixlen:
-        parts.append(attribute(RTA_DST, dst.network_address.packed))
-    if via is not None:
-        parts.append(attribute(RTA_GATEWAY, via.packed))
-    return b"".join(parts)
+@lru_cache(maxsize=64)
+def _neighbour_frame(version: int, link: int) -> _Frame:
+    family = Family(version)
+    address, mac = bytes(family.bits // 8), attribute(NDA_LLADDR, _MAC)
+    head = _neighbour(family.af, link)
+    whole = message(RTM_NEWNEIGH, _UPSERT, head, attribute(NDA_DST, address), mac)
+    second = len(whole) - len(mac)
+    return whole[: second - len(address)], mac[: -len(_MAC + _MAC_PADDING)]
 
 
-def _beside(source: Address | None, metric: int) -> bytes:
-    """What hardly any of our routes states."""
-    parts = attribute(RTA_PREFSRC, source.packed) if source is not None else b""
-    return parts + number32(RTA_PRIORITY, metric) if metric else parts
+@lru_cache(maxsize=64)
+def _fdb_frame(version: int, link: int) -> _Frame:
+    mac, dst = attribute(NDA_LLADDR, _MAC), attribute(NDA_DST, bytes(Family(version).bits // 8))
+    head = _neighbour(_AF_BRIDGE, link, flags=NTF_SELF)
+    whole = message(RTM_NEWNEIGH, _UPSERT, head, mac, dst)
+    second = len(whole) - len(dst)
+    first = second - len(_MAC + _MAC_PADDING)
+    return whole[:first], _MAC_PADDING + dst[:4]
 
 
 def _neighbour(family: int, link: int, *, flags: int = 0) -> bytes:

@@ -1,6 +1,6 @@
 """One NETLINK_ROUTE socket: requests, dumps, batches, and which answer belongs to which request.
 
-How a batch works: some 64 messages in one datagram, an acknowledgement asked for the last one only.
+How a batch works: up to 512 messages in one datagram, an acknowledgement asked for the last one only.
 The kernel answers a message that fails with an NLMSG_ERROR of its sequence number even so, and goes
 on with the rest; reading up to the last one's acknowledgement therefore tells every message's fate.
 
@@ -11,18 +11,17 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
 from overlay.errors import BadInput, KernelBusy, KernelRefused, OverlayError
 from overlay.netlink import constants as c
-from overlay.netlink.attributes import FLAGS_AT, HEADER, SEQUENCE_AT
+from overlay.netlink.attributes import HEADER
+from overlay.netlink.datagrams import Datagram, datagram, parts
 from overlay.netlink.namespace import open_inside
 from overlay.netlink.parse import error_of, frames
 
-BATCH_MESSAGES = 64
-BATCH_BYTES = 32 * 1024
 RECEIVE_BUFFER = 4 * 1024 * 1024
 ANSWER_WITHIN_S = 20
 """The kernel answers while we wait; this only ends a wait for an answer that was lost."""
@@ -100,10 +99,11 @@ class Netlink:
 
     def get(self, message: bytes) -> list[tuple[int, bytes]]:
         """Send one request; the (type, payload) answers that came before the acknowledgement."""
-        sequence = self._send([message])
+        sent = self._numbered([message])
+        self._send(sent)
         answers: list[tuple[int, bytes]] = []
         for kind, flags, answered, payload in self._receive():
-            if answered != sequence:
+            if answered != sent.last:
                 continue
             if kind == c.NLMSG_ERROR:
                 error = _failure(message, payload, flags)
@@ -124,19 +124,21 @@ class Netlink:
             f"the kernel's list ({_name(message)}) changed while it was read, {DUMP_TRIES} times; try again"
         )
 
-    def batch(self, messages: Sequence[bytes]) -> list[OverlayError | None]:
-        """Send many; per message None or what the kernel said, in order. Failures stop nothing."""
-        results: list[OverlayError | None] = []
-        for part in _parts(messages):
-            results += self._batch_once(part)
-        return results
+    def batch(self, messages: Iterable[bytes]) -> list[OverlayError | None]:
+        """Send many; per message None or what the kernel said, in order. Failures stop nothing.
+
+        ``messages`` is gone through a datagram at a time, before that is sent.
+        """
+        datagrams = map(self._numbered, parts(messages))
+        return [fate for due in datagrams for fate in self._exchange(due)]
 
     def _dump_once(self, message: bytes) -> list[tuple[int, bytes]] | None:
-        sequence = self._send([message], acknowledge=False)
+        sent = self._numbered([message], acknowledge=False)
+        self._send(sent)
         answers: list[tuple[int, bytes]] = []
         interrupted = False
         for kind, flags, answered, payload in self._receive():
-            if answered != sequence:
+            if answered != sent.last:
                 continue
             interrupted = interrupted or bool(flags & c.NLM_F_DUMP_INTR)
             if kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
@@ -147,14 +149,16 @@ class Netlink:
             answers.append((kind, payload))
         raise KernelBusy("the kernel's list ended without its end mark; try again")
 
-    def _batch_once(self, part: Sequence[bytes]) -> list[OverlayError | None]:
+    def _exchange(self, sent: Datagram) -> list[OverlayError | None]:
+        """Send one and learn the fate of each of its messages."""
+        part = sent.messages
         results: list[OverlayError | None] = [None] * len(part)
         try:
-            first = self._send(part) - len(part) + 1
+            self._send(sent)
         except KernelBusy as error:
             return [error] * len(part)
         try:
-            self._collect(part, first, results)
+            self._collect(part, sent.last - len(part) + 1, results)
         except KernelBusy as error:  # answers were lost: the silent ones may have failed
             results = [result or error for result in results]
         done = zip(part, results, strict=True)
@@ -171,27 +175,20 @@ class Netlink:
                 if place == len(part) - 1:
                     return
 
-    def _send(self, messages: Sequence[bytes], *, acknowledge: bool = True) -> int:
-        """Number the messages, send them in one datagram; returns the last one's number."""
+    def _numbered(self, messages: Sequence[bytes], *, acknowledge: bool = True) -> Datagram:
         if self._sequence > 0xFFFF_0000:
             self._sequence = 0
-        data = bytearray()
-        for message in messages:
-            self._sequence += 1
-            start = len(data)
-            data += message
-            data += b"\0" * (-len(message) % 4)
-            struct.pack_into("=I", data, start + SEQUENCE_AT, self._sequence)
-        if acknowledge:
-            flags = struct.unpack_from("=H", data, start + FLAGS_AT)[0]
-            struct.pack_into("=H", data, start + FLAGS_AT, flags | c.NLM_F_ACK)
+        made = datagram(messages, self._sequence + 1, acknowledge=acknowledge)
+        self._sequence = made.last
+        return made
+
+    def _send(self, due: Datagram) -> None:
         try:
-            self._socket.send(bytes(data))
+            self._socket.send(due.data)
         except OSError as error:
             raise KernelBusy(
-                f"a netlink request of {len(data)} bytes was not sent: {error}"
+                f"a netlink request of {len(due.data)} bytes was not sent: {error}"
             ) from error
-        return self._sequence
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         while True:
@@ -253,19 +250,6 @@ def _index_of(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         return 0
-
-
-def _parts(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Cut into runs of at most BATCH_MESSAGES and BATCH_BYTES (one message at least)."""
-    start, size = 0, 0
-    for place, message in enumerate(messages):
-        full = place - start == BATCH_MESSAGES or size + len(message) > BATCH_BYTES
-        if full and place > start:
-            yield messages[start:place]
-            start, size = place, 0
-        size += len(message)
-    if start < len(messages):
-        yield messages[start:]
 
 
 def _failure(message: bytes, payload: bytes, flags: int) -> OverlayError | None:

@@ -5,12 +5,12 @@ import json
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from overlay.errors import BadRecord
-from overlay.model import Endpoint, Family, Lease
-from overlay.schema import format_key, format_lease, parse_key, parse_lease
+from overlay.model import Endpoint, Family, Lease, Subnet
+from overlay.schema import _object, format_key, format_lease, parse_key, parse_lease
 
 RECORDED = (
     b'{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan",'
@@ -213,3 +213,58 @@ def test_thousands_of_records_share_the_text_that_they_have_in_common() -> None:
     assert one.version is other.version
     assert one.backend is other.backend
     assert one.node is not other.node
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    st.binary(max_size=64)
+    | st.builds(lambda it: json.dumps(it).encode(), st.dictionaries(st.text(), _JSON))
+    | st.builds(lambda it: json.dumps(it, ensure_ascii=False).encode("utf-16"), _JSON)
+    | st.sampled_from(
+        [b"\xef\xbb\xbf{}", b'{"a":1e999}', b'{"a":"\\ud800"}', b'{"a":1,"a":2}', b"["]
+    )
+)
+def test_the_fast_reader_reads_as_pythons_own(value: bytes) -> None:
+    """Whatever the bytes are: the same object, or the same refusal."""
+    said = ""
+    try:
+        plain = json.loads(value)
+    except ValueError as error:
+        plain, said = None, f"value is not JSON: {error}"
+    if said:
+        with pytest.raises(BadRecord) as caught:
+            parse_lease("10.5.1.0-24", value)
+        assert str(caught.value) == said
+    elif isinstance(plain, dict):
+        assert repr(_object(value)) == repr({key.lower(): it for key, it in plain.items()})
+    else:
+        with pytest.raises(BadRecord, match="not an object"):
+            parse_lease("10.5.1.0-24", value)
+
+
+@given(
+    st.tuples(*[st.integers(0, 300)] * 4).map(lambda it: ".".join(map(str, it))),
+    st.integers(0, 40).map(str) | st.sampled_from(["08", "٢٤"]),
+)
+@example("10.5.1.0", "٢٤")
+@example("10.0.0.0", "08")
+def test_a_key_is_read_as_ipaddress_reads_a_network(address: str, length: str) -> None:
+    """The same subnet, or the same words."""
+    key, said = f"{address}-{length}", ""
+    expected: tuple[Subnet, ...] = ()
+    try:
+        expected = (ip_network(f"{address}/{length}"),)
+    except ValueError as error:
+        said = f"key {key!r}: {error}"
+    if said:
+        with pytest.raises(BadRecord) as caught:
+            parse_key(key)
+        assert str(caught.value) == said
+    else:
+        assert parse_key(key) == expected
