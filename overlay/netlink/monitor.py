@@ -4,6 +4,7 @@ import errno
 import select
 import socket
 import struct
+from array import array
 from dataclasses import dataclass
 
 from overlay.netlink.nftmonitor import NftEvents, TableChange
@@ -26,6 +27,11 @@ _GROUPS = (
 )
 _RECEIVE = 1 << 18
 _PORT_AT, _HEADER = 12, 16
+_SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h"""
+_LOAD_WORD, _UNLESS_EQUAL, _RETURN = 0x20, 0x15, 0x06
+"""linux/bpf_common.h: BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K."""
+_ALL = 0xFFFFFFFF
 GATHER_S = 0.2
 MOST_DATAGRAMS = 4096
 """Then what was read is judged before more is read."""
@@ -47,8 +53,9 @@ class Monitor:
     """
 
     def __init__(self, *, buffer: int = RECEIVE_BUFFER, own_port: int = 0) -> None:
-        self._own = struct.pack("=I", own_port) if own_port else b"nobody"
         self._socket = open_socket(_GROUPS, receive_buffer=buffer)
+        if own_port:
+            _leave_out(self._socket, own_port)
         self._nft = NftEvents(buffer=buffer)
         self._wake, self._waker = socket.socketpair()
         self._poll = select.poll()  # select() ends at descriptor 1023
@@ -95,8 +102,6 @@ class Monitor:
                 if error.errno == errno.EAGAIN:
                     break
                 raise
-            if data[_PORT_AT : _PORT_AT + 4] == self._own:
-                continue  # the kernel sends one message per datagram here
             found += _events(data)
         return found
 
@@ -106,6 +111,28 @@ class Monitor:
             return set()
         wait_ms = None if timeout_s is None else timeout_s * 1000
         return {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
+
+
+def _leave_out(sock: socket.socket, port: int) -> None:
+    """Have the kernel drop what this netlink port changed; it sends one message per datagram here.
+
+    Struct sock_filter four times, and sock_fprog; what is loaded is taken to be big-endian.
+    """
+    (number,) = struct.unpack("!I", struct.pack("=I", port))
+    program = array(
+        "B",
+        b"".join(
+            struct.pack("=HBBI", *step)
+            for step in (
+                (_LOAD_WORD, 0, 0, _PORT_AT),
+                (_UNLESS_EQUAL, 0, 1, number),
+                (_RETURN, 0, 0, 0),
+                (_RETURN, 0, 0, _ALL),
+            )
+        ),
+    )
+    address, size = program.buffer_info()
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
 
 
 def _events(data: bytes) -> list[Event]:

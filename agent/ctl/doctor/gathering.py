@@ -64,7 +64,8 @@ def bundle(look: Look, findings: Sequence[Finding], path: Path) -> int:
     archive.ask("agent/journal.txt", lambda: _run(look, journal), tail=True)
     archive.ask("agent/unit.txt", lambda: _run(look, ("systemctl", "cat", unit)))
     archive.ask("agent/unit-state.txt", lambda: _run(look, ("systemctl", "show", unit)))
-    archive.ask("kernel/nft.txt", lambda: "\n".join(text for _, text in listings()))
+    own = look.settings.marks.table
+    archive.ask("kernel/nft.txt", lambda: "\n".join(text for _, text in listings(also=[own])))
     archive.ask("kernel/switches.txt", lambda: "\n".join(_switches(look)))
     for name, text, is_json in files(look):
         archive.add(name, text, json=is_json)
