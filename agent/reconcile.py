@@ -36,6 +36,7 @@ from overlay.plan import differing, plan, record
 
 log = logging.getLogger(__name__)
 
+_LINKS = (Vxlan, Bridge)
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
 REST = 1.0
@@ -246,6 +247,7 @@ class Reconciler:
         planned = plan(self.demand.wanted.want, self._have, owner_of)
         steps = self._mending.steps(self._allowed(planned))
         failed: dict[str, OverlayError] = {}
+        told = log.isEnabledFor(logging.DEBUG)  # of thousands that costs more than to ask once
         for making in (True, False):
             part = [
                 step
@@ -256,15 +258,16 @@ class Reconciler:
             for step, error in zip(part, self._kernel.apply(part) if part else [], strict=True):
                 if error is None:
                     record(self._have, step)
-                    log.debug("done: %s", step)
-                    if isinstance(step.object, Vxlan | Bridge) and step.action is Action.ADD:
+                    if told:
+                        log.debug("done: %s", step)
+                    if isinstance(step.object, _LINKS) and step.action is Action.ADD:
                         self.drift.made(step.object.name, now)
                 else:
                     failed.setdefault(owner_of[step.object.key], error)
         for who in due:
             self._settle(who, failed.get(who), now)
         self._report(failed)
-        links = any(isinstance(step.object, Vxlan | Bridge) for step in steps)
+        links = any(isinstance(step.object, _LINKS) for step in steps)
         if links and self._in_a_row < AT_ONCE_AGAIN:
             self._in_a_row += 1
             self._next_resync = now

@@ -57,9 +57,13 @@ def differing(want: State, have: State, *, additive: bool) -> list[Hashable]:
     found = []
     for key, item in want.items():
         present = have.get(key)
-        if present is not item and present != item:
-            found.append(key)
-            missing += present is None
+        if present is item:
+            continue
+        if present is None:  # at a start that is almost all of them
+            missing += 1
+        elif present == item:
+            continue
+        found.append(key)
     if not additive and len(have) != len(want) - missing:
         found += [key for key in have if key not in want]
     return found

@@ -55,15 +55,17 @@ class Batches:
             if step.action is Action.DELETE and not self._links.exists(step.object):
                 continue  # it went with its device
             try:
-                due = [self._message(step)]
-                if _leads_to_an_object(step):
+                if step.action is Action.REPLACE and _leads_to_an_object(step.was):
                     # the kernel accepts another way for it, and does nothing
-                    due.insert(0, self._message(Step(Action.DELETE, step.was or step.object)))
+                    before = self._message(Step(Action.DELETE, step.was or step.object))
+                    sent.append(place)
+                    yield before
+                body = self._message(step)
             except OverlayError as error:
                 results[place] = error
                 continue
-            sent += [place] * len(due)
-            yield from due
+            sent.append(place)
+            yield body
 
     def _replace_direct(
         self,
@@ -109,34 +111,34 @@ class Batches:
 
     def _message(self, step: Step) -> bytes:
         item, delete = step.object, step.action is Action.DELETE
-        match item:
-            case FdbEntry() if delete:
+        if isinstance(item, FdbEntry):
+            index = self._links.index(item.link)
+            if delete:
                 # a destination that is not to be expressed: delete the entry whatever it says
                 underlay = None if item.underlay == UNSPECIFIED else item.underlay
-                return messages.fdb_delete(self._links.index(item.link), item.mac, underlay)
-            case FdbEntry():
-                link = self._links.index(item.link)
-                return messages.fdb_replace(link, item.mac, item.underlay)
-            case Neighbour() if delete:
-                return messages.neighbour_delete(self._links.index(item.link), item.ip)
-            case Neighbour():
-                return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
-            case Route() if delete:
-                return self._route_delete(item)
-            case Route():
-                own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
-                add = step.action is Action.ADD and not own
-                send = messages.route_add if add else messages.route_replace
-                return send(
-                    item.dst,
-                    link=self._links.index(item.link),
-                    via=item.via,
-                    onlink=item.onlink,
-                    protocol=item.protocol,
-                    source=item.source,
-                    metric=item.metric or (_metric(item) if own else 0),
-                )
+                return messages.fdb_delete(index, item.mac, underlay)
+            return messages.fdb_replace(index, item.mac, item.underlay)
+        if isinstance(item, Neighbour):
+            index = self._links.index(item.link)
+            if delete:
+                return messages.neighbour_delete(index, item.ip)
+            return messages.neighbour_replace(index, item.ip, item.mac)
+        if isinstance(item, Route):
+            return self._route_delete(item) if delete else self._route_set(step.action, item)
         raise TypeError(f"not a batched object: {item}")
+
+    def _route_set(self, action: Action, item: Route) -> bytes:
+        own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
+        send = messages.route_replace if own or action is Action.REPLACE else messages.route_add
+        return send(
+            item.dst,
+            link=self._links.index(item.link),
+            via=item.via,
+            onlink=item.onlink,
+            protocol=item.protocol,
+            source=item.source,
+            metric=item.metric or (_metric(item) if own else 0),
+        )
 
     def _route_delete(self, item: Route) -> bytes:
         """A route by a next hop object, or of several hops, is none that has this gateway and device (fib_nh_match)."""
@@ -152,12 +154,8 @@ class Batches:
         )
 
 
-def _leads_to_an_object(step: Step) -> bool:
-    return (
-        step.action is Action.REPLACE
-        and isinstance(step.was, FdbEntry)
-        and step.was.underlay == UNSPECIFIED
-    )
+def _leads_to_an_object(was: KernelObject | None) -> bool:
+    return isinstance(was, FdbEntry) and was.underlay == UNSPECIFIED
 
 
 def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:

@@ -10,6 +10,7 @@ from overlay.netlink.constants import NLM_F_ACK
 BATCH_MESSAGES = 512
 """The kernel may say no to each of them: 0.7 MB of answers at once, for which the socket's buffer has room."""
 BATCH_BYTES = 32 * 1024
+_PADDING = [bytes(-length % 4) for length in range(4)]
 _NUMBER, _FLAGS = struct.Struct("=I"), struct.Struct("=H")
 
 
@@ -38,19 +39,14 @@ def parts(messages: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 def datagram(messages: Sequence[bytes], first: int, *, acknowledge: bool) -> Datagram:
     """The messages numbered from ``first`` on; the last of them asks to be answered, if any does."""
-    pieces: list[bytes] = []
-    last = 0
+    data = bytearray()
+    start = 0
     for number, message in enumerate(messages, first):
-        last = len(pieces)
-        pieces += (
-            message[:SEQUENCE_AT],
-            _NUMBER.pack(number),
-            message[SEQUENCE_AT + _NUMBER.size :],
-            bytes(-len(message) % 4),
-        )
+        start = len(data)
+        data += message
+        data += _PADDING[len(message) % 4]
+        _NUMBER.pack_into(data, start + SEQUENCE_AT, number)
     if acknowledge:
-        head = bytearray(pieces[last])
-        (flags,) = _FLAGS.unpack_from(head, FLAGS_AT)
-        _FLAGS.pack_into(head, FLAGS_AT, flags | NLM_F_ACK)
-        pieces[last] = bytes(head)
-    return Datagram(messages, first + len(messages) - 1, b"".join(pieces))
+        (flags,) = _FLAGS.unpack_from(data, start + FLAGS_AT)
+        _FLAGS.pack_into(data, start + FLAGS_AT, flags | NLM_F_ACK)
+    return Datagram(messages, first + len(messages) - 1, bytes(data))

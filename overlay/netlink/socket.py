@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -33,8 +34,9 @@ _BUSY = {errno.ENOBUFS, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOMEM}
 _SO_RCVBUFFORCE = 33
 """asm-generic/socket.h; needs CAP_NET_ADMIN, passes net.core.rmem_max."""
 _TYPE_AT = 4
+_LOW_AT = _TYPE_AT if sys.byteorder == "little" else _TYPE_AT + 1
 _GET = 2
-"""rtnetlink orders its types NEW, DEL, GET, SET from 16 on."""
+"""rtnetlink orders its types NEW, DEL, GET, SET from 16 on: the last two bits tell."""
 _NAMES = {
     getattr(c, name): name
     for name in dir(c)
@@ -267,7 +269,7 @@ def _name(message: bytes) -> str:
 
 
 def _changes(message: bytes) -> int:
-    return int((_type(message) - c.RTM_NEWLINK) % 4 != _GET)
+    return int(message[_LOW_AT] & 3 != _GET)
 
 
 def _type(message: bytes) -> int:
