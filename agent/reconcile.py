@@ -35,7 +35,6 @@ from overlay.model import Action, Bridge, KernelObject, Network, Step, Vxlan
 from overlay.plan import differing, plan, record
 
 log = logging.getLogger(__name__)
-
 _LINKS = (Vxlan, Bridge)
 STALE = "(stale)"
 """The owner of what nobody wants: left behind by an earlier life of this node."""
