@@ -1,7 +1,7 @@
 """Many entries of peers to the kernel at once, and the few that want more than one message."""
 
 import errno
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from overlay.dataplane.entries import Entries
@@ -9,6 +9,7 @@ from overlay.dataplane.links import LinkDoor
 from overlay.dataplane.read import UNSPECIFIED, usual_metric
 from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
+from overlay.keys import route_key
 from overlay.model import (
     RTPROT_KERNEL,
     Action,
@@ -39,16 +40,21 @@ class Batches:
     ) -> list[OverlayError | None]:
         results: list[OverlayError | None] = [None] * len(steps)
         sent: list[int] = []
-        answers = self._netlink.batch(self._messages(steps, sent, results))
+        answers = self._netlink.batch(self._messages(steps, sent, results, want))
         for place, answer in zip(sent, answers, strict=True):
-            results[place] = answer and judged(steps[place], answer)
+            earlier = results[place] if steps[place].action is Action.DELETE else None
+            results[place] = earlier or (answer and judged(steps[place], answer))
         if any(results):
             self._send_around(steps, results)
             self._send_around(self._replace_direct(steps, results, want), results)
         return results
 
     def _messages(
-        self, steps: Sequence[Step], sent: list[int], results: list[OverlayError | None]
+        self,
+        steps: Sequence[Step],
+        sent: list[int],
+        results: list[OverlayError | None],
+        want: Mapping[Hashable, KernelObject],
     ) -> Iterator[bytes]:
         """One by one as they are asked for; ``sent`` gets each one's step, ``results`` why others have none."""
         for place, step in enumerate(steps):
@@ -59,6 +65,8 @@ class Batches:
                 if _leads_to_an_object(step):
                     # the kernel accepts another way for it, and does nothing
                     due.insert(0, self._message(Step(Action.DELETE, step.was or step.object)))
+                if (meant := _may_go_instead(step, want)) is not None:
+                    due.append(self._message(Step(Action.REPLACE, meant)))
             except OverlayError as error:
                 results[place] = error
                 continue
@@ -73,14 +81,12 @@ class Batches:
     ) -> Sequence[Step]:
         """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
-        routes = [
-            route
-            for family in {Family.of(_route(steps[place]).dst) for place in held_up}
-            for route in self._entries.dump(
-                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
-            )
-            if route.table == RT_TABLE_MAIN and route.metric == _metric(route)
-        ]
+        try:
+            routes = self._of_flannel({Family.of(_route(steps[place]).dst) for place in held_up})
+        except OverlayError as error:  # nobody knows whose they are: they are tried again
+            for place in held_up:
+                results[place] = error
+            return steps
         underlays = set(_underlays(want.values())) if routes else set()
         direct = {route.dst for route in routes if route.via in underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
@@ -89,6 +95,17 @@ class Batches:
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer
         return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _of_flannel(self, families: Collection[Family]) -> list[RouteInfo]:
+        """The routes that may be what flanneld left."""
+        return [
+            route
+            for family in families
+            for route in self._entries.dump(
+                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
+            )
+            if route.table == RT_TABLE_MAIN and route.metric == _metric(route)
+        ]
 
     def _send_around(self, steps: Sequence[Step], results: list[OverlayError | None]) -> None:
         """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
@@ -123,9 +140,18 @@ class Batches:
                 return messages.neighbour_replace(self._links.index(item.link), item.ip, item.mac)
             case Route() if delete:
                 return self._route_delete(item)
+            case Route() if step.action is Action.ADD and item.protocol == RTPROT_KERNEL:
+                # the kernel may have made it meanwhile; another device's stays before it
+                return messages.route_append(
+                    item.dst,
+                    link=self._links.index(item.link),
+                    protocol=item.protocol,
+                    source=item.source,
+                    metric=_metric(item),
+                )
             case Route():
-                own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
-                add = step.action is Action.ADD and not own
+                own = item.protocol == RTPROT_KERNEL
+                add = step.action is Action.ADD
                 send = messages.route_add if add else messages.route_replace
                 return send(
                     item.dst,
@@ -158,6 +184,17 @@ def _leads_to_an_object(step: Step) -> bool:
         and isinstance(step.was, FdbEntry)
         and step.was.underlay == UNSPECIFIED
     )
+
+
+def _may_go_instead(step: Step, want: Mapping[Hashable, KernelObject]) -> Route | None:
+    """The route that is meant, where one beside it with the same metric goes: of those that fit what can be said of the
+    one, the kernel takes the first, which may be the right one.
+    """
+    item = step.object
+    if step.action is not Action.DELETE or not isinstance(item, Route) or not item.nth:
+        return None
+    meant = want.get(route_key(item.dst)) if not item.metric else None
+    return meant if isinstance(meant, Route) else None
 
 
 def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:
