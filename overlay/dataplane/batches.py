@@ -1,7 +1,7 @@
 """Many entries of peers to the kernel at once, and the few that want more than one message."""
 
 import errno
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from overlay.dataplane.entries import Entries
@@ -9,6 +9,7 @@ from overlay.dataplane.links import LinkDoor
 from overlay.dataplane.read import UNSPECIFIED, usual_metric
 from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
+from overlay.keys import route_key
 from overlay.model import (
     RTPROT_KERNEL,
     Action,
@@ -39,33 +40,45 @@ class Batches:
     ) -> list[OverlayError | None]:
         results: list[OverlayError | None] = [None] * len(steps)
         sent: list[int] = []
-        answers = self._netlink.batch(self._messages(steps, sent, results))
+        answers = self._netlink.batch(self._messages(steps, sent, results, want))
         for place, answer in zip(sent, answers, strict=True):
-            results[place] = answer and judged(steps[place], answer)
+            earlier = results[place] if steps[place].action is Action.DELETE else None
+            results[place] = earlier or (answer and judged(steps[place], answer))
         if any(results):
             self._send_around(steps, results)
             self._send_around(self._replace_direct(steps, results, want), results)
         return results
 
     def _messages(
-        self, steps: Sequence[Step], sent: list[int], results: list[OverlayError | None]
+        self,
+        steps: Sequence[Step],
+        sent: list[int],
+        results: list[OverlayError | None],
+        want: Mapping[Hashable, KernelObject],
     ) -> Iterator[bytes]:
         """One by one as they are asked for; ``sent`` gets each one's step, ``results`` why others have none."""
         for place, step in enumerate(steps):
             if step.action is Action.DELETE and not self._links.exists(step.object):
                 continue  # it went with its device
             try:
-                if step.action is Action.REPLACE and _leads_to_an_object(step.was):
-                    # the kernel accepts another way for it, and does nothing
-                    before = self._message(Step(Action.DELETE, step.was or step.object))
-                    sent.append(place)
-                    yield before
-                body = self._message(step)
+                one = step.action is Action.ADD  # of which there are thousands
+                due = (self._message(step),) if one else self._several(step, want)
             except OverlayError as error:
                 results[place] = error
                 continue
-            sent.append(place)
-            yield body
+            for body in due:
+                sent.append(place)
+                yield body
+
+    def _several(self, step: Step, want: Mapping[Hashable, KernelObject]) -> tuple[bytes, ...]:
+        """What goes before a step and behind it, too."""
+        due = [self._message(step)]
+        if step.action is Action.REPLACE and _leads_to_an_object(step.was):
+            # the kernel accepts another way for it, and does nothing
+            due.insert(0, self._message(Step(Action.DELETE, step.was or step.object)))
+        if (meant := _may_go_instead(step, want)) is not None:
+            due.append(self._message(Step(Action.REPLACE, meant)))
+        return tuple(due)
 
     def _replace_direct(
         self,
@@ -75,14 +88,12 @@ class Batches:
     ) -> Sequence[Step]:
         """What flanneld left with DirectRouting or host-gw, a peer's subnet via its address: ours takes its place."""
         held_up = [n for n, error in enumerate(results) if isinstance(error, ForeignObject)]
-        routes = [
-            route
-            for family in {Family.of(_route(steps[place]).dst) for place in held_up}
-            for route in self._entries.dump(
-                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
-            )
-            if route.table == RT_TABLE_MAIN and route.metric == _metric(route)
-        ]
+        try:
+            routes = self._of_flannel({Family.of(_route(steps[place]).dst) for place in held_up})
+        except OverlayError as error:  # nobody knows whose they are: they are tried again
+            for place in held_up:
+                results[place] = error
+            return steps
         underlays = set(_underlays(want.values())) if routes else set()
         direct = {route.dst for route in routes if route.via in underlays}
         places = [place for place in held_up if _route(steps[place]).dst in direct]
@@ -91,6 +102,17 @@ class Batches:
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer
         return [again.get(place, step) for place, step in enumerate(steps)]
+
+    def _of_flannel(self, families: Collection[Family]) -> list[RouteInfo]:
+        """The routes that may be what flanneld left."""
+        return [
+            route
+            for family in families
+            for route in self._entries.dump(
+                messages.route_dump(family, protocol=RTPROT_BOOT), parse.parse_route
+            )
+            if route.table == RT_TABLE_MAIN and route.metric == _metric(route)
+        ]
 
     def _send_around(self, steps: Sequence[Step], results: list[OverlayError | None]) -> None:
         """IPv6 refuses a gateway that another route has by another device (ip6_route_check_nh_onlink): the very
@@ -128,8 +150,17 @@ class Batches:
         raise TypeError(f"not a batched object: {item}")
 
     def _route_set(self, action: Action, item: Route) -> bytes:
-        own = item.protocol == RTPROT_KERNEL  # the kernel may have made it meanwhile
-        send = messages.route_replace if own or action is Action.REPLACE else messages.route_add
+        own = item.protocol == RTPROT_KERNEL
+        if own and action is Action.ADD:
+            # the kernel may have made it meanwhile; another device's stays before it
+            return messages.route_append(
+                item.dst,
+                link=self._links.index(item.link),
+                protocol=item.protocol,
+                source=item.source,
+                metric=_metric(item),
+            )
+        send = messages.route_add if action is Action.ADD else messages.route_replace
         return send(
             item.dst,
             link=self._links.index(item.link),
@@ -156,6 +187,17 @@ class Batches:
 
 def _leads_to_an_object(was: KernelObject | None) -> bool:
     return isinstance(was, FdbEntry) and was.underlay == UNSPECIFIED
+
+
+def _may_go_instead(step: Step, want: Mapping[Hashable, KernelObject]) -> Route | None:
+    """The route that is meant, where one beside it with the same metric goes: of those that fit what can be said of the
+    one, the kernel takes the first, which may be the right one.
+    """
+    item = step.object
+    if step.action is not Action.DELETE or not isinstance(item, Route) or not item.nth:
+        return None
+    meant = want.get(route_key(item.dst)) if not item.metric else None
+    return meant if isinstance(meant, Route) else None
 
 
 def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:

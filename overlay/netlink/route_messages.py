@@ -57,11 +57,17 @@ def route_add(
 
 
 def route_append(
-    dst: Subnet, *, link: int, via: Address | None = None, protocol: int = ROUTE_PROTOCOL
+    dst: Subnet,
+    *,
+    link: int,
+    via: Address | None = None,
+    protocol: int = ROUTE_PROTOCOL,
+    source: Address | None = None,
+    metric: int = 0,
 ) -> bytes:
     """Add a route behind those to ``dst`` that are there; EEXIST only for the very same one."""
     flags = NLM_F_CREATE | NLM_F_APPEND
-    return _route(RTM_NEWROUTE, flags, dst, via, (link, False, protocol))
+    return _beside(_route(RTM_NEWROUTE, flags, dst, via, (link, False, protocol)), source, metric)
 
 
 def route_replace(
