@@ -12,7 +12,12 @@ LONG_S = ANSWER_WITHIN_S * PATIENCE
     [
         (2.0, 0.25, ANSWER_WITHIN_S, 1.75),
         (0.125, 0.25, ANSWER_WITHIN_S, -0.125),  # it is over
-        (2.0, SLOW_S, ANSWER_WITHIN_S, 2.0 - SLOW_S),  # an etcd that is always slow does not make it endless
+        (
+            2.0,
+            SLOW_S,
+            ANSWER_WITHIN_S,
+            2.0 - SLOW_S,
+        ),  # an etcd that is always slow does not make it endless
         (0.125, 2 * SLOW_S, ANSWER_WITHIN_S, ANSWER_WITHIN_S),  # all of it anew
         (0.125, 2 * SLOW_S, LONG_S, RECOVERY_S),
         (LONG_S, 2 * SLOW_S, LONG_S, LONG_S),  # that time does not count
