@@ -21,7 +21,6 @@ from tests.contract.waiting import until
 pytestmark = pytest.mark.contract
 
 Node = Callable[[int], Living]
-FROZEN_S = 4.0
 
 
 @pytest.fixture
@@ -71,47 +70,6 @@ class Stumbling:
         if not self.failed:
             self.failed += 1
             raise StoreUnavailable("no answer within the deadline")
-        return self.real.txn(*args, **more)
-
-
-class Freezing:
-    """Freezes etcd when the question has been put, until the timer ends that; ``looked`` after the look that waited."""
-
-    def __init__(
-        self, real: Etcd, server: Server, thaw: threading.Timer, looked: threading.Event
-    ) -> None:
-        self.real, self.frozen = real, False
-        self._server, self._thaw, self._looked = server, thaw, looked
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return getattr(self.real, name)
-
-    def txn(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        done = self.real.txn(*args, **more)
-        if not self.frozen:
-            self.frozen = True
-            self._server.freeze()
-            self._thaw.start()
-        return done
-
-    def range(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        found = self.real.range(*args, **more)
-        if self.frozen:
-            self._looked.set()
-        return found
-
-
-class Held:
-    """An etcd whose transactions wait for an event."""
-
-    def __init__(self, real: Etcd, event: threading.Event) -> None:
-        self.real, self.event = real, event
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return getattr(self.real, name)
-
-    def txn(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        assert self.event.wait(30)
         return self.real.txn(*args, **more)
 
 
@@ -186,27 +144,6 @@ def test_an_answer_that_etcd_did_not_take_is_given_again(
         other.claim(identity(2), NETWORK, tunnels(1), ttl_s=60)
 
     assert losing.failed == 1
-
-
-def test_time_in_which_etcd_stood_still_is_not_held_against_the_one_who_is_asked(
-    node: Node, etcd_server: Server, store: Etcd, prefix: str
-) -> None:
-    """etcd freezes under the question for longer than an answer may take; the holder is heard only after that."""
-    first, looked = node(1), threading.Event()
-    first.registry._own._etcd = cast("Etcd", Held(first.registry._own._etcd, looked))
-    thawed = threading.Timer(FROZEN_S, etcd_server.thaw)
-    freezing = Freezing(store, etcd_server, thawed, looked)
-    other = Registry(cast("Etcd", freezing), prefix, answer_s=FROZEN_S * 0.8)
-    successor = replace(identity(2), node="n1")  # of the same name: not given the long patience
-    try:
-        with pytest.raises(BadConfig, match=r"n1 .*alive.*the address"):
-            other.claim(successor, NETWORK, tunnels(1), ttl_s=60)
-    finally:
-        looked.set()
-        thawed.join()
-
-    assert freezing.frozen
-    assert list(Registry(store, prefix).snapshot().leases) == [first.claimed.lease.key]
 
 
 def test_a_dead_holder_is_followed_by_the_machine_installed_anew(
