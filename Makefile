@@ -62,7 +62,7 @@ test-contract: $(STAMP) ## real kernel and etcd, in namespaces; root
 	$(PYTEST) -n 4 --dist worksteal tests/contract
 
 test-e2e: $(STAMP) front ## whole nodes, and the demo; root
-	$(PYTEST) -n 3 --dist loadfile e2e
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder e2e
 
 e2e: setup ## the cases with flannel; FLANNELD=/path/to/flanneld runs them against the program, not a replay
 	$(PYTEST) e2e/test_flannel.py e2e/test_flannel_beside.py $(if $(FLANNELD),--flanneld $(abspath $(FLANNELD)))

@@ -7,7 +7,8 @@ peers see equal content, and nothing moves. A living agent takes the field away 
 
 Three seconds are right for the machine itself that comes back, and for its successor under the same name. A
 holder of another name is another machine, and pods may live on it while its agent is started anew or looks
-for another member of etcd: it has a minute.
+for another member of etcd: it has a minute. Only time in which etcd answered us counts: while it does not, nobody
+can be heard; and once it answers again, whoever is asked has to find his way back to it, as we had.
 
 Several machines may have got each other's addresses (DHCP gave them out anew). Then each asks another one, and no
 record is right: whoever is asked while it claims says in its own record where it is now, in the form of a question.
@@ -32,6 +33,11 @@ ANSWER_WITHIN_S = 3.0
 PATIENCE = 20
 """So many times longer a machine of another name is given; never more than a quarter of its TTL, see `Twins`."""
 LOOK_EVERY_S = 0.1
+SLOW_S = 1.0
+"""A look that takes longer is no part of the waiting: etcd stood still, or this machine did."""
+RECOVERY_S = 15.0
+"""So long the waiting lasts after that at least, but never longer than as a whole. The holder's own call ends 5 s
+after etcd fell silent, and is made again after a pause that grows from 1 s on (agent/retry)."""
 _MOST_NAME = 100  # the whole text is one field of the record, and those are bounded
 
 
@@ -115,6 +121,13 @@ def describe(lease: Lease) -> str:
     return (lease.node or "a node without a name") + (f" ({known})" if known else "")
 
 
+def still_to_wait(left_s: float, took_s: float, within_s: float) -> float:
+    """What is left of the waiting after a look that took so long."""
+    if took_s > SLOW_S:
+        return max(left_s, min(within_s, RECOVERY_S))
+    return left_s - took_s
+
+
 class Twins:
     """The two steps with etcd. ``closing`` ends the waiting."""
 
@@ -153,15 +166,17 @@ class Twins:
         """
         asked = self._challenge(found, question(node, addresses, self._rng))
         within_s = self._patience_s(found) if patiently else self._within_s
-        end = time.monotonic() + within_s
+        left_s, since = within_s, time.monotonic()
         answer, now = Answer.SILENT, asked
-        while answer is Answer.SILENT and time.monotonic() < end:
+        while answer is Answer.SILENT and left_s > 0:
             if self._closing.wait(LOOK_EVERY_S):
                 raise StoreUnavailable("stopping")
             answer, now = self._look(asked)
             if answer is Answer.SILENT and moved(now):
                 return Answer.MOVED, now
             meanwhile()
+            before, since = since, time.monotonic()
+            left_s = still_to_wait(left_s, since - before, within_s)
         if answer is Answer.SILENT and now.mod_revision != asked.mod_revision:
             raise StoreUnavailable(f"lease {found.key} is asked for by another node, too")
         return answer, now

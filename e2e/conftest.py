@@ -16,6 +16,18 @@ from e2e.machines import Site
 from e2e.node import Node
 from e2e.systemdnode import SystemdNode
 
+LONGEST = (
+    *("test_repair", "test_killed_between_batches", "test_repair_storms", "test_fights"),
+    *("test_soak", "test_killed_agent"),
+)
+"""Files that keep one process busy the longest: begun last, one of them would have the others wait for its end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, with `--dist loadfile --no-loadscope-reorder`: xdist itself counts a file's tests."""
+    ranks = {f"{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The program may come from anywhere; it is never part of this repository."""

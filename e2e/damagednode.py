@@ -165,7 +165,9 @@ NFT = {
         OUTSIDE,
     ),
     "nft rule before ours": Damage("nft insert rule inet overlay postrouting drop", _ALTERED, PODS),
-    "nft policy changed": Damage("nft chain inet overlay postrouting '{{ policy drop; }}'", _ALTERED),
+    "nft policy changed": Damage(
+        "nft chain inet overlay postrouting '{{ policy drop; }}'", _ALTERED
+    ),
     "nft table dormant": Damage(
         "nft add table inet overlay '{{ flags dormant; }}'", _ALTERED, OUTSIDE
     ),

@@ -17,7 +17,7 @@ from typing import Any
 
 from e2e.images import Images
 from e2e.lab import Lab
-from e2e.node import Node
+from e2e.node import Node, wait_for
 from e2e.process import CommandFailed, Said, run
 from e2e.servingpod import HTTP_PORT, fetch_words
 
@@ -107,7 +107,10 @@ class Podman:
         place = ["--name", name, "--cgroup-parent", self.cgroup, "--tmpfs", "/www"]
         command = ["--rootfs", str(self.rootfs), "/bin/sh", "-c", serve]
         self.must("run", "-d", *place, *wanted, *options, *command)
-        return PodmanContainer(self, name)
+        made = PodmanContainer(self, name)
+        # podman waits for the shell, not for the server it starts
+        wait_for(lambda: made.fetch("127.0.0.1") == name, f"{name} serves", timeout_s=20)
+        return made
 
     def close(self) -> None:
         """Every container, however it is."""

@@ -197,7 +197,7 @@ def test_its_ear_hears_what_ip_does() -> None:
             space.ip(
                 "route add 10.9.0.0/24 dev a0", "neigh add 10.9.0.1 lladdr 02:00:00:00:00:09 dev a0"
             )
-            ear.wait([(NEW_ROUTE, "10.9.0.0/24"), (NEW_NEIGH, "10.9.0.1")], timeout_s=5)
+            ear.wait([(NEW_ROUTE, "10.9.0.0/24"), (NEW_NEIGH, "10.9.0.1")], timeout_s=20)
             with pytest.raises(CommandFailed, match="not within"):
                 ear.wait([(NEW_ROUTE, "10.8.0.0/24")], timeout_s=0.05)
     finally:

@@ -103,7 +103,7 @@ def _serving(pod: Pod, directory: Path) -> Iterator[None]:
     server = Daemon("httpd", pod.namespace.inside(words), directory / "log")
     try:
         wait_for(
-            lambda: fetch_from(pod.namespace, "127.0.0.1") == pod.name, "httpd serves", timeout_s=5
+            lambda: fetch_from(pod.namespace, "127.0.0.1") == pod.name, "httpd serves", timeout_s=20
         )
         yield
     finally:

@@ -150,8 +150,10 @@ def test_a_pod_whose_runtime_switched_ipv6_off_has_it_where_it_was_given_an_addr
 
 def test_a_peer_with_one_family_is_served_by_that_one(pair: Pair) -> None:
     """flannel's nodes in a dual-stack network that have not been restarted; a record of IPv6 alone."""
-    lab, one, _two = pair
-    flannel.put(lab.etcd, "10.5.250.0/24", flannel.record("192.168.50.99", "c6:d2:00:00:00:99"))
+    lab, one, two = pair
+    taken = {str(node.subnets[0]) for node in (one, two)}  # anywhere in the network
+    free = next(it for it in ("10.5.250.0/24", "10.5.251.0/24", "10.5.252.0/24") if it not in taken)
+    flannel.put(lab.etcd, free, flannel.record("192.168.50.99", "c6:d2:00:00:00:99"))
     data = '{"VNI":1,"VtepMAC":"c6:d2:00:00:06:98"}'
     flannel.put(
         lab.etcd,
@@ -159,9 +161,7 @@ def test_a_peer_with_one_family_is_served_by_that_one(pair: Pair) -> None:
         f'{{"PublicIP":"0.0.0.0","PublicIPv6":"fd50::98","BackendType":"vxlan","BackendV6Data":{data}}}',
     )
 
-    wait_for(
-        lambda: bool(one.routes_to("10.5.250.0/24")), "IPv4 way", timeout_s=20, also=one.log_tail
-    )
+    wait_for(lambda: bool(one.routes_to(free)), "IPv4 way", timeout_s=20, also=one.log_tail)
     wait_for(
         lambda: bool(one.routes_to("fd00:5:0:98::/64")), "IPv6 way", timeout_s=20, also=one.log_tail
     )
@@ -280,7 +280,7 @@ def test_ipv6_comes_to_a_running_cluster_and_no_ping_is_lost(lab: Lab) -> None:
 
     assert [node.subnets[:1] for node in nodes] == before
     here, there = (lab.add_pod(node) for node in nodes[1:])
-    wait_for(lambda: reaches(here, there), "new pods talk", timeout_s=5)
+    wait_for(lambda: reaches(here, there), "new pods talk", timeout_s=20)
     assert here.ping(old[0].address, wait_s=5).ok
     shown = [pod.namespace.query("link", "show", "eth0")[0]["mtu"] for pod in (here, *old)]
     assert shown == [1430] * 4

@@ -62,7 +62,7 @@ def test_a_lease_that_ends_while_its_node_is_cut_off_is_claimed_again(stage: Sta
             for other in others:
                 wait_for(lambda it=other: not it.routes_to(subnet), "dropped", timeout_s=20)  # type: ignore[misc]
             assert pod.ping(gateway).ok
-            wait_for(lambda: _refuses(node, refused), "pods are refused", timeout_s=5)
+            wait_for(lambda: _refuses(node, refused), "pods are refused", timeout_s=20)
         for other in others:
             wait_for(lambda it=other: bool(it.routes_to(subnet)), "back", timeout_s=40)  # type: ignore[misc]
         stage.rest()

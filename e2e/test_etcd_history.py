@@ -47,7 +47,7 @@ def test_what_a_compaction_has_hidden_is_found_by_comparison(
             stage.ctl("compact", str(cluster.revision()))
             assert node.routes_to(left.subnet)
         stage.everywhere(lambda it: knows(it, peer=changed), "the new MAC is known")
-        wait_for(lambda: not node.routes_to(left.subnet), "the other is gone", timeout_s=5)
+        wait_for(lambda: not node.routes_to(left.subnet), "the other is gone", timeout_s=20)
         stage.ctl("del", changed.key)
 
 

@@ -74,18 +74,18 @@ def test_host_gw_from_the_first_start_to_another_backend(
     one.namespace.ip(
         "link set eth0 down", "link set eth0 up", "route add default via 192.168.50.254"
     )
-    wait_for(lambda: bool(one.routes_to(two.subnet)), "back after a flap", timeout_s=5)
+    wait_for(lambda: bool(one.routes_to(two.subnet)), "back after a flap", timeout_s=20)
     one.namespace.ip("link set eth0 down")
-    wait_for(lambda: not one.routes_to(two.subnet), "nothing leads there", timeout_s=5)
+    wait_for(lambda: not one.routes_to(two.subnet), "nothing leads there", timeout_s=20)
     one.namespace.ip("link set eth0 up", "route add default via 192.168.50.254")
-    wait_for(lambda: bool(one.routes_to(two.subnet)), "back", timeout_s=5)
+    wait_for(lambda: bool(one.routes_to(two.subnet)), "back", timeout_s=20)
 
     lab.etcd.ctl("put", CONFIG_KEY, DIRECT)
-    wait_for(lambda: "host-gw -> vxlan" in str(one.status()["notices"]), "said", timeout_s=5)
+    wait_for(lambda: "host-gw -> vxlan" in str(one.status()["notices"]), "said", timeout_s=20)
     for node in (one, two, far):
         node.stop_agent()
     lab.start_nodes(one, two, far)
-    wait_for(lambda: here.ping(there.address).ok, "traffic is back", timeout_s=5)
+    wait_for(lambda: here.ping(there.address).ok, "traffic is back", timeout_s=20)
     assert vxlans(one) == ["overlay.1"]
     assert one.routes_to(far.subnet)[0]["dev"] == "overlay.1"
     lab.etcd.ctl("put", CONFIG_KEY, HOST_GW)
@@ -94,7 +94,7 @@ def test_host_gw_from_the_first_start_to_another_backend(
         node.start_agent()
     for node in (one, two):
         node.wait_ready(peers=2)
-    wait_for(lambda: vxlans(one) == [], "the stale device is gone", timeout_s=5)
+    wait_for(lambda: vxlans(one) == [], "the stale device is gone", timeout_s=20)
     assert here.ping(there.address).ok
 
 

@@ -37,7 +37,7 @@ def test_a_node_takes_pods_though_others_hold_up_one_of_its_peers(lab: Lab) -> N
     wait_for((node.conf_dir / node.conflist).exists, "it takes pods", timeout_s=20)
     pod, there = lab.add_pod(node), lab.add_pod(lab.nodes["far"])
 
-    wait_for(lambda: len(in_way(node)) == 2, "both are named", timeout_s=5)
+    wait_for(lambda: len(in_way(node)) == 2, "both are named", timeout_s=20)
     status = node.tell("status")
     assert status["verdict"] == "degraded"
     assert f"look: ip route show {FAR}" in in_way(node)[f"route {FAR} dev eth0"]
@@ -49,7 +49,7 @@ def test_a_node_takes_pods_though_others_hold_up_one_of_its_peers(lab: Lab) -> N
     node.namespace.ip("link del docker0", f"route del {FAR}")
     wait_for(lambda: node.tell("status")["verdict"] == "healthy", "all is well", timeout_s=10)
     assert node.log_text().count("no longer in the way") == 2
-    wait_for(lambda: pod.ping(there.address).ok, "the peer is reached", timeout_s=5)
+    wait_for(lambda: pod.ping(there.address).ok, "the peer is reached", timeout_s=20)
 
 
 def test_another_device_with_our_vni_is_named_and_once_it_is_gone_the_node_comes_up(
@@ -67,7 +67,7 @@ def test_another_device_with_our_vni_is_named_and_once_it_is_gone_the_node_comes
 
     node.namespace.ip("link del calico")
     node.wait_ready(peers=1)
-    wait_for(lambda: not in_way(node), "nothing is in the way", timeout_s=5)
+    wait_for(lambda: not in_way(node), "nothing is in the way", timeout_s=20)
 
 
 def in_way(node: Node) -> dict[str, str]:

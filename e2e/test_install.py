@@ -111,4 +111,4 @@ def test_uninstalled_the_machine_is_what_it_was_and_can_be_installed_anew(
         "without it a second run would not know etcd"
     )
     assert difference(bare, picture(node.namespace)) == []
-    wait_for(lambda: node.unit("ActiveState")["ActiveState"] == "inactive", UNIT, timeout_s=5)
+    wait_for(lambda: node.unit("ActiveState")["ActiveState"] == "inactive", UNIT, timeout_s=20)

@@ -152,7 +152,7 @@ def test_a_killed_labs_etcd_cluster_goes() -> None:
         wait_for(
             lambda: not any(start_time(pid) == begun for pid, begun in page["processes"]),
             "all processes are gone",
-            timeout_s=5,
+            timeout_s=20,
         )
 
 
@@ -170,7 +170,7 @@ def test_a_killed_labs_machine_goes(machine_layer: Path) -> None:
         take_down(work)
         assert _left(work) == []
         wait_for(
-            lambda: not any(it.exists() for it in members), "all processes are gone", timeout_s=5
+            lambda: not any(it.exists() for it in members), "all processes are gone", timeout_s=20
         )
 
 

@@ -149,7 +149,7 @@ def test_ring_becomes_matrix_and_light_becomes_dark(six: Browser) -> None:
     six.click("#theme")
     assert six.run(background) == light
     six.resize(1400, 1000, dark=True)
-    wait_for(lambda: six.run(background) != light, "the machine's preference", timeout_s=5)
+    wait_for(lambda: six.run(background) != light, "the machine's preference", timeout_s=20)
 
 
 @pytest.mark.parametrize(("count", "width"), [(3, 360), (20, 1400), (200, 360), (200, 1400)])

@@ -85,7 +85,7 @@ def test_routes_that_vanish_are_put_back(pair: tuple[Lab, Node, Node]) -> None:
     _lab, one, two = pair
     one.namespace.ip(f"route del {two.subnet}")
 
-    wait_for(lambda: bool(one.routes_to(two.subnet)), "the route is back", timeout_s=5)
+    wait_for(lambda: bool(one.routes_to(two.subnet)), "the route is back", timeout_s=20)
     assert one.status()["mended"] >= 1
 
 
@@ -108,11 +108,11 @@ def test_a_node_joins_and_leaves_and_its_peers_follow(pair: tuple[Lab, Node, Nod
     three = lab.add_node("n3")
     lab.start_nodes(three)
     subnet = three.subnet
-    wait_for(lambda: bool(one.routes_to(subnet) and two.routes_to(subnet)), "joined", timeout_s=5)
+    wait_for(lambda: bool(one.routes_to(subnet) and two.routes_to(subnet)), "joined", timeout_s=20)
 
     assert three.overlayctl("leave").code == 0
 
-    wait_for(lambda: not one.routes_to(subnet), "left", timeout_s=5)
+    wait_for(lambda: not one.routes_to(subnet), "left", timeout_s=20)
     assert not list(three.conf_dir.glob("*.conflist"))
 
 
@@ -219,7 +219,7 @@ def test_a_node_whose_lease_was_taken_keeps_its_pods_and_refuses_new_ones(
     lab.etcd.ctl("put", f"{key}&fd00:1::-64", '{"PublicIP":"192.168.50.99"}')
     lab.etcd.ctl("del", key)
     wait_for(lambda: "somebody else" in one.log_text(), "it says so", timeout_s=10)
-    wait_for(lambda: not (one.run_dir / "node.json").exists(), "no new pods", timeout_s=5)
+    wait_for(lambda: not (one.run_dir / "node.json").exists(), "no new pods", timeout_s=20)
 
     assert pod.ping(gateway).ok
     assert one.overlayctl("status").code == 1
@@ -233,7 +233,7 @@ def test_a_node_whose_lease_was_taken_keeps_its_pods_and_refuses_new_ones(
     lab.etcd.ctl("del", f"{key}&fd00:1::-64")
     one.wait_ready(timeout_s=20)
     far = lab.add_pod(two)
-    wait_for(lambda: pod.ping(far.address).ok, "the other node has heard", timeout_s=5)
+    wait_for(lambda: pod.ping(far.address).ok, "the other node has heard", timeout_s=20)
 
 
 def test_systemd_hears_ready_only_from_a_node_that_is(lab: Lab, tmp_path: Path) -> None:

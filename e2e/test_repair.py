@@ -28,6 +28,10 @@ UNDERLAY = {
     "renamed back": f"ip link set net0 down; ip link set net0 name eth0; ip link set eth0 up; {UPLINK}",
 }
 """What comes later counts on what came before."""
+TOLD = {
+    "nft flush chain inet overlay postrouting": "nft table inet overlay",
+    "ip route del {subnet}": "route {subnet}",
+}
 DAMAGES = ROUTES | NEIGHBOURS | FDB | DEVICE | BRIDGE | POD | SWITCHES | NFT
 
 
@@ -138,12 +142,20 @@ def test_drift_tells_what_was_undone_and_remembers_it_over_a_restart(stage: Stag
     """Newest first, counted; a node that nobody touched says so, since when."""
     said = stage.calm.overlayctl("drift")
     assert (said.code, said.out[:30]) == (0, "nothing has been undone since ")
-    node, subnet = stage.one.node, stage.one.words["subnet"]
+    node, begun = stage.one.node, time.time()
+    for script, undone in TOLD.items():
+        stage.one.damage(script)
+        wait_for(
+            lambda it=undone: _undone_since(node, begun)[:1] == [it.format(**stage.one.words)],  # type: ignore[misc]
+            f"the youngest is {undone}",
+            timeout_s=PATIENCE_S,
+            also=node.log_tail,
+        )
+    wait_for(stage.one.whole, "all of it mended", timeout_s=PATIENCE_S, also=node.log_tail)
     before = node.tell("drift")
     lasts = [entry["last"] for entry in before["entries"]]
     assert lasts == sorted(lasts, reverse=True)
-    assert f"route {subnet}" in [entry["object"] for entry in before["entries"]]
-    assert before["last_day"] >= len(before["entries"]) > 10
+    assert before["last_day"] >= len(before["entries"]) >= len(TOLD)
 
     node.stop_agent()
     node.start_agent()
@@ -156,6 +168,12 @@ def test_drift_tells_what_was_undone_and_remembers_it_over_a_restart(stage: Stag
     table = node.overlayctl("drift")
     assert "nft table inet overlay" in table.out
     assert "LIKELY BY" in table.out
+
+
+def _undone_since(node: Node, moment: float) -> list[str]:
+    """What was undone, the youngest first."""
+    entries = node.tell("drift")["entries"]
+    return [str(entry["object"]) for entry in entries if entry["last"] >= moment]
 
 
 def test_an_underlay_address_that_changes_is_learnt_by_the_peers(stage: Stage) -> None:

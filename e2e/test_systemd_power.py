@@ -171,7 +171,7 @@ def test_the_journal_reads_as_one_story(nodes: list[SystemdNode]) -> None:
     wait_for(
         lambda: "settings read again: nothing to take" in node.journal("-n", "3"),
         "read",
-        timeout_s=5,
+        timeout_s=20,
     )
     agent = node.agent
     node.must("kill", "-9", str(agent))
