@@ -20,6 +20,7 @@ from overlay.model import (
     Neighbour,
     Route,
     Step,
+    Subnet,
 )
 from overlay.netlink import Netlink, messages, parse
 from overlay.netlink.parse import RouteInfo
@@ -40,7 +41,8 @@ class Batches:
     ) -> list[OverlayError | None]:
         results: list[OverlayError | None] = [None] * len(steps)
         sent: list[int] = []
-        answers = self._netlink.batch(self._messages(steps, sent, results, want))
+        again = self._may_go_instead(steps, want)
+        answers = self._netlink.batch(self._messages(steps, sent, results, again))
         for place, answer in zip(sent, answers, strict=True):
             earlier = results[place] if steps[place].action is Action.DELETE else None
             results[place] = earlier or (answer and judged(steps[place], answer))
@@ -54,7 +56,7 @@ class Batches:
         steps: Sequence[Step],
         sent: list[int],
         results: list[OverlayError | None],
-        want: Mapping[Hashable, KernelObject],
+        again: Mapping[Hashable, Route],
     ) -> Iterator[bytes]:
         """One by one as they are asked for; ``sent`` gets each one's step, ``results`` why others have none."""
         for place, step in enumerate(steps):
@@ -62,7 +64,7 @@ class Batches:
                 continue  # it went with its device
             try:
                 one = step.action is Action.ADD  # of which there are thousands
-                due = (self._message(step),) if one else self._several(step, want)
+                due = (self._message(step),) if one else self._several(step, again)
             except OverlayError as error:
                 results[place] = error
                 continue
@@ -70,15 +72,45 @@ class Batches:
                 sent.append(place)
                 yield body
 
-    def _several(self, step: Step, want: Mapping[Hashable, KernelObject]) -> tuple[bytes, ...]:
+    def _several(self, step: Step, again: Mapping[Hashable, Route]) -> tuple[bytes, ...]:
         """What goes before a step and behind it, too."""
         due = [self._message(step)]
         if step.action is Action.REPLACE and _leads_to_an_object(step.was):
             # the kernel accepts another way for it, and does nothing
             due.insert(0, self._message(Step(Action.DELETE, step.was or step.object)))
-        if (meant := _may_go_instead(step, want)) is not None:
+        if step.action is Action.DELETE and (meant := again.get(step.object.key)) is not None:
             due.append(self._message(Step(Action.REPLACE, meant)))
         return tuple(due)
+
+    def _may_go_instead(
+        self, steps: Sequence[Step], want: Mapping[Hashable, KernelObject]
+    ) -> dict[Hashable, Route]:
+        """The routes that are meant, by the key of one beside it with the same metric that is to go: of those that fit
+        what can be said of the one, the kernel takes the first, which may be the right one. Not where the first of all
+        is somebody else's: ours would take its place.
+        """
+        extra = [
+            step.object
+            for step in steps
+            if step.action is Action.DELETE
+            and isinstance(step.object, Route)
+            and step.object.nth
+            and not step.object.metric
+        ]
+        first: dict[Subnet, int] = {}
+        try:
+            for family in {Family.of(item.dst) for item in extra}:
+                for route in self._entries.dump(messages.route_dump(family), parse.parse_route):
+                    if route.table == RT_TABLE_MAIN and route.metric == _metric(route):
+                        first.setdefault(route.dst, route.protocol)
+        except OverlayError:
+            return {}  # too much is going on: the next look finds what is missing then
+        meant = ((item, want.get(route_key(item.dst))) for item in extra)
+        return {
+            item.key: route
+            for item, route in meant
+            if isinstance(route, Route) and first.get(item.dst) == route.protocol
+        }
 
     def _replace_direct(
         self,
@@ -187,17 +219,6 @@ class Batches:
 
 def _leads_to_an_object(was: KernelObject | None) -> bool:
     return isinstance(was, FdbEntry) and was.underlay == UNSPECIFIED
-
-
-def _may_go_instead(step: Step, want: Mapping[Hashable, KernelObject]) -> Route | None:
-    """The route that is meant, where one beside it with the same metric goes: of those that fit what can be said of the
-    one, the kernel takes the first, which may be the right one.
-    """
-    item = step.object
-    if step.action is not Action.DELETE or not isinstance(item, Route) or not item.nth:
-        return None
-    meant = want.get(route_key(item.dst)) if not item.metric else None
-    return meant if isinstance(meant, Route) else None
 
 
 def _underlays(wanted: Iterable[KernelObject]) -> Iterator[Address]:

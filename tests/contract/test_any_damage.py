@@ -7,7 +7,7 @@ own, decoded by pyroute2: nothing here believes the code that is tested.
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.blows import BLOWS, Way
@@ -70,6 +70,16 @@ def _ours(entry: Entry) -> bool:
     return entry[2] in LINKS
 
 
+def _behind_a_stranger(blows: list[tuple[str, int, int]]) -> bool:
+    """A wrong route of our protocol behind somebody else's: to set it right takes his place (docs/repair.md)."""
+    taken = {it[1:] for it in blows if BLOWS[it[0]].takes}
+    return any(it[1:] in taken and _makes_a_route(it[0]) for it in blows)
+
+
+def _makes_a_route(name: str) -> bool:
+    return any(line.startswith(("route append", "route replace")) for line in BLOWS[name].lines)
+
+
 @settings(max_examples=25)
 @given(blows, st.integers(0, 9), st.booleans())
 def test_any_damage_is_mended_and_no_right_entry_ever_goes(
@@ -78,6 +88,7 @@ def test_any_damage_is_mended_and_no_right_entry_ever_goes(
     """Whatever somebody did to whichever of our entries, in both families, several at once; and though the process
     that mends it dies at any step, and another goes on.
     """
+    assume(not _behind_a_stranger(blows))
     struck = [(name, Way.of(number, version)) for name, number, version in blows]
     try:
         for name, way in struck:
