@@ -195,6 +195,8 @@ def test_an_underlay_address_that_changes_is_learnt_by_the_peers(stage: Stage) -
 def test_a_fight_is_throttled_named_and_shown_and_holds_up_nothing_else(stage: Stage) -> None:
     """A program that deletes our table whenever it is there; by the kernel's word it is nft."""
     side, one = stage.one, stage.one.node
+    warning = "nft table inet overlay undone "
+    before = one.log_text().count(warning)
     loop = "while :; do nft delete table inet overlay 2>/dev/null || :; sleep 0.1; done"
     rival = Daemon("rival", one.namespace.inside(["sh", "-c", loop]), stage.lab.work / "rival.log")
     stage.lab.track(rival)
@@ -214,4 +216,4 @@ def test_a_fight_is_throttled_named_and_shown_and_holds_up_nothing_else(stage: S
     finally:
         rival.end(signal.SIGKILL)
     wait_for(side.whole, "the table, once the pause is over", timeout_s=60)
-    assert one.log_text().count("nft table inet overlay undone ") == 1
+    assert one.log_text().count(warning) - before <= 1  # the damages above may be the same fight
