@@ -16,7 +16,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 from agent.etcd.caller import Attempt, Refused
-from agent.etcd.idling import be_woken, lazily
+from agent.etcd.idling import be_woken
 from agent.etcd.wire import Change, change
 from overlay.errors import Compacted, OverlayError, StoreUnavailable
 
@@ -75,10 +75,9 @@ class Watch:
         self._early: list[Heard] = []
         self._line = attempt.line.hold()
         be_woken()
-        with lazily():
-            self._call = rpc_pb2_grpc.WatchStub(attempt.line.channel).Watch(
-                iter(self._requests.get, None), metadata=attempt.metadata
-            )
+        self._call = rpc_pb2_grpc.WatchStub(attempt.line.channel).Watch(
+            iter(self._requests.get, None), metadata=attempt.metadata
+        )
         threading.Thread(target=self._pulse, name="watch-pulse", daemon=True).start()
         try:
             self._open(spans)
