@@ -100,9 +100,9 @@ def test_iface_may_name_one_for_each_family(pair: Pair, iface: list[str]) -> Non
     one.stop_agent()
     one.start_agent("--iface", ",".join(iface))
     one.wait_ready(peers=1)
-    status = one.status()
-    assert status["underlay"] == "eth0 192.168.50.1 mtu 1500, eth1 fd60::1 mtu 1500"
-    assert status["changes"] == 0
+    both = "eth0 192.168.50.1 mtu 1500, eth1 fd60::1 mtu 1500"
+    wait_for(lambda: one.status()["underlay"] == both, both, timeout_s=20, also=one.log_tail)
+    assert one.status()["changes"] == 0
     record = flannel.leases(lab.etcd)[key]
     assert (record["PublicIP"], record["PublicIPv6"]) == ("192.168.50.1", "fd60::1"), json.dumps(
         record
