@@ -8,13 +8,13 @@ The families may stand on different interfaces: an entry that has nothing of a f
 Only if none has, the interface of the first (by its name, or by its address of the other family) is it.
 """
 
-import errno
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from overlay.errors import BadConfig, KernelRefused, NotReady, OverlayError
+from overlay.dataplane.entries import bodies
+from overlay.errors import BadConfig, NotReady, OverlayError
 from overlay.marks import owner_of
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
@@ -58,13 +58,8 @@ def read(netlink: Netlink) -> Hosts:
 
 
 def _routes(netlink: Netlink, family: Family) -> list[RouteInfo]:
-    try:
-        found = netlink.dump(messages.route_dump(family))
-        return sift.near(body for _, body in found if not sift.ours(body))
-    except KernelRefused as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return []  # before the first route the kernel has no main table
+    listed = bodies(netlink, messages.route_dump(family))
+    return sift.near(body for body in listed if not sift.ours(body))
 
 
 def choose(

@@ -23,10 +23,9 @@ from overlay.model import (
     Subnet,
 )
 from overlay.netlink import Netlink, messages, parse
+from overlay.netlink.constants import RT_TABLE_MAIN, RTPROT_BOOT
 from overlay.netlink.parse import RouteInfo
 
-RTPROT_BOOT, RT_TABLE_MAIN = 3, 254
-"""linux/rtnetlink.h"""
 _BEST_METRIC = 1
 
 

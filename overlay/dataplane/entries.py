@@ -37,7 +37,7 @@ class Entries:
         yield from (same(it, want) for record in records if (it := observe(record)))
         self._known.begin(seen, want)
         for request, parser in _requests(seen):
-            for body in self._bodies(request):
+            for body in bodies(self._netlink, request):
                 known = self._known.find(body)
                 if known is None and (record := parser(body)) and (it := observe(record)):
                     known = self._known.learn(body, same(it, want))
@@ -47,16 +47,20 @@ class Entries:
 
     def dump(self, request: bytes, parser: Callable[[bytes], Info | None]) -> Iterable[Info]:
         """The answers to one request, but for those that the parser passes over."""
-        yield from (it for body in self._bodies(request) if (it := parser(body)) is not None)
+        yield from (
+            it for body in bodies(self._netlink, request) if (it := parser(body)) is not None
+        )
 
-    def _bodies(self, request: bytes) -> Iterable[bytes]:
-        try:
-            answers = self._netlink.dump(request)
-        except KernelRefused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return  # before the first route the kernel has no main table
-        yield from (body for _, body in answers)
+
+def bodies(netlink: Netlink, request: bytes) -> Iterable[bytes]:
+    """The answers to a dump, not yet taken apart; none from a table of routes that nobody has put anything into."""
+    try:
+        answers = netlink.dump(request)
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return  # before the first route the kernel has no main table
+    yield from (body for _, body in answers)
 
 
 def _requests(seen: Links) -> Iterable[tuple[bytes, Callable[[bytes], Record | None]]]:

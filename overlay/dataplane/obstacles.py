@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 
 from overlay.dataplane.detours import detours
+from overlay.dataplane.entries import bodies
 from overlay.desired import Me
 from overlay.errors import KernelRefused
 from overlay.marks import Marks, owner_of
@@ -172,13 +173,7 @@ def _detours(
 def _table(netlink: Netlink, pool: Pool, ours: Collection[int], number: int) -> Iterator[RouteInfo]:
     """What may lead the pool elsewhere: what is wider, and what lies in it."""
     head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
-    try:
-        answers = netlink.dump(messages.route_dump(pool.family, table=number))
-    except KernelRefused as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return  # a table that nobody has put anything into
-    for _, body in answers:
+    for body in bodies(netlink, messages.route_dump(pool.family, table=number)):
         if len(body) > _LENGTH_AT and (body[_LENGTH_AT] <= pool.network.prefixlen or head in body):
             route = parse.parse_route(body)
             if route.link not in ours:
@@ -205,13 +200,7 @@ def _detour(
 def _candidates(netlink: Netlink, pool: Pool, own: int) -> Iterator[bytes]:
     """The routes of the main table that may lead into a pool; of a router's full table hardly any is left."""
     head = pool.network.network_address.packed[: pool.network.prefixlen // 8]
-    try:
-        answers = netlink.dump(messages.route_dump(pool.family))
-    except KernelRefused as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return  # before the first route the kernel has no main table
-    for _, body in answers:
+    for body in bodies(netlink, messages.route_dump(pool.family)):
         if len(body) > _PROTOCOL_AT and body[_PROTOCOL_AT] != own and head in body:
             yield body
 

@@ -4,9 +4,9 @@ import errno
 import select
 import socket
 import struct
-from array import array
 from dataclasses import dataclass
 
+from overlay.netlink import socketfilter
 from overlay.netlink.nftmonitor import NftEvents, TableChange
 from overlay.netlink.parse import Record, frames, parse
 from overlay.netlink.socket import RECEIVE_BUFFER, drain, open_socket
@@ -27,8 +27,6 @@ _GROUPS = (
 )
 _RECEIVE = 1 << 18
 _PORT_AT, _HEADER = 12, 16
-_SO_ATTACH_FILTER = 26
-"""asm-generic/socket.h"""
 _LOAD_WORD, _UNLESS_EQUAL, _RETURN = 0x20, 0x15, 0x06
 """linux/bpf_common.h: BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K."""
 _ALL = 0xFFFFFFFF
@@ -116,23 +114,16 @@ class Monitor:
 def _leave_out(sock: socket.socket, port: int) -> None:
     """Have the kernel drop what this netlink port changed; it sends one message per datagram here.
 
-    Struct sock_filter four times, and sock_fprog; what is loaded is taken to be big-endian.
+    Struct sock_filter four times; what is loaded is taken to be big-endian.
     """
     (number,) = struct.unpack("!I", struct.pack("=I", port))
-    program = array(
-        "B",
-        b"".join(
-            struct.pack("=HBBI", *step)
-            for step in (
-                (_LOAD_WORD, 0, 0, _PORT_AT),
-                (_UNLESS_EQUAL, 0, 1, number),
-                (_RETURN, 0, 0, 0),
-                (_RETURN, 0, 0, _ALL),
-            )
-        ),
+    program = (
+        (_LOAD_WORD, 0, 0, _PORT_AT),
+        (_UNLESS_EQUAL, 0, 1, number),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, _ALL),
     )
-    address, size = program.buffer_info()
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+    socketfilter.attach(sock, b"".join(struct.pack("=HBBI", *step) for step in program))
 
 
 def _events(data: bytes) -> list[Event]:

@@ -4,7 +4,6 @@ A socket hears nothing until its filter is attached, and what it has heard waits
 beyond that are lost and counted.
 """
 
-import array
 import contextlib
 import errno
 import socket
@@ -13,18 +12,18 @@ import time
 from dataclasses import dataclass
 
 from overlay.errors import BadConfig, KernelRefused
+from overlay.netlink import socketfilter
 
 ETH_P_ALL = 0x0003
 BUFFER = 16 << 20
 LARGEST = 1 << 16
 MOST_AT_ONCE = 512
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 """asm-generic/socket.h"""
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
 """linux/if_packet.h"""
 _AUXDATA = struct.Struct("=IIIHHHH")
 _TIMESPEC = struct.Struct("@ll")
-_FPROG = struct.Struct("@HP")
 _CSUM_NOT_READY = 1 << 3
 _OUTGOING = 4
 _GONE = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
@@ -109,9 +108,7 @@ def _listening(link: str, program: bytes) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         found.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         if program:
-            code = array.array("B", program)
-            address, size = code.buffer_info()
-            found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FPROG.pack(size // 8, address))
+            socketfilter.attach(found, program)
         found.bind((link, ETH_P_ALL))
         found.setblocking(False)
     except OSError as error:
