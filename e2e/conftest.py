@@ -17,7 +17,7 @@ from e2e.node import Node
 from e2e.systemdnode import SystemdNode
 
 LONGEST = (
-    *("test_killed_agent", "test_demo", "test_repair", "test_etcd_faults"),
+    *("test_demo", "test_repair", "test_etcd_faults"),
     *("test_killed_between_batches", "test_probe", "test_systemd", "test_soak"),
 )
 """Files that keep one process busy the longest: begun last, one of them would have the others wait for its end."""

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,20 +20,9 @@ _SEIZE, _INTERRUPT, _DETACH, _WALL = 0x4206, 0x4207, 17, 0x40000000
 """ptrace(2), wait(2)."""
 
 
-class TooEarly(Exception):
-    """The daemon ended by the fault before the block began: another of its threads had the N-th call."""
-
-
 @contextmanager
 def tampered(pid: int, fault: str) -> Iterator[None]:
-    """Within the block a fault such as ``rename:signal=KILL:when=2`` or ``sendto:delay_enter=500000``.
-
-    The counts are each thread's own: a request that is served by a thread of its own starts at nothing. But a thread
-    that looks after something by itself may have the N-th call as well.
-
-    Raises:
-        TooEarly: one had, before the block.
-    """
+    """Within the block a fault such as ``sendto:delay_enter=500000``; counts are each thread's own, any thread's."""
     call = fault.partition(":")[0]
     with tempfile.NamedTemporaryFile(prefix="overlay-strace-") as log:
         words = ["strace", "-f", "-qq", "-o", log.name, "-e", f"trace={call}"]
@@ -50,6 +40,20 @@ def tampered(pid: int, fault: str) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 strace.kill()
                 strace.wait(10)
+
+
+@contextmanager
+def killed_at(pid: int, thread: str, call: str, when: int) -> Iterator[None]:
+    """Within the block the process is killed right before one of its threads of that name makes its N-th such call."""
+    words = [sys.executable, "-m", "e2e.tracer", str(pid), thread, call, str(when)]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as tracer:
+        assert tracer.stdout is not None
+        try:
+            if tracer.stdout.readline() != b"held\n":
+                raise CommandFailed(f"{' '.join(words)} ended with {tracer.wait()}")
+            yield
+        finally:
+            tracer.kill()
 
 
 @contextmanager
@@ -83,8 +87,6 @@ def lives(pid: int) -> bool:
 
 def _held(pid: int, strace: subprocess.Popen[bytes]) -> bool:
     """Whether every thread of a process has a tracer."""
-    if not lives(pid):
-        raise TooEarly(f"process {pid}")
     if strace.poll() is not None:
         raise CommandFailed(f"strace of {pid} ended with {strace.returncode}")
     tasks = Path(f"/proc/{pid}/task")
@@ -95,26 +97,3 @@ def _held(pid: int, strace: subprocess.Popen[bytes]) -> bool:
         )
     except OSError:  # a thread that has just ended
         return False
-
-
-def wait_quiet(pid: int, *threads: str) -> None:
-    """Until the threads of these names have not run between two looks: what they do at a start is done."""
-    last: list[str] = []
-
-    def quiet() -> bool:
-        before = last[:]
-        last[:] = _switches(pid, threads)
-        return bool(last) and last == before
-
-    wait_for(quiet, f"{', '.join(threads)} of {pid} at rest", timeout_s=10)
-
-
-def _switches(pid: int, threads: tuple[str, ...]) -> list[str]:
-    """How often each has waited for something, with its id."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):  # it has ended
-            if (task / "comm").read_text().strip() in threads:
-                lines = (task / "status").read_text().splitlines()
-                found.append(f"{task.name} {lines[-2]} {lines[-1]}")
-    return found

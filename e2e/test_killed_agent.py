@@ -9,7 +9,7 @@ import pytest
 
 from e2e import netns
 from e2e.etcdserver import NETWORK
-from e2e.fault import TooEarly, lives, tampered, wait_quiet
+from e2e.fault import killed_at, lives
 from e2e.lab import Lab
 from e2e.netns import difference, picture
 from e2e.node import Node, wait_for
@@ -18,9 +18,8 @@ from e2e.pods import CniFailed, Pod
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 MOST_POINTS = 20
-MOST_TRIES = 8
 SURE = {"ADD": {"symlink": 2, "sendto": 5}, "DEL": {"unlink": 2, "sendto": 3}}
-"""So many points there are at least; otherwise the fault is not injected at all."""
+"""So many points there are at least; otherwise nothing is killed at all."""
 RARELY = ("--sweep-interval", "1h")
 """So that no sweep makes a call that counts."""
 SETTLED_S = 2.5
@@ -58,7 +57,7 @@ def _points(
 ) -> Iterator[tuple[int, Pod]]:
     """(N, pod) for each agent killed at its N-th call; the agent is dead then, and may be started."""
     for number in range(every, MOST_POINTS, every):
-        pod, failed = _point(lab, node, verb, f"{call}:signal=KILL:when={number}")
+        pod, failed = _point(lab, node, verb, call, number)
         if failed is None:
             assert number > SURE[verb][call], f"only {number - 1} points"
             return
@@ -68,29 +67,21 @@ def _points(
     raise AssertionError(f"no end after {MOST_POINTS} calls")
 
 
-def _point(lab: Lab, node: Node, verb: str, fault: str) -> tuple[Pod, CniFailed | None]:
-    """The pod, and how its request was refused by an agent that died of the fault; None: the agent lives.
-
-    Threads that look after the node and its pods make such calls as well. An agent that dies of one of those, and not
-    while the request is served, has shown nothing: another one is asked about another pod.
-    """
-    for _ in range(MOST_TRIES):
-        if node.pid is None:
-            _start(lab, node)
-        pod = lab.bare_pod(node)
-        act: Callable[[Pod], object] = node.runtime.add
-        if verb == "DEL":
-            node.runtime.add(pod)
-            act = node.runtime.delete
-        agent = node.pid
-        assert agent is not None
-        wait_quiet(agent, "in-way", "footing")
-        with suppress(TooEarly), tampered(agent, fault):
-            failed = _refusal(act, pod)
-            if failed is not None or lives(agent):
-                return pod, failed
-        node.kill_agent()
-    raise AssertionError(f"{MOST_TRIES} agents died of {fault} while they served nothing")
+def _point(lab: Lab, node: Node, verb: str, call: str, when: int) -> tuple[Pod, CniFailed | None]:
+    """The pod, and how its request was refused by an agent that died right before that call of it; None: it lives."""
+    if node.pid is None:
+        _start(lab, node)
+    pod = lab.bare_pod(node)
+    act: Callable[[Pod], object] = node.runtime.add
+    if verb == "DEL":
+        node.runtime.add(pod)
+        act = node.runtime.delete
+    agent = node.pid
+    assert agent is not None
+    with killed_at(agent, "request", call, when):
+        failed = _refusal(act, pod)
+        assert failed is not None or lives(agent)
+    return pod, failed
 
 
 def _refusal(act: Callable[[Pod], object], pod: Pod) -> CniFailed | None:
