@@ -21,6 +21,11 @@ OURS = ("10.5.2.0/24", "proto", "158")
 @pytest.mark.parametrize(
     "seconds",
     [
+        [("append", *OURS, "via", "10.5.2.0", *ON)],
+        [
+            ("append", *OURS, "via", "10.5.2.0", *ON, "scope", "100"),
+            ("prepend", *OURS, "via", "10.5.2.0", *ON, "scope", "99"),
+        ],
         [("append", *OURS, "via", "10.5.2.0", *ON, "mtu", "500")],
         [("append", *OURS, "via", "10.5.3.0", *ON, "mtu", "500")],
         [
@@ -34,7 +39,7 @@ OURS = ("10.5.2.0/24", "proto", "158")
             )
         ],
     ],
-    ids=["mtu", "elsewhere with an mtu", "before and behind", "hops"],
+    ids=["scope", "other scopes", "mtu", "elsewhere with an mtu", "before and behind", "hops"],
 )
 def test_a_second_route_that_only_its_subnet_names_goes_and_the_right_one_stays(
     host: Callable[[Body], None], space: Path, seconds: list[tuple[str, ...]]
