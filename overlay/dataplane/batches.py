@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import LinkDoor
 from overlay.dataplane.read import UNSPECIFIED, usual_metric
+from overlay.dataplane.scope import scope_to
 from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.keys import route_key
@@ -200,6 +201,7 @@ class Batches:
             protocol=item.protocol,
             source=item.source,
             metric=item.metric or (_metric(item) if own else 0),
+            scope=scope_to(item.dst, item.via),
         )
 
     def _route_delete(self, item: Route) -> bytes:
