@@ -77,7 +77,9 @@ class Kernel:
             found.cold.setdefault(count, []).append(cold)
             floor = bench_bare.floor(self._name("f"), peers)
             found.floor.setdefault(count, []).append(floor)
-            say(_said(count, cold, floor.wall_s))
+            flat = bench_bare.floor(self._name("s"), peers, one_scope=True)
+            found.one_scope.setdefault(count, []).append(flat)
+            say(f"{_said(count, cold, floor.wall_s)}, of one scope {flat.wall_s:.2f} s")
             if number < 2 and count <= SLOW_PEERS:
                 taken = bench_bare.one_by_one(self._name("p"), peers)
                 found.pyroute2.setdefault(count, []).append(taken)

@@ -1,7 +1,8 @@
 """What the agent is measured against: the same netlink messages prebuilt and sent bare, and pyroute2 one by one.
 
 Each in a namespace of its own, with the device made by `ip`, nobody listening, nothing else going on. The bare loop
-is the floor: all that is left of it is the kernel.
+is the floor: all that is left of it is the kernel. The same with all routes of one scope, as other programs write them,
+says what it costs that the kernel finds them all in one place (docs/decisions/012-scopes.md).
 """
 
 import gc
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from e2e.bench_records import SimPeer
 from e2e.netns import Namespace, remove
+from overlay.dataplane.scope import scope_to
 from overlay.netlink import messages
 from overlay.netlink.namespace import run_inside
 
@@ -31,10 +33,10 @@ class Floor:
     cpu_s: float
 
 
-def floor(name: str, peers: Sequence[SimPeer]) -> Floor:
+def floor(name: str, peers: Sequence[SimPeer], *, one_scope: bool = False) -> Floor:
     """To send prebuilt messages, 64 a datagram, an acknowledgement asked for the last one of each."""
     with _prepared(name) as space:
-        return run_inside(space.path, lambda: _send(_datagrams(peers)))
+        return run_inside(space.path, lambda: _send(_datagrams(peers, one_scope)))
 
 
 def one_by_one(name: str, peers: Sequence[SimPeer]) -> float:
@@ -71,14 +73,14 @@ def _prepared(name: str) -> Iterator[Namespace]:
         yield space
 
 
-def _datagrams(peers: Sequence[SimPeer]) -> list[bytes]:
+def _datagrams(peers: Sequence[SimPeer], one_scope: bool) -> list[bytes]:
     link = socket.if_nametoindex(DEVICE)
     built = [messages.fdb_replace(link, it.mac, it.underlay) for it in peers]
     built += [messages.neighbour_replace(link, it.subnet.network_address, it.mac) for it in peers]
-    built += [
-        messages.route_add(it.subnet, link=link, via=it.subnet.network_address, onlink=True)
-        for it in peers
-    ]
+    for it in peers:
+        via = it.subnet.network_address
+        scope = 0 if one_scope else scope_to(it.subnet, via)
+        built.append(messages.route_add(it.subnet, link=link, via=via, onlink=True, scope=scope))
     parts = [built[at : at + A_DATAGRAM] for at in range(0, len(built), A_DATAGRAM)]
     return [_asking_last(part) for part in parts]
 

@@ -37,6 +37,7 @@ def load(path: Path) -> Found:
         page["peers"],
         cold={int(at): [Cold(**it) for it in all_] for at, all_ in page["cold"].items()},
         floor={int(at): [Floor(**it) for it in all_] for at, all_ in page["floor"].items()},
+        one_scope={int(at): [Floor(**it) for it in all_] for at, all_ in page["one_scope"].items()},
         pyroute2={int(at): all_ for at, all_ in page["pyroute2"].items()},
         flanneld=Flanneld(
             cold={int(at): [Start(**it) for it in all_] for at, all_ in theirs["cold"].items()},
@@ -104,11 +105,13 @@ def _cold(found: Found) -> Iterator[Row]:
         )
         bare = middle(it.wall_s for it in found.floor.get(count, []))
         slow = found.pyroute2.get(count)
+        flat = middle(it.wall_s for it in found.one_scope.get(count, []))
         yield (
             "programming to bare messages",
             "≤ 1.5 at 5,000" if count == 5000 else "",
             f"{found.programmed(count):.2f} s to {bare} s: {spread(found.floor_ratios(count))}; "
-            f"CPU {spread(found.cpu_ratios(count))}; pyroute2 one by one "
+            f"CPU {spread(found.cpu_ratios(count))}; bare, with routes of one scope, {flat} s: "
+            f"{spread(found.one_scope_ratios(count))}; pyroute2 one by one "
             + (f"{middle(slow)} s" if slow else "not asked"),
         )
 

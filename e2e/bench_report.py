@@ -34,6 +34,8 @@ class Found:
     peers: int
     cold: dict[int, list[Cold]] = field(default_factory=dict)
     floor: dict[int, list[Floor]] = field(default_factory=dict)
+    one_scope: dict[int, list[Floor]] = field(default_factory=dict)
+    """The bare messages once more, with routes as flannel writes them."""
     pyroute2: dict[int, list[float]] = field(default_factory=dict)
     flanneld: Flanneld = field(default_factory=Flanneld)
     events: Events = field(default_factory=Events)
@@ -56,6 +58,11 @@ class Found:
             cold.programmed_s / bare.wall_s
             for cold, bare in zip(self.cold.get(count, []), self.floor.get(count, []), strict=False)
         ]
+
+    def one_scope_ratios(self, count: int) -> list[float]:
+        """The same to bare messages of one scope."""
+        pairs = zip(self.cold.get(count, []), self.one_scope.get(count, []), strict=False)
+        return [cold.programmed_s / bare.wall_s for cold, bare in pairs]
 
     def cpu_ratios(self, count: int) -> list[float]:
         """The same of CPU seconds: other programs on the machine are not in it, the agent's other threads are."""
@@ -98,7 +105,9 @@ def show(found: Found) -> None:
     table = Table(box=None, title="cold start, seconds", title_justify="left")
     for column in ("leases", "to process", "to leases known", "programmed", "exec to done"):
         table.add_column(column, justify="right")
-    for column in ("bare messages", "ratio", "CPU ratio", "pyroute2", "ratio", "flanneld", "ratio"):
+    for column in ("bare messages", "ratio", "CPU ratio", "of one scope"):
+        table.add_column(column, justify="right")
+    for column in ("pyroute2", "ratio", "flanneld", "ratio"):
         table.add_column(column, justify="right")
     for count in found.cold:
         table.add_row(*_cold_row(found, count))
@@ -120,6 +129,7 @@ def _cold_row(found: Found, count: int) -> tuple[str, ...]:
         middle(it.wall_s for it in found.floor.get(count, [])),
         middle(found.floor_ratios(count)),
         middle(found.cpu_ratios(count)),
+        middle(it.wall_s for it in found.one_scope.get(count, [])),
         middle(found.pyroute2.get(count, [])),
         known(lambda: found.pyroute2_ratio(count)),
         middle(it.done for it in found.flanneld.cold.get(count, [])),

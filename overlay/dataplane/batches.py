@@ -2,11 +2,13 @@
 
 import errno
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import LinkDoor
 from overlay.dataplane.read import UNSPECIFIED, usual_metric
+from overlay.dataplane.scope import scope_to
 from overlay.dataplane.verdict import judged
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.keys import route_key
@@ -38,6 +40,7 @@ class Batches:
     def carry_out(
         self, steps: Sequence[Step], want: Mapping[Hashable, KernelObject]
     ) -> list[OverlayError | None]:
+        steps = self._beside_another_device(steps)
         results: list[OverlayError | None] = [None] * len(steps)
         sent: list[int] = []
         again = self._may_go_instead(steps, want)
@@ -110,6 +113,35 @@ class Batches:
             for item, route in meant
             if isinstance(route, Route) and first.get(item.dst) == route.protocol
         }
+
+    def _beside_another_device(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """The route to our own pods is taken back from whoever stands in its place, but not from another device that
+        has the same subnet (another program's pod network): ours comes beside that one's.
+        """
+        taken = {
+            step.object.dst
+            for step in steps
+            if step.action is Action.REPLACE
+            and step.was is None
+            and isinstance(step.object, Route)
+            and step.object.protocol == RTPROT_KERNEL
+        }
+        if not taken:
+            return steps
+        first: dict[Subnet, int] = {}
+        try:
+            for family in {Family.of(dst) for dst in taken}:
+                for it in self._entries.dump(messages.route_dump(family), parse.parse_route):
+                    usual = usual_metric(it.dst.version, RTPROT_KERNEL)
+                    if it.dst in taken and it.table == RT_TABLE_MAIN and it.metric == usual:
+                        first.setdefault(it.dst, it.protocol)
+        except OverlayError:
+            return steps  # nobody knows who stands there: it is taken back from whoever does
+        theirs = {route_key(dst) for dst, protocol in first.items() if protocol == RTPROT_KERNEL}
+        return [
+            replace(step, action=Action.ADD) if step.object.key in theirs else step
+            for step in steps
+        ]
 
     def _replace_direct(
         self,
@@ -200,6 +232,7 @@ class Batches:
             protocol=item.protocol,
             source=item.source,
             metric=item.metric or (_metric(item) if own else 0),
+            scope=scope_to(item.dst, item.via),
         )
 
     def _route_delete(self, item: Route) -> bytes:

@@ -128,7 +128,7 @@ def beside(
     """
     key = item.key
     first = found[key]
-    if not isinstance(item, Route) or not isinstance(first, Route) or item == first:
+    if not isinstance(item, Route) or not isinstance(first, Route):
         return
     if item == want.get(key):
         item, found[key] = first, item

@@ -41,10 +41,12 @@ class Recognised:
         self._now = {}
 
     def find(self, body: bytes) -> Known | None:
-        """Key and value, as learnt in the last look."""
+        """Key and value, as learnt in the last look; not of what was found in this one, by another list."""
         sign = _sign(body)
         known = self._before.get(sign)
         if known is not None:
+            if sign in self._now:
+                return None
             self._now[sign] = known
         return known
 

@@ -39,6 +39,8 @@ _LENGTH = struct.Struct("=I")
 _UPSERT = NLM_F_CREATE | NLM_F_REPLACE
 _Frame = tuple[bytes, bytes]
 """What stands before the destination, and between it and the gateway, which ends the message."""
+_How = tuple[int, bool, int, int]
+"""The link, whether the gateway is taken to be on it, the protocol, and the scope."""
 
 
 def route_add(
@@ -50,10 +52,12 @@ def route_add(
     protocol: int = ROUTE_PROTOCOL,
     source: Address | None = None,
     metric: int = 0,
+    scope: int = RT_SCOPE_UNIVERSE,
 ) -> bytes:
     """Add a unicast route to the main table; the kernel says EEXIST if one to ``dst`` is there with that metric."""
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return _beside(_route(RTM_NEWROUTE, flags, dst, via, (link, onlink, protocol)), source, metric)
+    route = _route(RTM_NEWROUTE, flags, dst, via, (link, onlink, protocol, scope))
+    return _beside(route, source, metric)
 
 
 def route_append(
@@ -67,7 +71,8 @@ def route_append(
 ) -> bytes:
     """Add a route behind those to ``dst`` that are there; EEXIST only for the very same one."""
     flags = NLM_F_CREATE | NLM_F_APPEND
-    return _beside(_route(RTM_NEWROUTE, flags, dst, via, (link, False, protocol)), source, metric)
+    how = (link, False, protocol, RT_SCOPE_UNIVERSE)
+    return _beside(_route(RTM_NEWROUTE, flags, dst, via, how), source, metric)
 
 
 def route_replace(
@@ -79,9 +84,10 @@ def route_replace(
     protocol: int = ROUTE_PROTOCOL,
     source: Address | None = None,
     metric: int = 0,
+    scope: int = RT_SCOPE_UNIVERSE,
 ) -> bytes:
     """Add a route or rewrite the one to the same ``dst``, whoever's it is: look first."""
-    route = _route(RTM_NEWROUTE, _UPSERT, dst, via, (link, onlink, protocol))
+    route = _route(RTM_NEWROUTE, _UPSERT, dst, via, (link, onlink, protocol, scope))
     return _beside(route, source, metric)
 
 
@@ -96,7 +102,8 @@ def route_delete(
     metric: int = 0,
 ) -> bytes:
     """Delete a route; ESRCH unless its protocol is that, and what else is given is the route's."""
-    return _beside(_route(RTM_DELROUTE, 0, dst, via, (link, onlink, protocol)), source, metric)
+    how = (link, onlink, protocol, RT_SCOPE_NOWHERE)
+    return _beside(_route(RTM_DELROUTE, 0, dst, via, how), source, metric)
 
 
 def route_dump(
@@ -118,28 +125,22 @@ def route_get(destination: Address) -> bytes:
     return message(RTM_GETROUTE, 0, head, attribute(RTA_DST, destination.packed))
 
 
-def _route(
-    kind: int, flags: int, dst: Subnet, via: Address | None, how: tuple[int, bool, int]
-) -> bytes:
-    """``how``: the link, whether the gateway is taken to be on it, and the protocol."""
+def _route(kind: int, flags: int, dst: Subnet, via: Address | None, how: _How) -> bytes:
     gateway = b"" if via is None else via.packed
     before, between = _route_frame((kind, flags), dst.version, dst.prefixlen, len(gateway), how)
     target = dst.network_address.packed if dst.prefixlen else b""
     return b"".join((before, target, between, gateway))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _route_frame(
-    what: tuple[int, int], version: int, length: int, gateway: int, how: tuple[int, bool, int]
+    what: tuple[int, int], version: int, length: int, gateway: int, how: _How
 ) -> _Frame:
     """``what`` is type and flags, ``length`` the prefix's, ``gateway`` the bytes of its address, 0 for none."""
     kind, flags = what
-    (link, onlink, protocol), family = how, Family(version)
-    scope = RT_SCOPE_UNIVERSE
-    if kind == RTM_DELROUTE:
-        scope = RT_SCOPE_NOWHERE
-    elif not gateway and family is Family.V4:  # reaches neighbours only; IPv6 has no such notion
-        scope = RT_SCOPE_LINK
+    (link, onlink, protocol, scope), family = how, Family(version)
+    if scope == RT_SCOPE_UNIVERSE and not gateway and family is Family.V4:
+        scope = RT_SCOPE_LINK  # reaches neighbours only; IPv6 has no such notion
     nexthop_flags = RTNH_F_ONLINK if onlink else 0
     head = _RT.pack(
         family.af, length, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, nexthop_flags

@@ -1,6 +1,7 @@
 """Second routes to one subnet: of ours the wrong one goes, whatever it says, and another program's stays."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from overlay.dataplane import Dataplane
 from overlay.keys import route_key
+from overlay.model import Action
 from overlay.plan import State, plan
 from tests.contract.spaces import ip
 from tests.contract.test_dataplane_v6 import Body, host, lease, wanted
@@ -21,6 +23,11 @@ OURS = ("10.5.2.0/24", "proto", "158")
 @pytest.mark.parametrize(
     "seconds",
     [
+        [("append", *OURS, "via", "10.5.2.0", *ON)],
+        [
+            ("append", *OURS, "via", "10.5.2.0", *ON, "scope", "100"),
+            ("prepend", *OURS, "via", "10.5.2.0", *ON, "scope", "99"),
+        ],
         [("append", *OURS, "via", "10.5.2.0", *ON, "mtu", "500")],
         [("append", *OURS, "via", "10.5.3.0", *ON, "mtu", "500")],
         [
@@ -34,7 +41,7 @@ OURS = ("10.5.2.0/24", "proto", "158")
             )
         ],
     ],
-    ids=["mtu", "elsewhere with an mtu", "before and behind", "hops"],
+    ids=["scope", "other scopes", "mtu", "elsewhere with an mtu", "before and behind", "hops"],
 )
 def test_a_second_route_that_only_its_subnet_names_goes_and_the_right_one_stays(
     host: Callable[[Body], None], space: Path, seconds: list[tuple[str, ...]]
@@ -71,12 +78,14 @@ def test_another_device_keeps_its_route_to_this_nodes_own_subnet(
         _at_rest(dataplane, want)
         for device in ("other0", "overlay0"):
             assert f"dev {device}" in ip(space, flag, "route", "show", own)
-        ip(space, flag, "route", "del", own, "dev", "overlay0")
-        key = route_key(ip_network(own))
-        assert [step.object.key for step in plan(want, dataplane.read(want))] == [key]
-        _at_rest(dataplane, want)
-        for device in ("other0", "overlay0"):
-            assert f"dev {device}" in ip(space, flag, "route", "show", own)
+        for action in (Action.ADD, Action.REPLACE):  # that is how one which we had is taken back
+            ip(space, flag, "route", "del", own, "dev", "overlay0")
+            (step,) = plan(want, dataplane.read(want))
+            assert step.object.key == route_key(ip_network(own))
+            assert dataplane.apply([replace(step, action=action)]) == [None]
+            _at_rest(dataplane, want)
+            for device in ("other0", "overlay0"):
+                assert f"dev {device}" in ip(space, flag, "route", "show", own)
 
     host(body)
 

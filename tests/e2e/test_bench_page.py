@@ -27,6 +27,7 @@ def found() -> Found:
         5000,
         cold={5000: [Cold(0.2, 0.5, 0.6, 1.5, 1.6, 1.2)] * 2},
         floor={5000: [Floor(0.5, 0.4), Floor(0.8, 0.4)]},
+        one_scope={5000: [Floor(0.9, 0.8)]},
         pyroute2={5000: [10.0]},
         flanneld=Flanneld(
             cold={5000: [Start(4.0, 10007)]},
@@ -81,6 +82,10 @@ def test_the_tables_have_the_spread_and_both_sides(found: Found) -> None:
 
     assert "| 1.50 s: process 0.20, until leases known 0.50 |" in text
     assert "**1.62** (1.25–2.00)" in text
+    assert (
+        "bare, with routes of one scope, 0.90 s: **1.11** (1.11–1.11); pyroute2 one by one 10.00 s"
+        in text
+    )
     assert "| route deleted by hand, there again | 0.50 s | not within 70 s |" in text
     assert "| FDB entries of old MACs left | 0 | 200 |" in text
     assert f"| {OURS} / {HAND} | **1.25** (1.25–1.25) |" in text

@@ -73,6 +73,14 @@ def test_pods_that_come_and_go_change_nothing() -> None:
     assert looks(recognised, links(DEVICE, pod), [HEAD]) == [True]
 
 
+def test_what_two_lists_of_one_look_have_is_known_by_the_first() -> None:
+    """Our routes are in two; the second is not taken for another route beside the first."""
+    recognised, seen = Recognised(), links(DEVICE)
+    looks(recognised, seen, [HEAD])
+    assert looks(recognised, seen, [HEAD, HEAD]) == [True, False]
+    assert looks(recognised, seen, [HEAD]) == [True]
+
+
 def test_what_was_not_seen_is_forgotten() -> None:
     """It costs memory as long as it is there, not longer."""
     recognised, seen = Recognised(), links(DEVICE)
