@@ -38,7 +38,7 @@ TRIES_AT_RANDOM = 64
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Who claims what; see Registry.claim."""
+    """Who claims what; see Registry.claim. ``at_home``: the state directory was written on this very machine."""
 
     identity: Identity
     network: Network
@@ -48,6 +48,7 @@ class Ask:
     want: tuple[Subnet, ...] = ()
     insist: bool = False
     pods: tuple[Address, ...] = ()
+    at_home: bool = False
 
 
 def mine(

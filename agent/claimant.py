@@ -184,7 +184,7 @@ class Claimant:
             whose,
             node=node,
             addresses=ours,
-            patiently=bool(whose.node) and whose.node != node,
+            patiently=twins.may_be_another(whose, ask),
             moved=moved,
             meanwhile=meanwhile if found.machine_id == ask.identity.machine_id else lambda: None,
         )

@@ -40,7 +40,7 @@ class Config:
     etcd_password: str
     etcd_timeout: float
     iface: tuple[str, ...]
-    iface_can_reach: Address | None
+    iface_can_reach: tuple[Address, ...]
     public_ip: Address | None
     public_ipv6: Address | None
     bridge: str

@@ -203,10 +203,9 @@ class Ground:
                 )
 
     def _underlay(self, hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay:
-        target = self._config.iface_can_reach
-        reached_by = (
-            underlay.reaches(self._netlink, target) if target and not self._config.iface else 0
-        )
+        targets = () if self._config.iface else self._config.iface_can_reach
+        own = [target for target in targets if Family.of(target) is family]  # it alone decides
+        reached_by = {it: underlay.reaches(self._netlink, it) for it in own or targets}
         return underlay.choose(
             hosts,
             family,

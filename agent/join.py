@@ -53,6 +53,12 @@ class _Ends:
     bridge_mac: str
     hosts: Hosts
 
+    @property
+    def cards(self) -> frozenset[str]:
+        """The MACs of the interfaces under the tunnel."""
+        indexes = {it.index for it in self.underlay.values()}
+        return frozenset(it.mac for it in self.hosts.links if it.index in indexes and it.mac)
+
 
 class Joining(Protocol):
     """What agent.life asks for; each may raise any OverlayError."""
@@ -90,6 +96,7 @@ class Join:
             OverlayError: whatever stands in the way; the caller tries again.
         """
         ends = self._ends(network)
+        cards = ends.cards
         claimed = self._registry.claim(
             Identity(self._config.node_name, self._config.machine_id, __version__),
             network,
@@ -105,9 +112,11 @@ class Join:
             want=self._config.subnet,
             insist=self._pods_bind(network),
             pods=self._pods(network),
+            at_home=self._memory.is_at_home(cards),
             ttl_s=int(self._config.lease_ttl),
         )
-        self._memory.remember(tuple(end.subnet for end in claimed.lease.endpoints))
+        held = tuple(end.subnet for end in claimed.lease.endpoints)
+        self._memory.remember(held, home=cards)
         draining = tuple(lease.key for lease in claimed.draining)
         return replace(self._me(claimed.lease, network, ends), draining=draining), claimed
 

@@ -1,11 +1,13 @@
-"""What outlives a reboot, in the state directory: the MACs of VTEP and bridge, and the last subnets.
+"""What outlives a reboot, in the state directory: the MACs of VTEP and bridge, the last subnets, and on which machine.
 
 A MAC that changes makes every peer rewrite its entries and flannel peers keep a stale one, so it is
-made once. A file that cannot be read is set aside, said, and made anew: it is a convenience, not truth.
+made once. A disk that was cloned brings this file to another machine, which has other network cards. A file that
+cannot be read is set aside, said, and made anew: it is a convenience, not truth.
 """
 
 import logging
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -26,6 +28,7 @@ class _State(msgspec.Struct, frozen=True):
     macs: dict[str, str] = {}
     subnets: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
+    home: tuple[str, ...] = ()
 
 
 class Memory:
@@ -64,8 +67,17 @@ class Memory:
         found = ((Family.of(subnet), subnet) for subnet in _parsed(self._state.former))
         return tuple(it for family, it in found if family not in present and network.pool(family))
 
-    def remember(self, subnets: tuple[Subnet, ...]) -> None:
-        """Keep the subnets for the next boot; of a family that the network has no more, for its coming back."""
+    def is_at_home(self, macs: Collection[str]) -> bool:
+        """True if the machine that wrote this had one of these network cards: the copy of its disk has none of them."""
+        return not set(self._state.home).isdisjoint(macs)
+
+    def remember(self, subnets: tuple[Subnet, ...], *, home: Collection[str] = ()) -> None:
+        """Keep the subnets for the next boot; of a family that the network has no more, for its coming back.
+
+        ``home`` are the MACs of the interfaces under the tunnel; to be told only once the subnets are this machine's.
+        """
+        if (cards := tuple(sorted(home))) and cards != self._state.home:
+            self._save(msgspec.structs.replace(self._state, home=cards))
         texts = tuple(str(subnet) for subnet in subnets)
         if texts == self._state.subnets:
             return

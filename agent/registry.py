@@ -106,12 +106,14 @@ class Registry:
         want: Sequence[Subnet] = (),
         insist: bool = False,
         pods: Sequence[Address] = (),
+        at_home: bool = False,
         ttl_s: int,
     ) -> Claimed:
         """Hold a lease: the one this machine has, or a new one.
 
         ``want`` is the operator's setting: exactly these, at most one per family. With ``insist`` pods have
         addresses of ``prefer``: no other subnet, whatever is wanted. ``pods`` are the addresses that are in use.
+        ``at_home``: this machine wrote its state directory itself, so that no other one is like it.
 
         Raises:
             LeaseLost: another node has what we insist on.
@@ -129,7 +131,8 @@ class Registry:
             release=self.release,
         )
         ask = Ask(
-            identity, network, tunnels, ttl_s, tuple(prefer), tuple(want), insist, tuple(pods)
+            *(identity, network, tunnels, ttl_s, tuple(prefer), tuple(want), insist, tuple(pods)),
+            at_home=at_home,
         )
         claimed = claimant.claim(ask)
         self._wrote = claimed.lease

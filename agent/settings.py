@@ -79,9 +79,9 @@ SETTINGS = (
     Setting(
         "iface_can_reach",
         "",
-        values.address,
-        "ADDR",
-        "underlay = the interface that routes to this address",
+        values.addresses,
+        "ADDR,...",
+        "underlay = the interface that routes to this address, at most one per family",
     ),
     Setting(
         "public_ip",

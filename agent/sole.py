@@ -3,6 +3,7 @@
 Two agents with one of them in common would undo each other's work, so the second one does not start, and says
 who has it and what to set. Directories are held by flock(2). What belongs to the network namespace is held by an
 abstract Unix socket of that name: it is the namespace's as well, and gone with its process, however that ends.
+So is the work of who lays an agent down or takes it away: one at a time, whichever agent's.
 """
 
 import fcntl
@@ -10,13 +11,13 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
 from agent.config import Config
 from overlay.desired import device_name
-from overlay.errors import BadConfig
+from overlay.errors import BadConfig, Fatal
 from overlay.marks import Marks, owner_of
 from overlay.model import Family, Network, Subnet
 from overlay.netlink import LinkInfo
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 OTHERS = "docs/several-networks.md has what each agent of a node needs of its own"
 LOCK_NAME = "agent.lock"
 _AGENT, _PODS = "overlay-agent/", "pods/"
+_WORK = "@overlayctl/files"
 MOST_SHOWN = 300
 """Characters of a command line."""
 
@@ -158,6 +160,31 @@ class Sole:
             f"another overlay-agent on this node already has {what} ({who})",
             hint=f"for this one change {change}; {OTHERS}",
         )
+
+
+@contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Nobody else lays down or takes away an agent of this node meanwhile.
+
+    Raises:
+        Fatal: somebody does; nothing was changed.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
+        try:
+            held.bind("\0" + _WORK[1:])
+        except OSError:
+            pid = _holder(_WORK)
+            if not pid or _user(pid) in (0, os.geteuid()):  # another user's process has it in vain
+                who = (
+                    f"pid {pid}: {_command(pid)}"
+                    if pid
+                    else "just ending, or not to be seen from here"
+                )
+                raise Fatal(
+                    f"another overlayctl is at work on this node's files ({who}); nothing was changed by this one",
+                    hint=f"when that one has ended: overlayctl {what}",
+                ) from None
+        yield
 
 
 def refuse_marked(links: Iterable[LinkInfo], network: Network, config: Config) -> None:

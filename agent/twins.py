@@ -7,8 +7,10 @@ peers see equal content, and nothing moves. A living agent takes the field away 
 
 Three seconds are right for the machine itself that comes back, and for its successor under the same name. A
 holder of another name is another machine, and pods may live on it while its agent is started anew or looks
-for another member of etcd: it has a minute. Only time in which etcd answered us counts: while it does not, nobody
-can be heard; and once it answers again, whoever is asked has to find his way back to it, as we had.
+for another member of etcd: it has a minute. So has one at another address, unless this machine wrote its state
+directory itself: a cloned disk has the name, the machine id and the state, but other network cards. Only time in
+which etcd answered us counts: while it does not, nobody can be heard; and once it answers again, whoever is
+asked has to find his way back to it, as we had.
 
 Several machines may have got each other's addresses (DHCP gave them out anew). Then each asks another one, and no
 record is right: whoever is asked while it claims says in its own record where it is now, in the form of a question.
@@ -22,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent import etcd
-from agent.claim import Identity, Tunnels
+from agent.claim import Ask, Identity, Tunnels
 from agent.etcd import Etcd
 from agent.records import Keys, parse_record
 from overlay import schema
@@ -31,7 +33,7 @@ from overlay.model import Lease
 
 ANSWER_WITHIN_S = 3.0
 PATIENCE = 20
-"""So many times longer a machine of another name is given; never more than a quarter of its TTL, see `Twins`."""
+"""So many times longer what may be another machine is given; never more than a quarter of its TTL, see `Twins`."""
 LOOK_EVERY_S = 0.1
 SLOW_S = 1.0
 """A look that takes longer is no part of the waiting: etcd stood still, or this machine did."""
@@ -59,11 +61,21 @@ def doubtful(found: Lease, identity: Identity, tunnels: Tunnels) -> bool:
         return False
     if found.machine_id != identity.machine_id:
         return True
-    moved = any(
+    return _elsewhere(found, tunnels) or bool(found.node and found.node != identity.node)
+
+
+def may_be_another(found: Lease, ask: Ask) -> bool:
+    """True if the holder is, or may be, another machine, which may be cut off: it is given time."""
+    if found.node and found.node != ask.identity.node:
+        return True
+    return _elsewhere(found, ask.tunnels) and not ask.at_home
+
+
+def _elsewhere(found: Lease, tunnels: Tunnels) -> bool:
+    return any(
         end.underlay and end.family in tunnels and end.underlay != tunnels[end.family].underlay
         for end in found.endpoints
     )
-    return moved or bool(found.node and found.node != identity.node)
 
 
 def question(node: str, addresses: str, rng: random.Random) -> str:
@@ -158,7 +170,7 @@ class Twins:
     ) -> tuple[Answer, Lease]:
         """Is the holder of ``found`` alive? Also the record as this left it.
 
-        ``patiently`` where it is another machine: nobody may take a subnet from a node that is only cut off.
+        ``patiently`` where it may be another machine: nobody may take a subnet from a node that is only cut off.
         ``moved``: does the record as it is now say that its owner has gone elsewhere?
 
         Raises:

@@ -6,10 +6,12 @@ interface that owns it is taken; if none does, it is a NAT address and only adve
 
 The families may stand on different interfaces: an entry that has nothing of a family leaves it to the next one.
 Only if none has, the interface of the first (by its name, or by its address of the other family) is it.
+A target of `iface_can_reach` decides for its own family. The other one, without a target, is on the same interface
+where that has an address of it, else where its own default route leads.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -19,7 +21,7 @@ from overlay.marks import owner_of
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
 
-RT_TABLE_MAIN, RTN_UNICAST = 254, 1
+RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL = 254, 1, 2
 IFA_F_SECONDARY, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x08, 0x20
 IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x40, 0x80
 """linux/rtnetlink.h, linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
@@ -67,17 +69,18 @@ def choose(
     family: Family,
     *,
     iface: Sequence[str] = (),
-    reached_by: int = 0,
+    reached_by: Mapping[Address, int] | None = None,
     public: Address | None = None,
     held: Collection[Address] = (),
 ) -> Underlay:
-    """The underlay of one family. ``reached_by`` is the link index that routes to `iface_can_reach`, or 0.
+    """The underlay of one family. ``reached_by`` has the index of the link that routes to each target of
+    `iface_can_reach`.
 
     Of several addresses one that is ``held``, which peers know, stays: who adds another one moves no tunnel.
 
     Raises:
         BadConfig: the settings name no interface of this host; the text lists what there is.
-        NotReady: nothing was asked for and there is no default route yet.
+        NotReady: there is no address, or no default route, yet.
     """
     if iface:
         for wanted in iface:
@@ -90,10 +93,21 @@ def choose(
             f"iface = {', '.join(iface)!r}: no interface fits; there are: {_inventory(hosts, family)}",
             hint="ip address; the setting is iface",
         )
-    if reached_by:
-        return _with_address(hosts, family, reached_by, held)
+    reached_by = reached_by or {}
+    for target, index in reached_by.items():
+        if Family.of(target) is family:
+            said = f"iface_can_reach = {target} is reached by {_name(hosts, index)}: "
+            return _with_address(hosts, family, index, held, said)
     if public is not None and (owner := _owner(hosts, public)):
         return owner
+    usable = _usable(hosts, family)
+    for index in reached_by.values():  # a target of the other family
+        if infos := [info for info in usable if info.link == index]:
+            return _underlay(hosts, _best(infos, held))
+    return _by_default(hosts, family, held, _targets_said(hosts, family, reached_by))
+
+
+def _by_default(hosts: Hosts, family: Family, held: Collection[Address], said: str) -> Underlay:
     default = [
         route
         for route in hosts.routes
@@ -102,14 +116,23 @@ def choose(
         and (route.table, route.kind) == (RT_TABLE_MAIN, RTN_UNICAST)
         and route.link
     ]
-    if not default:
-        if stays := carrier(hosts, family, held):
-            return stays  # a router that is away cuts nobody off from those on link
-        raise NotReady(
-            f"no default route for {family.name}, so no underlay interface can be chosen",
-            hint=f"name it: iface = …; there are: {_inventory(hosts, family)}",
-        )
-    return _with_address(hosts, family, min(default, key=lambda route: route.metric).link, held)
+    if default:
+        link = min(default, key=lambda route: route.metric).link
+        return _with_address(hosts, family, link, held, said)
+    if stays := carrier(hosts, family, held):
+        return stays  # a router that is away cuts nobody off from those on link
+    wanted = "a target of each family: iface_can_reach = …,…" if said else "it: iface = …"
+    raise NotReady(
+        f"{said}no default route for {family.name}, so no underlay interface can be chosen",
+        hint=f"name {wanted}; there are: {_inventory(hosts, family)}",
+    )
+
+
+def _targets_said(hosts: Hosts, family: Family, reached_by: Mapping[Address, int]) -> str:
+    return "".join(
+        f"iface_can_reach = {target} is reached by {_name(hosts, index)}, which has no {family.name} address; "
+        for target, index in reached_by.items()
+    )
 
 
 def carrier(hosts: Hosts, family: Family, held: Collection[Address]) -> Underlay | None:
@@ -137,7 +160,7 @@ def reaches(netlink: Netlink, destination: Address) -> int:
     """The index of the link that routes to an address.
 
     Raises:
-        NotReady: no route to it.
+        NotReady: no route to it, or it is this node's own.
     """
     try:
         answer = netlink.get(messages.route_get(destination))
@@ -146,7 +169,13 @@ def reaches(netlink: Netlink, destination: Address) -> int:
             f"iface_can_reach = {destination}: no route to it ({error})",
             hint=f"ip route get {destination}",
         ) from error
-    return next((parse.parse_route(body).link for _, body in answer), 0)
+    route = next((parse.parse_route(body) for _, body in answer), None)
+    if route is None or route.kind == RTN_LOCAL:  # a floating address may leave again
+        raise NotReady(
+            f"iface_can_reach = {destination}: that is this node's own address, it leads to no interface",
+            hint="name an address of another machine, such as etcd's or a router's, or use iface",
+        )
+    return route.link
 
 
 def _named(hosts: Hosts, family: Family, wanted: str, held: Collection[Address]) -> Underlay | None:
@@ -196,10 +225,12 @@ def _owner(hosts: Hosts, address: Address) -> Underlay | None:
     return next((_underlay(hosts, info) for info in infos), None)
 
 
-def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Address]) -> Underlay:
+def _with_address(
+    hosts: Hosts, family: Family, index: int, held: Collection[Address], said: str = ""
+) -> Underlay:
     infos = [info for info in _usable(hosts, family) if info.link == index]
     if not infos:
-        name = next((link.name for link in hosts.links if link.index == index), str(index))
+        name = _name(hosts, index)
         twice = [
             str(info.address.ip)
             for info in hosts.addresses
@@ -207,10 +238,14 @@ def _with_address(hosts: Hosts, family: Family, index: int, held: Collection[Add
         ]
         why = f" ({', '.join(twice)} is a duplicate: another machine has it)" if twice else ""
         raise NotReady(
-            f"interface {name} has no {family.name} address yet{why}",
+            f"{said}interface {name} has no {family.name} address yet{why}",
             hint=f"ip address show dev {name}",
         )
     return _underlay(hosts, _best(infos, held))
+
+
+def _name(hosts: Hosts, index: int) -> str:
+    return next((link.name for link in hosts.links if link.index == index), str(index))
 
 
 def _usable(hosts: Hosts, family: Family) -> list[AddressInfo]:

@@ -136,6 +136,14 @@ def public(family: Family) -> Callable[[str], Address | None]:
     return parse
 
 
+def addresses(text: str) -> tuple[Address, ...]:
+    """IP addresses separated by commas, IPv4 first; at most one of a family."""
+    found = tuple(sorted(map(ip_address, words(text)), key=lambda it: it.version))
+    if len({it.version for it in found}) < len(found):
+        raise ValueError("more than one address of a family")
+    return found
+
+
 def subnets(text: str) -> tuple[Subnet, ...]:
     """Networks separated by commas, IPv4 first; at most one of a family."""
     found = tuple(sorted(map(ip_network, words(text)), key=lambda net: net.version))

@@ -1,11 +1,16 @@
 """Who a node is, and which subnet is its: twins, the dead, wishes, an operator's acts, and a lease that ended."""
 
 import json
+import shutil
+import time
 import tomllib
 from collections.abc import Iterator
 
 import pytest
 
+from agent.twins import ANSWER_WITHIN_S, PATIENCE
+from e2e.cluster import CLIENT_PORT
+from e2e.cut import cut_off
 from e2e.etcdserver import NETWORK
 from e2e.flannelnode import none_lost
 from e2e.flannelpods import Steady
@@ -93,6 +98,38 @@ def test_a_twin_is_refused_while_the_first_one_lives_and_follows_it_once_it_is_d
     heir = lab.add_pod(clone)
     wait_for(lambda: far.ping(heir.address).ok, "they talk", timeout_s=10, also=peer.log_tail)
     assert [row["node"] for row in peer.ask("peers")] == ["clone"]
+
+
+def test_a_clone_with_the_state_of_a_node_that_is_cut_off_waits_until_that_one_answers(
+    lab: Lab,
+) -> None:
+    """Name, machine id and state directory are the same; the network card is not."""
+    first = _begin(lab, "original")
+    first.wait_ready()
+    subnet, copy = first.subnet, lab.add_node("copy")
+    first.stop_agent()
+    shutil.copytree(first.work / "state", copy.work / "state", dirs_exist_ok=True)
+    first.start_agent()
+    first.wait_ready()
+    with cut_off(first.namespace, CLIENT_PORT, silent=True):
+        copy.start_agent("--machine-id", _machine_id(first), "--node-name", "original")
+        lab.record()
+        wait_for(
+            lambda: "asking whether that one lives" in copy.log_text(), "it asks", timeout_s=20
+        )
+        time.sleep(2 * ANSWER_WITHIN_S)  # as long as that it was not waited for
+    _says(copy, f"address {copy.address}", f"address {first.address}", "is alive")
+    copy.kill_agent()
+    assert (first.subnet, first.status()["verdict"]) == (subnet, "healthy")
+
+    first.stop_agent()
+    first.namespace.ip("addr add 192.168.50.77/24 dev eth0")
+    asked = time.monotonic()
+    first.start_agent("--iface", "192.168.50.77")
+    first.wait_ready()
+    assert time.monotonic() - asked < PATIENCE * ANSWER_WITHIN_S / 2
+    assert first.subnet == subnet
+    first.kill_agent()
 
 
 def test_a_node_gets_exactly_the_subnet_it_asks_for_or_hears_who_has_it(lab: Lab) -> None:

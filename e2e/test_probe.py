@@ -143,6 +143,16 @@ def test_every_other_packet_lost_is_loss(mesh: Mesh) -> None:
     assert "16 of 32 packets to n2 were lost" in found["why"]
 
 
+def test_nine_packets_of_ten_lost_is_loss_and_no_blocked_port(mesh: Mesh) -> None:
+    """Of the underlay's own as well, as on a bad link."""
+    most = "iifname port2 oifname port3 ether type ip numgen inc mod 10 != 9 drop"
+    with rule(mesh.lab.fabric, "bridge", "forward", most):
+        for words in ((), ("n2",)):
+            found = probe(mesh.one, *words, code=1)["n2"]
+            assert found["state"] == "lossy", found["why"]
+            assert f"{found['lost']} of {found['sent']} " in found["why"]
+
+
 def test_a_blocked_port_is_told_by_its_direction_and_recovers(mesh: Mesh) -> None:
     """The far side is asked; meanwhile n3's own probe finds it, and its end."""
     one, two, three = mesh.one, mesh.two, mesh.three

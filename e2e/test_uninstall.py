@@ -5,6 +5,7 @@ import signal
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,27 @@ def test_forced_with_pods_it_leaves_nothing(field: Field) -> None:
     assert field.has_lease(field.stays.subnet)
     code, answer = one.uninstall()
     assert (code, answer["residue"], answer["steps"]) == (0, [], [])
+
+
+def test_of_three_at_once_one_does_it_and_the_others_say_so(field: Field) -> None:
+    """Nothing is half done: what one has begun it ends alone."""
+    one = field.one
+    one.node.stop_agent()  # it has ended
+    one.node.start_agent()
+    field.lab.record()
+    one.node.wait_ready()
+    subnet = one.node.subnet
+
+    with ThreadPoolExecutor(3) as pool:
+        said = [it.result() for it in [pool.submit(one.overlayctl, "uninstall") for _ in range(3)]]
+
+    done, *others = sorted(said, key=lambda it: it.code)
+    assert (done.code, "nothing is left" in done.out) == (0, True), done.err
+    for other in others:
+        assert (other.code, "another overlayctl is at work" in other.err) == (1, True), other
+        assert "next: when that one has ended: overlayctl uninstall" in other.err
+    one.see_that_nothing_is_left()
+    assert not field.has_lease(subnet)
 
 
 def test_a_hung_agent_a_dead_etcd_and_kills_do_not_keep_it_from_an_end(field: Field) -> None:

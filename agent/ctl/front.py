@@ -1,7 +1,5 @@
 """The front page of overlayctl: its verbs by task on one screen, and what was probably meant by a wrong one. Pure."""
 
-from collections.abc import Sequence
-
 from agent.ctl.verbs import VERBS, Verb
 
 HELP_ALL = "--help-all"
@@ -54,11 +52,6 @@ def meant(word: str) -> str:
     near = difflib.get_close_matches(word, [row.name for row in visible()], n=2, cutoff=0.5)
     guess = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"there is no verb {word!r}{guess}"
-
-
-def verb_in(words: Sequence[str]) -> str | None:
-    """The first word that is no option; None if there is none."""
-    return next((word for word in words if not word.startswith("-")), None)
 
 
 def short(text: str, most: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent import config
 from agent.ctl import front
-from agent.ctl.parser import EXIT_USAGE, parser
+from agent.ctl.parser import EXIT_USAGE, parser, verb_first
 from agent.ctl.pipe import nobody_reads
 from agent.ctl.verbs import VERBS
 from agent.printable import printable
@@ -40,12 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    words = sys.argv[1:] if argv is None else list(argv)
+    words = verb_first(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"]:  # overlayctl help VERB
-        words = [*words[1:], "--help"]
-    if words[:1] and words[0] in front.HELP:  # overlayctl --help VERB
-        words = [*words[1:], words[0]]
-    verb = front.verb_in(words)
+        words = verb_first([*words[1:], "--help"])
+    verb = words[0] if words and not words[0].startswith("-") else None
     if verb is None and "--version" not in words:
         asked = bool(front.HELP & set(words))
         print(front.page(), end="", file=sys.stdout if asked else sys.stderr)

@@ -8,9 +8,12 @@ from typing import Any, NoReturn
 from agent import config
 from agent.ctl import front
 from agent.ctl.verbs import VERBS, Verb
+from agent.settings import SETTINGS
 from overlay import __version__
 
 EXIT_USAGE = 64
+VALUED = ("--output", "--config", *("--" + row.key.replace("_", "-") for row in SETTINGS))
+"""What all verbs have, and followed by a value."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,6 +23,16 @@ class Parser(argparse.ArgumentParser):
         """One sentence, and where to look."""
         self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n  next: {self.prog} --help\n")
+
+
+def verb_first(words: Sequence[str]) -> list[str]:
+    """The same words with the options that stand before the verb behind it: people write them in either place."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if any(it.startswith(words[at]) for it in VALUED) else 1
+    if at >= len(words) or "--version" in words[:at]:
+        return list(words)
+    return [words[at], *words[:at], *words[at + 1 :]]
 
 
 def parser(asked: Sequence[str]) -> argparse.ArgumentParser:

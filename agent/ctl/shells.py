@@ -1,6 +1,7 @@
 """The completion scripts: tables made from the verbs, and the few lines of shell that look into them. Pure.
 
-Nothing that comes from ``__complete`` is ever expanded: words are compared, never evaluated.
+Nothing that comes from ``__complete`` is ever expanded: words are compared, never evaluated. Options that stand before
+the verb are such as all verbs have, so those of ``status`` tell which of them take a value.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,20 +42,20 @@ _overlayctl() {
         if [[ -n $skip ]]; then
             case $skip in --config | --run-dir | --instance) where+=("$skip" "$word") ;; esac
             skip=''
-        elif [[ -z $verb ]]; then
-            [[ $word == -* ]] || verb=$word
-        elif [[ -n ${_overlayctl_values["$verb $word"]+x} ]]; then
+        elif [[ -z $verb && $word != -* ]]; then
+            verb=$word
+        elif [[ -n ${_overlayctl_values["${verb:-status} $word"]+x} ]]; then
             skip=$word
         elif [[ $word != -* ]]; then
             ((place++))
         fi
     done
-    if [[ -z $verb ]]; then
+    if [[ -n $skip ]]; then
+        offer=${_overlayctl_values["${verb:-status} $skip"]}
+    elif [[ -z $verb ]]; then
         offer="$_overlayctl_verbs help --help --version"
     elif [[ $verb == help ]]; then
         offer=$_overlayctl_verbs
-    elif [[ -n $skip ]]; then
-        offer=${_overlayctl_values["$verb $skip"]}
     elif [[ $cur == -* ]]; then
         offer=${_overlayctl_options["$verb"]-}
     else
@@ -80,22 +81,19 @@ _overlayctl() {
         if [[ -n $skip ]]; then
             case $skip in --config | --run-dir | --instance) where+=("$skip" "$word") ;; esac
             skip=''
-        elif [[ -z $verb ]]; then
-            [[ $word == -* ]] || verb=$word
-        elif (( ${+_overlayctl_values[$verb $word]} )); then
+        elif [[ -z $verb && $word != -* ]]; then
+            verb=$word
+        elif (( ${+_overlayctl_values[${verb:-status} $word]} )); then
             skip=$word
         elif [[ $word != -* ]]; then
             (( ++place ))
         fi
     done
-    if [[ -z $verb ]]; then
+    if [[ -n $skip ]]; then
+        offer=${_overlayctl_values[${verb:-status} $skip]}
+    elif [[ -z $verb || $verb == help ]]; then
         _describe verb _overlayctl_verbs
         return
-    elif [[ $verb == help ]]; then
-        _describe verb _overlayctl_verbs
-        return
-    elif [[ -n $skip ]]; then
-        offer=${_overlayctl_values[$verb $skip]}
     elif [[ ${words[CURRENT]} == -* ]]; then
         offer=${_overlayctl_options[$verb]}
     else

@@ -40,6 +40,7 @@ class Plan:
     """How much to ask: ``bursts`` rounds of ``small`` and ``large`` packets, ``again`` copies of what is missing.
 
     ``first`` small packets go before all, and are no part of the round trips: a neighbour may have to be found.
+    ``doubt`` small packets go last to a peer of which nothing came back.
     """
 
     first: int = 0
@@ -47,11 +48,15 @@ class Plan:
     large: int = 1
     bursts: int = 1
     again: int = 2
+    doubt: int = 0
 
 
 LIGHT = Plan()
-TABLE = Plan(first=1, small=3, large=2)
-THOROUGH = Plan(first=1, small=5, large=2, bursts=4, again=3)
+WARY = Plan(doubt=20)
+"""For a peer that answered last time: of nine packets lost of ten, all of these are lost one time in ten."""
+TABLE = Plan(first=1, small=3, large=2, doubt=40)
+THOROUGH = Plan(first=1, small=5, large=2, bursts=4, again=3, doubt=40)
+"""One time in a hundred."""
 
 
 @dataclass(slots=True)
@@ -132,12 +137,14 @@ class Course:
             yield from self._bursts()
         if not measured.back:
             yield self._asked(self._small, plan.again)
+        if not measured.back:
+            measured.underlay_asked = True
+            outside = (Shot(Where.UNDERLAY, SMALL[self.target.family]),) * plan.again
+            yield outside + self._asked(self._small, plan.doubt)
         if measured.back and plan.first:
             self._first_rtts_s, measured.rtts_s = measured.rtts_s, []
             yield from self._bursts()
         if not measured.back:
-            measured.underlay_asked = True
-            yield (Shot(Where.UNDERLAY, SMALL[self.target.family]),) * plan.again
             return
         if not measured.large_back:
             yield self._asked(full, self._again) + self._asked(self._small, plan.again)

@@ -49,7 +49,7 @@ def judge(
         state = "lossy"
         why = f"{lost} of {sent} packets to {target.name} were lost"
         mend = f"overlayctl probe {target.name}; ip -s link show dev {target.device or 'DEVICE'}, here and there"
-    underlay = "answers" if measured.underlay_answers else "silent"
+    underlay = "answers" if measured.underlay_answers else "silent" if not measured.back else ""
     return Result(
         key=target.key,
         node=target.node,

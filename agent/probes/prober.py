@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.loop import Loop
-from agent.probes.course import LIGHT, Course
+from agent.probes.course import LIGHT, WARY, Course
 from agent.probes.echo import Echo
 from agent.probes.engine import Counters, Engine
 from agent.probes.judge import judge
 from agent.probes.result import Result, named, worst_first
 from agent.probes.schedule import Schedule
 from agent.probes.targets import Id, Target, targets
-from agent.probes.track import Track
+from agent.probes.track import NEVER, Track
 from agent.reconcile import Reconciler
 from overlay.desired import Me
 from overlay.errors import OverlayError
@@ -168,7 +168,8 @@ class Prober:
         if self._engine.busy < MOST_AT_ONCE:
             for who in self._schedule.due(now):
                 track = self._tracks[who]
-                self._engine.add(Course(self._targets[who], LIGHT, hint=track.hint))
+                plan = WARY if track.silent_since == NEVER else LIGHT
+                self._engine.add(Course(self._targets[who], plan, hint=track.hint))
         for course in self._engine.step(self._wait_s(now)):
             self._took(course)
 

@@ -61,6 +61,7 @@ def test_toml_lists_numbers_and_booleans_are_understood(tmp_path: Path) -> None:
         ('public_ip = "300.1.1.1"', ["public_ip", "300.1.1.1"]),
         ('public_ip = "2001:db8::5"', ["not an IPv4 address", "public_ipv6"]),
         ('public_ipv6 = "192.0.2.9"', ["not an IPv6 address", "public_ip"]),
+        ('iface_can_reach = "192.0.2.1,192.0.2.2"', ["more than one address of a family"]),
         ('public_ip = "127.0.0.1"', ["other nodes can send to"]),
         ('public_ipv6 = "fe80::1%eth0"', ["other nodes can send to"]),
         ('public_ipv6 = "::ffff:192.0.2.9"', ["other nodes can send to"]),

@@ -1,11 +1,12 @@
 """overlayctl's help: one screen for all verbs, a manual for each, and a next step for every mistake."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from agent.ctl import front, main, manual
-from agent.ctl.parser import EXIT_USAGE, alone
+from agent.ctl.parser import EXIT_USAGE, VALUED, alone, parser, verb_first
 from agent.ctl.verbs import VERBS
 from agent.settings import SETTINGS
 
@@ -141,7 +142,39 @@ def test_wrong_usage_names_the_next_command(
     assert "next: overlayctl " in err
 
 
-@pytest.mark.parametrize("words", [("help", "status"), ("--help", "status"), ("status", "-h")])
+@pytest.mark.parametrize("option", VALUED)
+def test_options_that_all_verbs_have_may_stand_before_the_verb(option: str) -> None:
+    """As with git and kubectl; each with its value in either form, and none that comes later is moved."""
+    for front_words in ([option, "gc"], [f"{option}=gc"]):
+        found = verb_first([*front_words, "ipam", "release", "10.5.1.7", "--force"])
+        assert found == ["ipam", *front_words, "release", "10.5.1.7", "--force"]
+    flags = parser(["status"]).parse_args(verb_first([option, "json", "status"]))
+    assert getattr(flags, option[2:].replace("-", "_")) == "json"
+
+
+def test_an_instance_before_the_verb_is_the_one_behind_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The whole way, with a flag of the verb's own, and the last word wins as ever."""
+    where = ["--run-dir", str(tmp_path)]
+    behind = said(capsys, "drift", *where, "--output", "json")
+    before = said(capsys, *where, "--output", "json", "drift")
+    assert before == behind
+    assert verb_first(["--dry-run", "gc", "--output=json"]) == ["gc", "--dry-run", "--output=json"]
+    assert verb_first(["--instance", "blue"]) == ["--instance", "blue"]
+    assert said(capsys, "--version", "status")[0] == 0
+    assert said(capsys, "--output", "json") == (EXIT_USAGE, "", front.page())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("help", "status"),
+        ("--help", "status"),
+        ("status", "-h"),
+        ("--instance", "blue", "help", "status"),
+    ],
+)
 def test_help_may_be_asked_for_in_any_order(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:

@@ -37,6 +37,19 @@ def test_the_last_subnets_are_remembered_beside_it(tmp_path: Path) -> None:
     assert again.mac(Family.V4, device_mac=None) == mac
 
 
+def test_the_copy_of_a_disk_is_not_at_home(tmp_path: Path) -> None:
+    """Another machine has other network cards; neither fact of the file is lost by the other."""
+    memory, cards = Memory(tmp_path), {"52:54:00:00:00:01", "52:54:00:00:00:02"}
+    assert not memory.is_at_home(cards)
+    memory.remember((ip_network("10.5.7.0/24"),), home=cards)
+
+    again = Memory(tmp_path)
+    assert again.is_at_home({"52:54:00:00:00:02"})  # one was replaced
+    assert not again.is_at_home({"52:54:00:00:00:09"})
+    assert not again.is_at_home(())
+    assert again.subnets == (ip_network("10.5.7.0/24"),)
+
+
 def test_a_family_that_is_taken_away_and_comes_back_finds_its_subnet(tmp_path: Path) -> None:
     """Rolled back to dual stack: the pods of before still have their IPv4 addresses."""
     dual = netconfig.parse_network(

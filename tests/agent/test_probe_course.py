@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from agent.probes.course import LIGHT, TABLE, THOROUGH, Course, Plan
+from agent.probes.course import LIGHT, TABLE, THOROUGH, WARY, Course, Plan
 from agent.probes.engine import Engine
 from agent.probes.judge import judge
 from agent.probes.packets import Reply, Request, Unreachable
@@ -113,6 +113,31 @@ def test_every_other_packet_lost_is_loss_and_no_hole() -> None:
     result = ask(Path(lambda *_: next(turn)), plan=THOROUGH)
     assert (result.state, result.largest, result.sent, result.lost) == ("lossy", 1450, 29, 14)
     assert result.why == "14 of 29 packets to n2 were lost"
+
+
+@pytest.mark.parametrize("plan", [WARY, TABLE, THOROUGH])
+@pytest.mark.parametrize("full_ones", [True, False])
+def test_nine_packets_of_ten_lost_is_loss_and_nothing_is_blocked(
+    plan: Plan, full_ones: bool
+) -> None:
+    """As if by a bad cable: the tenth passes, of the underlay's own none."""
+    turn = itertools.count(1)
+
+    def passes(address: object, size: int) -> bool:
+        return address == INSIDE and next(turn) % 10 == 0 and (full_ones or size < 1000)
+
+    result = ask(Path(passes), plan=plan)
+    assert (result.state, result.underlay) == ("lossy", "")
+    assert 0.8 < result.lost / result.sent < 1
+    assert f"{result.lost} of {result.sent} " in result.why
+    assert "blocked" not in result.why
+
+
+def test_a_peer_that_is_silent_costs_no_more_time_for_the_doubt() -> None:
+    """It goes with the question whether the underlay answers."""
+    path = Path(lambda address, _: address == UNDERLAY)
+    assert ask(path, plan=TABLE).state == "silent"
+    assert path.now == pytest.approx(3.5)
 
 
 @pytest.mark.parametrize("plan", [LIGHT, THOROUGH])

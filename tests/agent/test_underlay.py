@@ -103,6 +103,43 @@ def test_an_address_names_its_interface_for_the_other_family() -> None:
         choose(HOSTS, Family.V6, iface=("wlan9", "192.0.2.8"))
 
 
+SIX_BY_DEFAULT = replace(
+    default_route(3, 1024), dst=ip_network("::/0"), via=ip_address("2001:db8::fe")
+)
+TARGETS = {4: ip_address("192.0.2.254"), 6: ip_address("2001:db8:9::1")}
+
+
+def test_a_target_decides_for_its_own_family() -> None:
+    """The other one goes where its own target, this interface, or its default route leads, in this order."""
+    four = {TARGETS[4]: 2}
+    assert choose(SPLIT, Family.V4, reached_by=four).link == "eth0"
+
+    split = replace(SPLIT, routes=(*SPLIT.routes, SIX_BY_DEFAULT))
+    assert str(choose(split, Family.V6, reached_by=four).address) == "2001:db8::7"
+    assert choose(SPLIT, Family.V6, reached_by=four | {TARGETS[6]: 3}).link == "eth1"
+    assert choose(SPLIT, Family.V4, reached_by={TARGETS[6]: 3}).link == "eth0"  # by default
+
+    six = AddressInfo(2, ip_interface("2001:db8:2::7/64"), 0, 0x80)
+    both = replace(split, addresses=(*split.addresses, six))
+    assert choose(both, Family.V6, reached_by=four).link == "eth0"
+    named = ip_address("2001:db8::8")
+    assert choose(both, Family.V6, reached_by=four, public=named).address == named
+
+
+def test_a_target_that_leads_to_no_address_is_named_with_what_to_do() -> None:
+    """The value, where it leads, and what there is."""
+    with pytest.raises(NotReady, match="no default route for V6") as caught:
+        choose(SPLIT, Family.V6, reached_by={TARGETS[4]: 2})
+    assert "iface_can_reach = 192.0.2.254 is reached by eth0, which has no V6" in str(caught.value)
+    assert "a target of each family" in caught.value.hint
+    assert "eth1 2001:db8::7" in caught.value.hint
+    said = (
+        "iface_can_reach = 2001:db8:9::1 is reached by eth0: interface eth0 has no V6 address yet"
+    )
+    with pytest.raises(NotReady, match=said):
+        choose(SPLIT, Family.V6, reached_by={TARGETS[6]: 2})
+
+
 def test_an_iface_that_fits_nothing_is_refused_with_what_there_is() -> None:
     """The operator sees the choices."""
     with pytest.raises(BadConfig, match=r"wlan9.*eth0 192\.0\.2\.7.*eth1"):

@@ -62,6 +62,9 @@ def test_bash_offers_verbs_options_values_and_places(scripts: Path) -> None:
     assert offered(scripts, "overlayctl gc --dry") == ["--dry-run"]
     assert offered(scripts, "overlayctl init --backend h") == ["host-gw"]
     assert offered(scripts, "overlayctl status nonsense more ") == []
+    assert offered(scripts, "overlayctl --instance blue sta") == ["status"]
+    assert offered(scripts, "overlayctl --output ") == ["table", "json"]
+    assert offered(scripts, "overlayctl --instance blue ipam sh") == ["show"]
     assert "--etcd-cafile" not in offered(scripts, "overlayctl status --")
 
 
@@ -128,6 +131,7 @@ def terminal(scripts: Path) -> Iterator[Terminal]:
     [
         ("overlayctl dri", "overlayctl drift"),
         ("overlayctl ipam sh", "ipam show"),
+        ("overlayctl --instance blue dri", "blue drift"),
         ("overlayctl gc --dr", "gc --dry-run"),
         ("overlayctl status --output js", "output json"),
         ("overlayctl node remove web-2", "remove web-2 "),

@@ -4,15 +4,17 @@ import argparse
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from agent import config
 from agent.ground import Ground
+from agent.underlay import reaches
 from overlay.dataplane import Dataplane
 from overlay.desired import Me, desired_node
-from overlay.errors import OverlayError
+from overlay.errors import NotReady, OverlayError
 from overlay.netlink import Netlink
 from overlay.netlink.namespace import run_inside
 from overlay.plan import plan
@@ -129,6 +131,21 @@ def test_a_device_whose_underlay_is_not_there_stays_as_it_is(
             refused = _refused(dataplane.apply(plan(wanted, dataplane.read(wanted))))
             assert "device bond0 is not there" in str(refused)
             assert ip(space, "link", "show", "overlay.1") == before
+
+    host(body)
+
+
+def test_a_target_that_leads_nowhere_is_named(host: Callable[[Body], None], space: Path) -> None:
+    """The kernel routes our own address to the loopback interface, which would have been waited for."""
+    ip(space, *["link", "set", "lo", "up"])
+
+    def body(_: Ground) -> None:
+        with Netlink() as netlink:
+            reaches(netlink, ip_address("198.51.100.9"))
+            with pytest.raises(NotReady, match=r"iface_can_reach = 192\.0\.2\.1: .* own address"):
+                reaches(netlink, ip_address("192.0.2.1"))
+            with pytest.raises(NotReady, match="iface_can_reach = 2001:db8::1: no route to it"):
+                reaches(netlink, ip_address("2001:db8::1"))
 
     host(body)
 

@@ -47,7 +47,8 @@ def test_nodes_that_got_each_others_addresses_keep_their_subnets(
         pauses = Pauses()
         for _ in range(30):
             try:
-                nodes[number].claim(identity(number), NETWORK, tunnels(places[number]), ttl_s=600)
+                place = tunnels(places[number])
+                nodes[number].claim(identity(number), NETWORK, place, at_home=True, ttl_s=600)
             except StoreUnavailable:  # another one wrote meanwhile
                 pauses.wait(threading.Event())
             else:

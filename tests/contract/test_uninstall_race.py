@@ -1,12 +1,14 @@
-"""overlayctl uninstall and a pod that comes after it was asked whether there are any."""
+"""overlayctl uninstall and what comes meanwhile: a pod after it was asked whether there are any, another uninstall."""
 
 import argparse
+import os
 from pathlib import Path
 
 import pytest
 
 from agent import config
 from agent.ctl.uninstall import look, verb
+from agent.sole import alone
 from overlay.errors import Fatal
 from overlay.netlink.namespace import run_inside
 from tests.contract.cni_node import Node
@@ -35,3 +37,20 @@ def test_a_pod_that_came_meanwhile_keeps_its_network(node: Node, pod: Path, tmp_
 
     assert len(node.links()) == 1
     assert len(node.journals()) == 1
+
+
+def test_one_at_a_time_lays_down_or_takes_away(space: Path) -> None:
+    """The second one says who is at work and what to do; once that one has ended it is free."""
+
+    def second() -> None:
+        with alone("install"):
+            raise AssertionError("both are at work")
+
+    def race() -> None:
+        with alone("uninstall"), pytest.raises(Fatal, match=f"at work .*pid {os.getpid()}") as said:
+            second()
+        assert said.value.hint == "when that one has ended: overlayctl install"
+        with alone("uninstall"):
+            pass
+
+    run_inside(space, race)

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from agent.ctl.install.items import (
 from agent.ctl.install.service import Act, Service
 from agent.ctl.install.steps import Step
 from agent.printable import printable
+from agent.sole import alone
 from cni.install import FRONTS
 from overlay.errors import BadConfig, Fatal, OverlayError
 
@@ -60,6 +62,12 @@ def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
 
 def install(flags: argparse.Namespace, settings: Config) -> int:
     """Lay this version down on the node, start it, and say what doctor thinks."""
+    changes = flags.root == "/" and not flags.dry_run
+    with alone("install") if changes else nullcontext():
+        return _install(flags, settings)
+
+
+def _install(flags: argparse.Namespace, settings: Config) -> int:
     root = Path(flags.root).resolve()
     alive = flags.root == "/" and not flags.no_start
     _see_that_it_can_be(flags, alive)

@@ -13,6 +13,7 @@ from agent.ctl.uninstall import look
 from agent.ctl.uninstall.facts import Facts, Left, deeds, kept, left
 from agent.ctl.uninstall.stages import STAGES
 from agent.printable import printable
+from agent.sole import alone
 from overlay.errors import Fatal
 
 ASKS_ETCD = ("files",)
@@ -37,12 +38,16 @@ def uninstall(flags: argparse.Namespace, settings: Config) -> int:
     """Take this node's overlay away; 1 if it is refused or something is left, which is named with its command."""
     if os.geteuid() != 0:
         raise Fatal("only root can uninstall", hint="sudo overlayctl uninstall")
+    if not flags.dry_run:
+        with alone("uninstall"):
+            return _uninstall(flags, settings)
     found = look.facts(settings, purge=flags.purge, etcd=True)
-    if flags.dry_run:
-        without_lease = replace(
-            found, held=replace(found.held, keys=())
-        )  # which it would give back
-        return _say(flags, list(deeds(found)), [], [], list(kept(without_lease)))
+    without_lease = replace(found, held=replace(found.held, keys=()))  # which it would give back
+    return _say(flags, list(deeds(found)), [], [], list(kept(without_lease)))
+
+
+def _uninstall(flags: argparse.Namespace, settings: Config) -> int:
+    found = look.facts(settings, purge=flags.purge, etcd=True)
     if found.pods and not flags.force:
         raise Fatal(
             f"{found.pods} pods are attached to this node, they would lose their network; nothing was changed",
