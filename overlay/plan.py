@@ -13,6 +13,8 @@ from overlay.model import Action, KernelObject, Step
 
 State = Mapping[Hashable, KernelObject]
 _RANK = attrgetter("object.rank")
+_ADD, _DELETE = Action.ADD, Action.DELETE
+"""To look a member up in its enum takes as long as a call, and there are thousands of steps."""
 
 
 def plan(want: State, have: State, keys: Iterable[Hashable] | None = None) -> list[Step]:
@@ -27,9 +29,9 @@ def plan(want: State, have: State, keys: Iterable[Hashable] | None = None) -> li
         wanted, present = want.get(key), have.get(key)
         if present is None:  # at a start that is almost all of them
             if wanted is not None:
-                up.append(Step(Action.ADD, wanted))
+                up.append(Step(_ADD, wanted))
         elif wanted is None:
-            down.append(Step(Action.DELETE, present, was=present))
+            down.append(Step(_DELETE, present, was=present))
         elif wanted != present:
             up.append(Step(Action.REPLACE, wanted, was=present))
     up.sort(key=_RANK)
@@ -39,7 +41,7 @@ def plan(want: State, have: State, keys: Iterable[Hashable] | None = None) -> li
 
 def record(have: dict[Hashable, KernelObject], step: Step) -> None:
     """Enter a step that the kernel has accepted into the mirror."""
-    if step.action is Action.DELETE:
+    if step.action is _DELETE:
         have.pop(step.object.key, None)
     else:
         have[step.object.key] = step.object
