@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from agent.events import Gone, Put, Snapshot, Unreadable
 from agent.offlink import OffLink
 from agent.roll import Change, Past, Roll
+from agent.uncollected import uncollected
 from overlay.desired import Me, desired_node, desired_peer, reserved
 from overlay.model import KernelObject, Lease, Network
 from overlay.onlink import NOTHING, OnLink
@@ -32,6 +33,7 @@ class Demand:
         """From now on a change is news: the first list may have thousands, and the roll has said how many."""
         self.off_link = OffLink()
 
+    @uncollected()
     def set_node(self, network: Network, me: Me) -> None:
         """This node is somebody else than before: everything is judged anew."""
         self.network, self.me = network, me
@@ -71,11 +73,13 @@ class Demand:
         self.off_link.say()
         self._drop_contradicted()
 
+    @uncollected()
     def take(self, event: Snapshot | Put | Gone | Unreadable) -> None:
         """What the watch says."""
         self._judge(self.roll.take(event))
         self._listed = self._listed or self.roll.complete
 
+    @uncollected()
     def remember(self, past: Past) -> None:
         """What an earlier life knew."""
         self._judge(self.roll.remember(past))
@@ -165,7 +169,7 @@ class Demand:
                 self._judge(self.roll.contradicted(key))
 
     def _is_me(self, key: str) -> bool:
-        return self.me is not None and key in self.me.own_keys
+        return self.me is not None and self.me.owns(key)
 
     def _want_peer(self, lease: Lease) -> None:
         if self.me is None or self.network is None or self._is_me(lease.key):

@@ -3,7 +3,7 @@
 Between agent.reconcile (which reads and applies) and agent.drift (which names, counts and paces).
 """
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Set
 from dataclasses import replace
 
 from agent.drift import Drift
@@ -28,31 +28,31 @@ class Mending:
 
     def due(
         self,
-        differing: Sequence[Hashable],
+        differing: Set[Hashable],
         want: State,
         have: State,
         *,
         had: State,
         now: float,
-        waiting: Collection[Hashable],
-    ) -> tuple[list[Hashable], float]:
+        waiting: Set[Hashable],
+    ) -> tuple[set[Hashable], float]:
         """Of what differs, that which may be mended now; and when the first pause of the rest ends (or infinity).
 
         ``had`` is what the kernel held when it was last known, ``waiting`` are keys that have yet to be applied.
         """
-        ready: list[Hashable] = []
+        ready: set[Hashable] = set()
         paused: set[Hashable] = set()
         next_at = float("inf")
         for key in differing:
             wanted, present = want.get(key), have.get(key)
             pause = self._drift.paused_until(key, fate(present, wanted), wanted or present)
             if key in waiting or pause <= now:
-                ready.append(key)
+                ready.add(key)
             else:
                 next_at = min(next_at, pause)
                 if wanted is not None and (key in self._paused or had.get(key) == wanted):
                     paused.add(key)
-        for step in plan(want, have, [key for key in ready if key not in waiting]):
+        for step in plan(want, have, ready - waiting):
             key = step.object.key
             ours = key in self._paused or had.get(key) == step.object
             self._found.setdefault(key, _again(step) if ours else step)

@@ -85,8 +85,7 @@ class Reconciler:
         self.notice.runs_with(network)
         self._settled = False  # what differs now is our own doing, not drift
         self._mending.forget()
-        with uncollected():
-            self.demand.set_node(network, me)
+        self.demand.set_node(network, me)
         self._next_resync = self._clock()
 
     def on_event(self, event: Event) -> None:
@@ -237,7 +236,7 @@ class Reconciler:
             )
             self._next_resync = min(self._next_resync, pause_ends)
         self._have = have
-        for key in [key for key in wrong if key not in waiting]:
+        for key in wrong - waiting:
             self._backlog.add((self.demand.wanted.owners(key) or (STALE,))[0], key, now=now)
 
     def _apply(self, due: dict[str, Entry], now: float) -> None:
@@ -247,11 +246,13 @@ class Reconciler:
         steps = self._mending.steps(self._allowed(planned))
         failed: dict[str, OverlayError] = {}
         told = log.isEnabledFor(logging.DEBUG)  # of thousands that costs more than to ask once
+        links = not {type(step.object) for step in steps}.isdisjoint(_LINKS)
+        delete = Action.DELETE
         for making in (True, False):
             part = [
                 step
                 for step in steps
-                if (step.action is not Action.DELETE) is making
+                if (step.action is not delete) is making
                 and not (failed and owner_of[step.object.key] in failed)
             ]
             for step, error in zip(part, self._kernel.apply(part) if part else [], strict=True):
@@ -259,14 +260,13 @@ class Reconciler:
                     record(self._have, step)
                     if told:
                         log.debug("done: %s", step)
-                    if isinstance(step.object, _LINKS) and step.action is Action.ADD:
+                    if links and isinstance(step.object, _LINKS) and step.action is Action.ADD:
                         self.drift.made(step.object.name, now)
                 else:
                     failed.setdefault(owner_of[step.object.key], error)
         for who in due:
             self._settle(who, failed.get(who), now)
         self._report(failed)
-        links = any(isinstance(step.object, _LINKS) for step in steps)
         if links and self._in_a_row < AT_ONCE_AGAIN:
             self._in_a_row += 1
             self._next_resync = now

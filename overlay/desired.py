@@ -99,6 +99,10 @@ class Me:
         """The keys of all our records: none of them is a peer."""
         return frozenset((self.lease_key, *self.draining))
 
+    def owns(self, key: str) -> bool:
+        """True if a key is one of these; every peer's is asked."""
+        return key == self.lease_key or key in self.draining
+
     @property
     def old_subnets(self) -> tuple[tuple[Vtep, Subnet], ...]:
         """What is being drained, each with the VTEP that serves it."""
@@ -201,28 +205,24 @@ def desired_peer(network: Network, me: Me, peer: Lease) -> tuple[KernelObject, .
     """The FDB entry, neighbour and route per family that lead to one peer; empty if none can."""
     objects: list[KernelObject] = []
     for end in peer.endpoints:
-        vtep = me.vtep(end.family)
+        vtep, mac = me.vtep(end.family), end.mac
         if vtep is None or end.underlay is None or why_not(network, me, vtep, peer, end):
             continue
-        if (end.mac or "", end.underlay) == (vtep.mac, vtep.local):
+        if (mac or "") == vtep.mac and end.underlay == vtep.local:
             continue  # an older record of our own: its subnet is on our bridge, not behind the tunnel
-        via = end.subnet.network_address
-        if vtep.link and end.mac is not None:
-            objects += [
-                FdbEntry(vtep.link, end.mac, end.underlay),
-                Neighbour(vtep.link, via, end.mac),
-            ]
+        link, via = vtep.link, end.subnet.network_address
+        if link and mac is not None:
+            objects.append(FdbEntry(link, mac, end.underlay))
+            objects.append(Neighbour(link, via, mac))
         if device := direct_by(network, me, end):
             objects.append(Route(end.subnet, end.underlay, device, onlink=False))
         else:
-            objects.append(Route(end.subnet, via, vtep.link))
-    return _as_ours(objects, me)
+            objects.append(Route(end.subnet, via, link))
+    return _as_ours(objects, me) if me.instance else tuple(objects)
 
 
 def _as_ours(objects: list[KernelObject], me: Me) -> tuple[KernelObject, ...]:
     """The routes of a named instance tell by their protocol whose they are."""
-    if not me.instance:
-        return tuple(objects)
     protocol = Marks(me.instance).route_protocol
     return tuple(
         replace(item, protocol=protocol) if isinstance(item, Route) else item for item in objects

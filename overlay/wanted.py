@@ -83,12 +83,17 @@ class Wanted:
         claimed: Iterable[Hashable],
     ) -> set[Hashable]:
         """Nobody else claims any of it: a start with thousands of peers does nothing but this."""
-        if objects:
-            self._claims[owner] = _Claim(age, objects)
-            self._holders.update(dict.fromkeys(claimed, (owner,)))
-        fresh = {item.key: item for item in objects}
-        self.want.update(fresh)
-        return set(fresh)
+        if not objects:
+            return set()
+        self._claims[owner] = _Claim(age, objects)
+        self._holders.update(dict.fromkeys(claimed, (owner,)))
+        want = self.want
+        fresh = set()
+        for item in objects:
+            key = item.key
+            want[key] = item
+            fresh.add(key)
+        return fresh
 
     def owners(self, key: Hashable) -> tuple[str, ...]:
         """Everyone who claims a key, whether the claim stands or not."""

@@ -1,6 +1,7 @@
 """The reconciler's kernel with a watch beside it: how long reads and batches take, and what became of each step."""
 
 import time
+from collections import Counter
 from collections.abc import Hashable, Mapping
 
 from agent.kernel import Kernel
@@ -33,10 +34,8 @@ class MeteredKernel:
         begun = time.monotonic()
         answers = self._kernel.apply(steps)
         self._meters.applies.add(time.monotonic() - begun)
-        counts: dict[tuple[str, str], int] = {}
-        for step, error in zip(steps, answers, strict=True):
-            labels = (step.action.name.lower(), "refused" if error else "done")
-            counts[labels] = counts.get(labels, 0) + 1
-        for labels, times in counts.items():
-            self._meters.steps.add(*labels, times=times)
+        fates = ((step.action, error is None) for step, error in zip(steps, answers, strict=True))
+        for (action, done), times in Counter(fates).items():
+            word = "done" if done else "refused"
+            self._meters.steps.add(action.name.lower(), word, times=times)
         return answers

@@ -29,6 +29,8 @@ from overlay.netlink.constants import RT_TABLE_MAIN, RTPROT_BOOT
 from overlay.netlink.parse import RouteInfo
 
 _BEST_METRIC = 1
+_ADD, _DELETE = Action.ADD, Action.DELETE
+"""To look a member up in its enum takes as long as a call, and there are thousands of steps."""
 
 
 class Batches:
@@ -46,7 +48,9 @@ class Batches:
         again = self._may_go_instead(steps, want)
         answers = self._netlink.batch(self._messages(steps, sent, results, again))
         for place, answer in zip(sent, answers, strict=True):
-            earlier = results[place] if steps[place].action is Action.DELETE else None
+            if answer is None and results[place] is None:  # of thousands
+                continue
+            earlier = results[place] if steps[place].action is _DELETE else None
             results[place] = earlier or (answer and judged(steps[place], answer))
         if any(results):
             self._send_around(steps, results)
@@ -62,10 +66,11 @@ class Batches:
     ) -> Iterator[bytes]:
         """One by one as they are asked for; ``sent`` gets each one's step, ``results`` why others have none."""
         for place, step in enumerate(steps):
-            if step.action is Action.DELETE and not self._links.exists(step.object):
+            action = step.action
+            if action is _DELETE and not self._links.exists(step.object):
                 continue  # it went with its device
             try:
-                one = step.action is Action.ADD  # of which there are thousands
+                one = action is _ADD  # of which there are thousands
                 due = (self._message(step),) if one else self._several(step, again)
             except OverlayError as error:
                 results[place] = error
@@ -195,7 +200,7 @@ class Batches:
                 results[place] = judged(step, answers[1])
 
     def _message(self, step: Step) -> bytes:
-        item, delete = step.object, step.action is Action.DELETE
+        item, delete = step.object, step.action is _DELETE
         if isinstance(item, FdbEntry):
             index = self._links.index(item.link)
             if delete:

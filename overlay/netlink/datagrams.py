@@ -10,7 +10,6 @@ from overlay.netlink.constants import NLM_F_ACK
 BATCH_MESSAGES = 512
 """The kernel may say no to each of them: 0.7 MB of answers at once, for which the socket's buffer has room."""
 BATCH_BYTES = 32 * 1024
-_PADDING = [bytes(-length % 4) for length in range(4)]
 _NUMBER, _FLAGS = struct.Struct("=I"), struct.Struct("=H")
 
 
@@ -44,7 +43,8 @@ def datagram(messages: Sequence[bytes], first: int, *, acknowledge: bool) -> Dat
     for number, message in enumerate(messages, first):
         start = len(data)
         data += message
-        data += _PADDING[len(message) % 4]
+        if over := len(message) % 4:
+            data += bytes(4 - over)
         _NUMBER.pack_into(data, start + SEQUENCE_AT, number)
     if acknowledge:
         (flags,) = _FLAGS.unpack_from(data, start + FLAGS_AT)

@@ -164,7 +164,9 @@ class Netlink:
         except KernelBusy as error:  # answers were lost: the silent ones may have failed
             results = [result or error for result in results]
         done = zip(part, results, strict=True)
-        self.changes += sum(_changes(message) for message, result in done if result is None)
+        self.changes += sum(
+            message[_LOW_AT] & 3 != _GET for message, result in done if result is None
+        )
         return results
 
     def _collect(

@@ -6,12 +6,13 @@ from ipaddress import ip_address, ip_network
 from overlay.dataplane.batches import Batches
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import LinkDoor
-from overlay.dataplane.read import Links
-from overlay.errors import KernelBusy
-from overlay.model import Action, Route, Step
+from overlay.dataplane.read import UNSPECIFIED, Links
+from overlay.errors import KernelBusy, KernelRefused
+from overlay.model import Action, FdbEntry, Route, Step
 from overlay.netlink import Netlink
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import HEADER
+from tests.overlay.test_netlink_batch import Refusing
 from tests.overlay.test_recognised import DEVICE
 
 EEXIST = 17
@@ -57,3 +58,21 @@ def test_a_list_that_changes_while_it_is_read_is_the_fate_of_the_steps_that_wait
     (fate,) = Batches(netlink, links, Entries(netlink)).carry_out([step], {})
 
     assert isinstance(fate, KernelBusy)
+
+
+def test_what_goes_before_a_replacement_may_be_refused_where_that_is_done() -> None:
+    """What was there is deleted first, and may have gone meanwhile: the fate is the second message's."""
+    was = FdbEntry(DEVICE.name, "02:00:00:00:00:02", UNSPECIFIED)
+    steps = [
+        Step(Action.REPLACE, FdbEntry(was.link, was.mac, ip_address(f"192.0.2.{n}")), was)
+        for n in (2, 3)
+    ]
+    kernel = Refusing(frozenset({0, 3}))  # the first one's deletion, the second one's new entry
+    links = LinkDoor(netlink := Netlink(kernel))
+    links.seen = Links.of([DEVICE], {})
+
+    done, refused = Batches(netlink, links, Entries(netlink)).carry_out(steps, {})
+
+    assert done is None
+    assert isinstance(refused, KernelRefused)
+    assert kernel.numbers == [1, 2, 3, 4]

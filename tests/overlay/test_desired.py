@@ -137,6 +137,7 @@ def test_an_old_subnet_is_served_until_its_pods_are_gone() -> None:
     assert LinkAddress("overlay.7", ip_interface("10.9.3.0/32")) in objects
     assert Route(ip_network("10.9.3.0/24"), ip_address("10.9.3.0"), "overlay0") in reserved(me)
     assert me.own_keys == {"10.5.1.0-24", "10.9.3.0-24"}
+    assert [key for key in (*me.own_keys, "10.5.2.0-24") if not me.owns(key)] == ["10.5.2.0-24"]
 
 
 def test_a_family_that_the_node_lost_is_not_drained() -> None:
