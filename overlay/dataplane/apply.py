@@ -90,10 +90,8 @@ class Dataplane:
         )
         found: dict[Hashable, KernelObject] = {}
         for key, item in self._entries.read(self._links.seen, want, self.observe):
-            if key in found:
+            if found.setdefault(key, item) is not item:
                 beside(item, found, want)
-            else:
-                found[key] = item
         self._switches.watch(item for item in node if isinstance(item, Sysctl))
         for wanted in node:
             seen = self.look(wanted)

@@ -16,6 +16,7 @@ from overlay.netlink import constants as c
 _CACHE_INFO = struct.pack("=HH", 20, c.NDA_CACHEINFO)
 """The header of struct nda_cacheinfo: times of use, which change by themselves. Linux puts it last."""
 _ROOM = 20
+_AFTER = 4 - _ROOM
 Known = tuple[Hashable, KernelObject]
 
 
@@ -42,7 +43,7 @@ class Recognised:
 
     def find(self, body: bytes) -> Known | None:
         """Key and value, as learnt in the last look."""
-        sign = _sign(body)
+        sign = body[:-_ROOM] if body[-_ROOM:_AFTER] == _CACHE_INFO else body  # `_sign`, for each
         known = self._before.get(sign)
         if known is not None:
             self._now[sign] = known
@@ -65,4 +66,4 @@ class Recognised:
 
 
 def _sign(body: bytes) -> bytes:
-    return body[:-_ROOM] if body[-_ROOM : 4 - _ROOM] == _CACHE_INFO else body
+    return body[:-_ROOM] if body[-_ROOM:_AFTER] == _CACHE_INFO else body
