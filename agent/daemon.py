@@ -22,6 +22,7 @@ from agent import config as settings
 from agent.config import Config
 from agent.control import ASK_TIMEOUT_S, Control
 from agent.drift import Drift, suspects
+from agent.etcd.idling import sleep_on
 from agent.events import Event
 from agent.ground import Ground
 from agent.hearing import Hearing, patience
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         logs.configure(config.log_level)
         arena.share()
+        sleep_on()
         agent = Agent(config, partial(settings.load, flags, os.environ))
     except OverlayError as error:
         logs.refused(error)

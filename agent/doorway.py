@@ -19,7 +19,7 @@ class Doorway:
     def __init__(self, path: Path, *, backlog: int) -> None:
         self.trouble = ""
         """Why nobody finds us; empty while they do."""
-        self._path, self._backlog = path, backlog
+        self._path, self._name, self._backlog = path, str(path), backlog
         self._lock = threading.Lock()
         self._closed = False
         self._listener = self._listen()
@@ -39,7 +39,11 @@ class Doorway:
                     raise
 
     def look(self) -> None:
-        """Make it again if it is not to be found at its path; called now and then."""
+        """Make it again if it is not to be found at its path; called twice a second: where it is, that is all."""
+        if not self._is_ours():
+            self._make_again()
+
+    def _make_again(self) -> None:
         with self._lock:
             if self._closed or self._is_ours():
                 return
@@ -69,10 +73,11 @@ class Doorway:
                 self._path.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
-        with contextlib.suppress(OSError):
-            found = os.stat(self._path, follow_symlinks=False)
-            return (found.st_dev, found.st_ino) == self._place
-        return False
+        try:
+            found = os.stat(self._name, follow_symlinks=False)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._place
 
     def _listen(self) -> socket.socket:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)

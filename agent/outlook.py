@@ -52,7 +52,8 @@ class Outlook:
         said: Mapping[str, Callable[[], str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._promised, self._mend = config, promised, mend
+        self._promised, self._mend = promised, mend
+        self.follow(config)
         self._swept_s_ago, self._said, self._clock = swept_s_ago, said, clock
         self._found: dict[str, str] = {}
         self._pages: list[Identity | None] = []
@@ -72,8 +73,11 @@ class Outlook:
         self._stopping.set()
 
     def follow(self, config: Config) -> None:
-        """Other settings."""
+        """Other settings. What is looked at is named once: joining paths cost as much as looking."""
         self._config = config
+        self._conflist = config.cni_conf_dir / config.marks.conflist
+        self._paths = (config.run_dir / PAGE_NAME, self._conflist)
+        self._program = config.cni_bin_dir / PLUGIN
 
     def trouble(self) -> Mapping[str, str]:
         """As of the last look."""
@@ -111,8 +115,7 @@ class Outlook:
     def _ways_in(self) -> dict[str, str]:
         """What a runtime needs to find us; who altered a page or took it away has it written again at once."""
         found = {}
-        conflist = self._config.cni_conf_dir / self._config.marks.conflist
-        pages = (self._config.run_dir / PAGE_NAME, conflist)
+        conflist, pages = self._conflist, self._paths
         now = [_identity(page) for page in pages]
         if now != self._pages and None not in now and self._clock() < self._not_before:
             found["conflist"] = (
@@ -131,7 +134,7 @@ class Outlook:
                     f"{lost or 'a page'} is {'gone' if lost else 'another'}, so no pod starts, and it cannot be "
                     f"written again: {why}; next: df -h {conflist.parent}; ls -ld {conflist.parent}"
                 )
-        program = self._config.cni_bin_dir / PLUGIN
+        program = self._program
         if why := not_executable(program):
             found["CNI executable"] = (
                 f"{program} {why}: every ADD and DEL fails; next: overlayctl install, or python -m cni.install "
@@ -180,7 +183,7 @@ class Outlook:
 def not_executable(program: Path) -> str:
     """Why a runtime cannot start it; empty if it can."""
     try:
-        mode = program.stat().st_mode
+        mode = os.stat(program).st_mode
     except OSError as error:
         return "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
     if not stat.S_ISREG(mode):
@@ -191,7 +194,7 @@ def not_executable(program: Path) -> str:
 def _not_startable(program: Path) -> str:
     """What execve(2) would refuse of a file that has the bit."""
     try:
-        with program.open("rb") as file:
+        with open(program, "rb", buffering=0) as file:
             line = file.read(_FIRST_LINE).split(b"\n")[0]
         if os.statvfs(program).f_flag & os.ST_NOEXEC:
             return "lies on a file system that is mounted noexec"
@@ -208,7 +211,7 @@ def _not_startable(program: Path) -> str:
 
 def _identity(page: Path) -> Identity | None:
     try:
-        found = page.stat()
+        found = os.stat(page)
     except OSError:
         return None
     return (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -217,15 +220,15 @@ def _identity(page: Path) -> Identity | None:
 def not_writable(place: Path) -> str:
     """Why nothing can be written to a directory; empty as far as its file system says so."""
     try:
-        found = os.statvfs(place)
+        found = os.statvfs(f"{place}/")  # which only a directory has
+    except NotADirectoryError:
+        return "is no directory"
     except FileNotFoundError:
         return (
             "" if place.parent.is_dir() else "is missing"
         )  # made when there is something to write
     except OSError as error:
         return error.strerror or str(error)
-    if not place.is_dir():
-        return "is no directory"
     if found.f_flag & os.ST_RDONLY:
         return "its file system is mounted read-only"
     if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_BYTES:

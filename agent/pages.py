@@ -4,6 +4,7 @@ Order: node page, subnet.env, conflist last, because a conflist is what makes th
 """
 
 import logging
+from operator import is_
 from pathlib import Path
 
 import msgspec
@@ -46,19 +47,25 @@ class Pages:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._published: NodePage | None = None
+        self._by: tuple[object, ...] = ()
+        """What the published page was made of; values, so the very same ones give the same page."""
 
     def follow(self, config: Config) -> None:
         """Other settings; what is published says them after the next round."""
         self._config = config
 
     def publish(self, network: Network, me: Me) -> bool:
-        """Write all pages that differ; True if this is news."""
+        """Write all pages that differ; True if this is news. Called after each round of the loop."""
+        by = (network, me, self._config)
+        if self._published is not None and all(map(is_, by, self._by)):
+            return False
         page = self._page(network, me)
         if page == self._published:
+            self._by = by
             return False
         nodefile.write_pages(page, self._config.run_dir)
         path = nodefile.write_conflist(page, self._config.cni_conf_dir, plugins=self._present())
-        self._published = page
+        self._published, self._by = page, by
         log.info("pods may be attached mtu=%d conflist=%s", page.mtu, path)
         return True
 

@@ -61,7 +61,7 @@ def read(netlink: Netlink) -> Hosts:
 
 def _routes(netlink: Netlink, family: Family) -> list[RouteInfo]:
     listed = bodies(netlink, messages.route_dump(family))
-    return sift.near(body for body in listed if not sift.ours(body))
+    return sift.near(sift.others(listed))
 
 
 def choose(

@@ -90,7 +90,7 @@ class Dataplane:
         )
         found: dict[Hashable, KernelObject] = {}
         for key, item in self._entries.read(self._links.seen, want, self.observe):
-            if key in found:
+            if key in found:  # the very object that is wanted may stand for two routes
                 beside(item, found, want)
             else:
                 found[key] = item

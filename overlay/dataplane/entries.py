@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -36,8 +35,9 @@ class Entries:
         )
         yield from (same(it, want) for record in records if (it := observe(record)))
         self._known.begin(seen, want)
-        for request, parser in _requests(seen):
-            for body in bodies(self._netlink, request):
+        for request, parser, passed_over in _requests(seen):
+            listed = bodies(self._netlink, request)
+            for body in sift.others(listed, protocol=passed_over) if passed_over else listed:
                 known = self._known.find(body)
                 if known is None and (record := parser(body)) and (it := observe(record)):
                     known = self._known.learn(body, same(it, want))
@@ -52,33 +52,33 @@ class Entries:
         )
 
 
-def bodies(netlink: Netlink, request: bytes) -> Iterable[bytes]:
+def bodies(netlink: Netlink, request: bytes) -> list[bytes]:
     """The answers to a dump, not yet taken apart; none from a table of routes that nobody has put anything into."""
     try:
         answers = netlink.dump(request)
     except KernelRefused as error:
         if error.errno != errno.ENOENT:
             raise
-        return  # before the first route the kernel has no main table
-    yield from (body for _, body in answers)
+        return []  # before the first route the kernel has no main table
+    return [body for _, body in answers]
 
 
-def _requests(seen: Links) -> Iterable[tuple[bytes, Callable[[bytes], Record | None]]]:
-    """What lists all routes, neighbours and FDB entries that may be ours, and what reads one.
+def _requests(seen: Links) -> Iterable[tuple[bytes, Callable[[bytes], Record | None], int]]:
+    """What lists all routes, neighbours and FDB entries that may be ours, what reads one, and the protocol of routes
+    that are to be passed over because they were listed before (0: none are).
 
     The kernel filters, so a router's full table costs us nothing.
     """
     protocol = seen.marks.route_protocol
-    others = partial(sift.others, protocol=protocol)
     tunnels = [index for index in seen.by_index if seen.ours(index, "vxlan")]
     bridges = [index for index in seen.by_index if seen.ours(index, "bridge")]
     for family in Family:
-        by_protocol = messages.route_dump(family, protocol=protocol)
-        yield by_protocol, parse.parse_route
+        yield messages.route_dump(family, protocol=protocol), parse.parse_route, 0
         for link in bridges:
-            yield messages.route_dump(family, link=link, protocol=RTPROT_KERNEL), parse.parse_route
+            own = messages.route_dump(family, link=link, protocol=RTPROT_KERNEL)
+            yield own, parse.parse_route, 0
         for link in tunnels:
-            yield messages.route_dump(family, link=link), others
-            yield messages.neighbour_dump(family, link=link), parse.parse_neighbour
+            yield messages.route_dump(family, link=link), parse.parse_route, protocol
+            yield messages.neighbour_dump(family, link=link), parse.parse_neighbour, 0
     for link in tunnels:
-        yield messages.fdb_dump(link=link), parse.parse_neighbour
+        yield messages.fdb_dump(link=link), parse.parse_neighbour, 0

@@ -16,6 +16,7 @@ from overlay.netlink import constants as c
 _CACHE_INFO = struct.pack("=HH", 20, c.NDA_CACHEINFO)
 """The header of struct nda_cacheinfo: times of use, which change by themselves. Linux puts it last."""
 _ROOM = 20
+_AFTER = 4 - _ROOM
 Known = tuple[Hashable, KernelObject]
 
 
@@ -41,8 +42,8 @@ class Recognised:
         self._now = {}
 
     def find(self, body: bytes) -> Known | None:
-        """Key and value, as learnt in the last look; not of what was found in this one, by another list."""
-        sign = _sign(body)
+        """Key and value, as learnt in the last look; None of what this look has had before."""
+        sign = body[:-_ROOM] if body[-_ROOM:_AFTER] == _CACHE_INFO else body  # `_sign`, for each
         known = self._before.get(sign)
         if known is not None:
             if sign in self._now:
@@ -50,15 +51,19 @@ class Recognised:
             self._now[sign] = known
         return known
 
-    def learn(self, body: bytes, known: Known) -> Known:
+    def learn(self, body: bytes, known: Known) -> Known | None:
         """What a route, neighbour or FDB entry was found to be.
 
-        The same again, but with the very key that ``want`` has: thousands of them are not held twice.
+        The same again, but with the very key that ``want`` has: thousands of them are not held twice. None if this look
+        has had it before: a list that changes while it is read may have a record twice, and the kernel holds one.
         """
+        sign = _sign(body)
+        if sign in self._now:
+            return None
         if not self._keys:
             self._keys = {key: key for key in self._want}
         key, item = known
-        known = self._now[_sign(body)] = (self._keys.get(key, key), item)
+        known = self._now[sign] = (self._keys.get(key, key), item)
         return known
 
     def end(self) -> None:
@@ -67,4 +72,4 @@ class Recognised:
 
 
 def _sign(body: bytes) -> bytes:
-    return body[:-_ROOM] if body[-_ROOM : 4 - _ROOM] == _CACHE_INFO else body
+    return body[:-_ROOM] if body[-_ROOM:_AFTER] == _CACHE_INFO else body

@@ -7,8 +7,9 @@ import struct
 from dataclasses import dataclass
 
 from overlay.netlink import socketfilter
+from overlay.netlink.frames import frames
 from overlay.netlink.nftmonitor import NftEvents, TableChange
-from overlay.netlink.parse import Record, frames, parse
+from overlay.netlink.parse import Record, parse
 from overlay.netlink.socket import RECEIVE_BUFFER, drain, open_socket
 
 RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 1, 3, 5, 7
@@ -75,13 +76,15 @@ class Monitor:
         Raises:
             EOFError: closed.
         """
-        ready = self._wait(timeout_s)
-        if self._wake.fileno() < 0 or self._wake.fileno() in ready:
+        wake = self._wake.fileno()
+        if wake >= 0:
+            ready = self._poll.poll(None if timeout_s is None else timeout_s * 1000)
+            if not ready:
+                return []
+        if wake < 0 or any(descriptor == wake for descriptor, _ in ready):
             for sock in (self._socket, self._nft.socket, self._wake):
                 sock.close()
             raise EOFError("the monitor was closed")
-        if not ready:
-            return []
         self._alarm.poll(GATHER_S * 1000)
         found, tables = self._links_and_routes(), self._nft.read()
         if found is None or tables is None:
@@ -102,13 +105,6 @@ class Monitor:
                 raise
             found += _events(data)
         return found
-
-    def _wait(self, timeout_s: float | None) -> set[int]:
-        """The descriptors that have something; none after ``timeout_s``."""
-        if self._wake.fileno() < 0:
-            return set()
-        wait_ms = None if timeout_s is None else timeout_s * 1000
-        return {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
 
 
 def _leave_out(sock: socket.socket, port: int) -> None:

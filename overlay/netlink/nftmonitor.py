@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from overlay.errors import BadInput
 from overlay.netlink.attributes import unpack_attributes, unpack_text
-from overlay.netlink.parse import frames
+from overlay.netlink.frames import frames
 from overlay.netlink.socket import RECEIVE_BUFFER, drain, open_socket
 
 NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7

@@ -2,7 +2,7 @@
 
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
@@ -109,21 +109,6 @@ class NeighbourInfo:
 
 
 Record = LinkInfo | AddressInfo | RouteInfo | NeighbourInfo | PolicyRule
-
-
-def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """The messages of one datagram as (type, flags, sequence number, payload)."""
-    offset, end = 0, len(data)
-    while offset < end:
-        if offset + HEADER.size > end:
-            raise BadInput(f"a netlink datagram ends with {end - offset} stray bytes")
-        length, kind, flags, sequence, _port = HEADER.unpack_from(data, offset)
-        if length < HEADER.size or offset + length > end:
-            raise BadInput(
-                f"a netlink message of {length} bytes does not fit the {end - offset} left"
-            )
-        yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
-        offset += (length + 3) & ~3
 
 
 def error_of(payload: bytes, flags: int) -> tuple[int, str]:

@@ -16,14 +16,9 @@ _HEADER = 12
 _PROTOCOL_AT = 5
 
 
-def others(body: bytes, *, protocol: int) -> RouteInfo | None:
-    """A route that another program made; None for those of our ``protocol``, of which there are thousands."""
-    return None if ours(body, protocol) else parse_route(body)
-
-
-def ours(body: bytes, protocol: int = ROUTE_PROTOCOL) -> bool:
-    """Whether a route has our protocol, told from one byte."""
-    return body[_PROTOCOL_AT] == protocol
+def others(bodies: Iterable[bytes], *, protocol: int = ROUTE_PROTOCOL) -> list[bytes]:
+    """The routes that other programs made: of those of our ``protocol`` there are thousands, told from one byte."""
+    return [body for body in bodies if body[_PROTOCOL_AT] != protocol]
 
 
 def near(bodies: Iterable[bytes]) -> list[RouteInfo]:

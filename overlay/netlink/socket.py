@@ -20,8 +20,9 @@ from overlay.errors import BadInput, KernelBusy, KernelRefused, OverlayError
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import HEADER
 from overlay.netlink.datagrams import Datagram, datagram, parts
+from overlay.netlink.frames import frames
 from overlay.netlink.namespace import open_inside
-from overlay.netlink.parse import error_of, frames
+from overlay.netlink.parse import error_of
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 ANSWER_WITHIN_S = 20
@@ -33,6 +34,8 @@ _RECEIVE = 64 * 1024
 _BUSY = {errno.ENOBUFS, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOMEM}
 _SO_RCVBUFFORCE = 33
 """asm-generic/socket.h; needs CAP_NET_ADMIN, passes net.core.rmem_max."""
+_NO_RECORD = 0x0F
+"""NLMSG_MIN_TYPE - 1, linux/netlink.h: up to here types are netlink's own."""
 _TYPE_AT = 4
 _LOW_AT = _TYPE_AT if sys.byteorder == "little" else _TYPE_AT + 1
 _GET = 2
@@ -139,16 +142,24 @@ class Netlink:
         self._send(sent)
         answers: list[tuple[int, bytes]] = []
         interrupted = False
-        for kind, flags, answered, payload in self._receive():
-            if answered != sent.last:
+        for data in self._datagrams():
+            found = frames(data)
+            listed = [  # tens of thousands at each full comparison: what is no part of the list is asked for below
+                (kind, payload)
+                for kind, flags, answered, payload in found
+                if answered == sent.last and kind > _NO_RECORD and not flags & c.NLM_F_DUMP_INTR
+            ]
+            answers += listed
+            if len(listed) == len(found):
                 continue
-            interrupted = interrupted or bool(flags & c.NLM_F_DUMP_INTR)
-            if kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
-                error = _failure(message, payload, flags)
-                if error is not None:
-                    raise error
-                return None if interrupted else answers
-            answers.append((kind, payload))
+            mine = [frame for frame in found if frame[2] == sent.last]
+            interrupted = interrupted or any(flags & c.NLM_F_DUMP_INTR for _, flags, _, _ in mine)
+            for kind, flags, _, payload in mine:
+                if kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                    error = _failure(message, payload, flags)
+                    if error is not None:
+                        raise error
+                    return None if interrupted else answers
         raise KernelBusy("the kernel's list ended without its end mark; try again")
 
     def _exchange(self, sent: Datagram) -> list[OverlayError | None]:
@@ -195,6 +206,10 @@ class Netlink:
             ) from error
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        for data in self._datagrams():
+            yield from frames(data)
+
+    def _datagrams(self) -> Iterator[bytes]:
         while True:
             try:
                 data = self._socket.recv(_RECEIVE)
@@ -202,7 +217,7 @@ class Netlink:
                 raise KernelBusy(f"a netlink answer was lost: {error}; try again") from error
             if not data:
                 raise KernelBusy("the netlink socket was closed while an answer was due")
-            yield from frames(data)
+            yield data
 
 
 def open_socket(

@@ -5,16 +5,19 @@ import ctypes
 import json
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from agent import config
 from agent.pages import Pages, rivals
+from overlay.desired import Me
 from overlay.marks import Marks
-from overlay.nodefile import CONFLIST_NAME
+from overlay.nodefile import CONFLIST_NAME, NodePage
 from tests.examples import ME, NETWORK
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -113,6 +116,33 @@ def test_a_steady_state_writes_nothing(home: Path, watched: Watched) -> None:
     assert watched.events() == []
     assert pages.publish(NETWORK, replace(ME, bridge="cni0"))
     assert ("run", _TO, "node.json") in watched.events()
+
+
+def test_a_round_after_which_nothing_is_another_makes_no_page(home: Path) -> None:
+    """It is asked after each round of the loop; other settings, another node, or pages withdrawn are made anew."""
+    settings = _settings(home)
+    pages, made = Pages(settings), 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal made
+        made += event == "call" and frame.f_code is NodePage.__init__.__code__
+
+    def published(me: Me = ME) -> tuple[bool, bool]:
+        nonlocal made
+        made = 0
+        sys.setprofile(count)
+        try:
+            return pages.publish(NETWORK, me), made > 0
+        finally:
+            sys.setprofile(None)
+
+    assert published() == (True, True)
+    assert published() == (False, False)
+    assert published(replace(ME)) == (False, True)
+    pages.follow(replace(settings, node_name="n2"))
+    assert published() == (True, True)
+    pages.withdraw(conflist=True)
+    assert published() == (True, True)
 
 
 @pytest.mark.row("R7")

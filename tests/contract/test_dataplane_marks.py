@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from overlay.dataplane import Dataplane
+from overlay.dataplane.entries import Entries
+from overlay.dataplane.links import LinkDoor
+from overlay.dataplane.read import convert
 from overlay.errors import ForeignObject
 from overlay.model import (
     Action,
@@ -22,6 +25,7 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
+from overlay.netlink import Netlink
 from overlay.netlink.namespace import run_inside
 from tests.contract.planes import settle
 from tests.contract.spaces import inside, ip
@@ -77,6 +81,27 @@ def test_every_kind_of_object_is_read_back_as_it_was_applied(space: Path, node: 
         assert [error for error in node.apply(removal) if error] == []
     left = [item for item in read(space, node).values() if not isinstance(item, Sysctl)]
     assert left == []
+
+
+def test_what_two_lists_have_is_read_once(space: Path, node: Dataplane) -> None:
+    """A route of ours by the tunnel is in the kernel's list of our protocol, and in that of the device; others' in the
+    latter alone."""
+    settle(space, node, dict(WANT))
+    theirs = ip_network("10.5.7.0/24")
+    ip(space, "route", "add", f"{theirs}", "dev", "overlay.1")
+
+    def body() -> list[object]:
+        with Netlink() as netlink:
+            door = LinkDoor(netlink)
+            door.read({VXLAN.name: VXLAN, BRIDGE.name: BRIDGE})
+            found = Entries(netlink).read(door.seen, WANT, lambda it: convert(it, door.seen))
+            return [item for _, item in found if isinstance(item, Route)]
+
+    routes = run_inside(space, body)
+    assert len(routes) == len({*routes})
+    ours = {it for it in PEER if isinstance(it, Route)}
+    assert ours <= {*routes}
+    assert theirs in {it.dst for it in routes if isinstance(it, Route)}
 
 
 def test_what_others_made_is_not_read(space: Path, node: Dataplane) -> None:

@@ -2,13 +2,14 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.etcd import Etcd, Heard, Span, Watch, deleting
-from agent.etcd.idling import LOOK_AGAIN_S
+from agent.etcd.idling import LOOK_AGAIN_S, sleep_on
 from agent.events import Gone, NetworkChanged, Snapshot
 from agent.registry import Registry
 from e2e.proxy import DOWN, Proxy
@@ -17,6 +18,12 @@ from tests.contract.etcd_follower import Follower, until
 from tests.contract.etcd_server import VERSIONS, Server
 
 pytestmark = pytest.mark.contract
+
+
+@pytest.fixture(scope="module", autouse=True)
+def asleep_as_in_the_agent() -> None:
+    """Whatever breaks has to wake the threads of channels, too; it stays so in this process."""
+    assert sleep_on()
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -147,6 +154,11 @@ def test_a_member_that_hangs_while_a_watch_is_opened_costs_one_deadline(
     store.close()
 
 
+def _said(thread: threading.Thread, name: str) -> str:
+    page = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return page.partition(f"{name}:")[2].partition("\n")[0].strip()
+
+
 class Asleep:
     """A watch in a thread, which sleeps once this is made."""
 
@@ -160,8 +172,7 @@ class Asleep:
 
     def said(self, name: str) -> str:
         """By the kernel, of the thread."""
-        page = Path(f"/proc/self/task/{self._thread.native_id}/status").read_text()
-        return page.partition(f"{name}:")[2].partition("\n")[0].strip()
+        return _said(self._thread, name)
 
     def _run(self) -> None:
         try:
@@ -225,6 +236,25 @@ def test_a_watch_that_hears_little_wakes_little(writer: Etcd, prefix: str) -> No
         assert int(asleep.said("voluntary_ctxt_switches")) - before < 40
     finally:
         asleep.close()
+
+
+def test_a_channel_without_news_wakes_none_of_its_threads(server: Server, prefix: str) -> None:
+    """grpc's Python looks five times a second, once for each channel that has carried a stream."""
+    before = {*threading.enumerate()}
+    store = Etcd([server.url])
+    watch = store.watch([Span(prefix, f"{prefix}~", 0)])
+    made = {*threading.enumerate()} - before
+    assert made
+    time.sleep(0.5)  # until what opening it took has calmed down
+
+    def woken() -> int:
+        return sum(int(_said(thread, "\nvoluntary_ctxt_switches")) for thread in made)
+
+    first = woken()
+    time.sleep(2.0)
+    assert woken() - first <= 3
+    watch.close()
+    store.close()
 
 
 def test_what_is_larger_than_a_message_of_grpc_arrives(writer: Etcd, prefix: str) -> None:

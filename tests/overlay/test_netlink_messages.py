@@ -14,6 +14,7 @@ from overlay.model import ROUTE_PROTOCOL, Address, Family
 from overlay.netlink import Netlink, messages, parse
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import HEADER, attribute
+from overlay.netlink.frames import frames
 from overlay.netlink.vxlan_info import VxlanInfo
 
 MAC = "02:00:5e:10:00:01"
@@ -23,7 +24,7 @@ links = st.integers(min_value=1, max_value=2**31 - 1)
 
 
 def _payload(message: bytes) -> bytes:
-    [(_kind, _flags, _sequence, payload)] = parse.frames(message)
+    [(_kind, _flags, _sequence, payload)] = frames(message)
     return payload
 
 
@@ -106,7 +107,7 @@ def test_garbage_is_refused_clearly(data: bytes, kind: int) -> None:
     with suppress(BadInput):
         parse.parse(kind, data)
     with suppress(BadInput):
-        list(parse.frames(data))
+        frames(data)
     for flags in (0, c.NLM_F_ACK_TLVS, c.NLM_F_ACK_TLVS | c.NLM_F_CAPPED):
         with suppress(BadInput):
             parse.error_of(data, flags)
@@ -163,6 +164,50 @@ def _ack(sequence: int, errno: int = 0, words: str = "") -> bytes:
 
 def _done(sequence: int, flags: int = 0) -> bytes:
     return _answer(c.NLMSG_DONE, sequence, bytes(4), flags)
+
+
+@given(st.lists(st.sampled_from([b"", b"1234", b"12345678", bytes(12)]), max_size=6), st.data())
+def test_messages_of_one_length_and_of_several_are_told_apart(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    """Those of one length are taken apart in one go: the same comes out, and what does not fit is refused as ever."""
+    whole = b"".join(_answer(c.RTM_NEWLINK, number, it) for number, it in enumerate(payloads))
+    expected = [(c.RTM_NEWLINK, 0, number, it) for number, it in enumerate(payloads)]
+    assert frames(whole) == expected
+    ends = {0} | {
+        sum(HEADER.size + len(it) for it in payloads[: n + 1]) for n in range(len(payloads))
+    }
+    cut = data.draw(st.integers(0, len(whole)))
+    if cut in ends:
+        assert frames(whole[:cut]) == expected[: sorted(ends).index(cut)]
+    else:
+        with pytest.raises(BadInput):
+            frames(whole[:cut])
+
+
+def test_only_what_belongs_to_a_dump_is_in_it() -> None:
+    """An acknowledgement of before and a message of netlink's own may share a datagram with the list."""
+    kernel = FakeKernel(
+        _answer(c.RTM_NEWLINK, 1, b"one!") + _answer(c.RTM_NEWLINK, 7, b"late"),
+        _ack(7) + _answer(1, 1, b"noop") + _answer(c.RTM_NEWLINK, 1, b"two!"),
+        _answer(c.RTM_NEWLINK, 1, b"last") + _done(1),
+    )
+
+    found = Netlink(kernel).dump(messages.link_dump())
+
+    assert found == [(c.RTM_NEWLINK, it) for it in (b"one!", b"two!", b"last")]
+
+
+def test_a_dump_interrupted_in_any_datagram_is_asked_for_again() -> None:
+    """The mark may be on one message of many, long before the end."""
+    kernel = FakeKernel(
+        _answer(c.RTM_NEWLINK, 1, b"one!") + _answer(c.RTM_NEWLINK, 1, b"two!", c.NLM_F_DUMP_INTR),
+        _answer(c.RTM_NEWLINK, 1, b"last"),
+        _done(1),
+        _answer(c.RTM_NEWLINK, 2, b"full") + _done(2),
+    )
+
+    assert Netlink(kernel).dump(messages.link_dump()) == [(c.RTM_NEWLINK, b"full")]
 
 
 def test_an_interrupted_dump_is_asked_for_again() -> None:
