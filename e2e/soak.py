@@ -55,13 +55,18 @@ class Tally:
 
 
 class Soak:
-    """Does faults one by one, and judges after each."""
+    """Does faults one by one, and judges after each. ``flow_s`` is how long the pings have to come back."""
 
     def __init__(
-        self, stage: Stage, *, settle_s: float = SETTLE_S, tally: Tally | None = None
+        self,
+        stage: Stage,
+        *,
+        settle_s: float = SETTLE_S,
+        flow_s: float = SETTLE_S,
+        tally: Tally | None = None,
     ) -> None:
         self.stage, self.tally = stage, tally or Tally()
-        self._settle_s = settle_s
+        self._settle_s, self._flow_s = settle_s, flow_s
 
     def once(self, fault: Callable[[Node], None], node: Node, *, without: tuple[str, ...]) -> str:
         """One fault and all that must hold after it; returns what became of it."""
@@ -73,7 +78,7 @@ class Soak:
                 acted = time.monotonic()
                 self.stage.news(timeout_s=self._settle_s)  # so all before it has been heard, too
                 self.stage.rest(timeout_s=self._settle_s)
-                self.stage.pings.flow(timeout_s=self._settle_s)
+                self.stage.pings.flow(timeout_s=self._flow_s)
             except (CommandFailed, OverlayError) as error:
                 acted = time.monotonic()
                 self.tally.unsettled += 1

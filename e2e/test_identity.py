@@ -164,7 +164,7 @@ def test_an_operator_reserves_removes_and_releases(lab: Lab) -> None:
     assert "guest" not in [row["node"] for row in peer.ask("peers") if row["state"] == "ok"]
     assert peer.overlayctl("release", subnet).code == 0
     assert subnet not in [row["subnet"] for row in peer.ask("leases")]
-    assert peer.ask("plan")["steps"] == []
+    wait_for(lambda: peer.ask("plan")["steps"] == [], "nothing of it is left", timeout_s=10)
 
 
 def test_a_leave_that_fails_changes_nothing(lab: Lab) -> None:
