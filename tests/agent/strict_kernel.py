@@ -33,7 +33,8 @@ class Crash(Exception):
 class StrictKernel(FakeKernel):
     """A step that takes away or changes what is right fails the test, and so does any deletion before the first list.
 
-    ``foreign``: somebody's routes in the place of ours; True where ours was there, and may take its place back.
+    ``foreign``: somebody's routes in the place of ours; True where ours was there, and may take its place back: also
+    where it had gone a moment before, with its device. ``made``: what this agent made and has not taken away.
     """
 
     node: Node
@@ -41,6 +42,7 @@ class StrictKernel(FakeKernel):
     def __init__(self) -> None:
         super().__init__()
         self.foreign: dict[Hashable, bool] = {}
+        self.made: set[Hashable] = set()
         self.crash_after: int | None = None
 
     def _one(self, step: Step) -> OverlayError | None:
@@ -61,6 +63,7 @@ class StrictKernel(FakeKernel):
         error = super()._one(step)
         if error is None:
             self.foreign.pop(key, None)
+            (self.made.discard if step.action is Action.DELETE else self.made.add)(key)
             if isinstance(step.object, Vxlan | Bridge):
                 self._cascade(step, present)
         return error
@@ -86,7 +89,7 @@ class StrictKernel(FakeKernel):
 
     def occupy(self, key: Hashable) -> None:
         """Somebody's route takes the place of ours, or is there before it."""
-        self.foreign[key] = self.state.pop(key, None) is not None
+        self.foreign[key] = self.state.pop(key, None) is not None or key in self.made
 
 
 def expected(leases: Iterable[Lease]) -> dict[Hashable, KernelObject]:

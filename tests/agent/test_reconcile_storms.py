@@ -102,6 +102,7 @@ class World:
     def born(self, remembered: dict[str, Lease]) -> None:
         """A new agent on the same kernel, which may remember leases; it has heard nothing from etcd."""
         self.node.reconciler = self.node.born()
+        self.kernel.made.clear()
         self.node.reconciler.set_node(NETWORK, ME)
         if remembered:
             self.node.reconciler.remember(Past(remembered, 5, {}))
@@ -169,6 +170,7 @@ class World:
 @example([("list", [2, 3]), ("tick", 0.0), ("restart", True), ("extra", 5, 2), ("tick", 0.0)])
 @example([("list", [2, 3]), ("tick", 0.0), ("restart", True), ("gone", 2), ("tick", 0.0)])
 @example([("list", [3]), ("put", 2, 1, 3), ("gone", 2), ("occupy", 3)])
+@example([("list", [2]), ("tick", 0.0), ("tick", 0.0), ("device", LINK), ("occupy", 2)])
 @example([("list", [2, 3]), ("tick", 0.0), *(("bend", place) for place in range(20))])
 def test_any_storm_ends_in_what_is_wanted_and_never_touches_what_is_right(blows: Any) -> None:  # noqa: ANN401
     """Damage, failing steps, deaths between two steps, contradicting peers, joins and leaves, in any order, from
