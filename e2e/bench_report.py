@@ -156,6 +156,7 @@ def result(found: Found) -> str:
         else "-",
         "idle_wakeups_s": f"{idle.wakeups_s:.1f}" if idle else "-",
         "idle_bare_pct": f"{idle.bare_pct:.2f}" if idle else "-",
+        "cold_one_scope_ratio": known(lambda: statistics.median(found.one_scope_ratios(peers))),
     }
     words = " ".join(f"{name}={figure}" for name, figure in figures.items())
     return f"RESULT bench peers={peers} {words}"

@@ -28,7 +28,7 @@ SMALL = (
 TRAFFIC = ("tcp_ratio", "udp_ratio", "direct_ratio")
 FIGURES = (
     *("cold_s", "cold_floor_ratio", "cold_pyroute2_ratio", "join_p99_ms", "rss_mb"),
-    *("idle_cpu_pct", *TRAFFIC, "idle_wakeups_s", "idle_bare_pct"),
+    *("idle_cpu_pct", *TRAFFIC, "idle_wakeups_s", "idle_bare_pct", "cold_one_scope_ratio"),
 )
 
 

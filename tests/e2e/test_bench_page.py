@@ -72,7 +72,7 @@ def test_the_closing_line_is_made_of_medians_of_ratios(found: Found) -> None:
     assert result(found) == (
         "RESULT bench peers=5000 cold_s=1.50 cold_floor_ratio=1.62 cold_pyroute2_ratio=0.10 join_p99_ms=2.0 "
         "rss_mb=79.0 idle_cpu_pct=0.40 tcp_ratio=0.90 udp_ratio=0.90 direct_ratio=0.50 "
-        "idle_wakeups_s=15.0 idle_bare_pct=0.10"
+        "idle_wakeups_s=15.0 idle_bare_pct=0.10 cold_one_scope_ratio=1.11"
     )
 
 
@@ -95,7 +95,7 @@ def test_the_tables_have_the_spread_and_both_sides(found: Found) -> None:
 def test_a_run_cut_short_is_said_with_dashes(found: Found, tmp_path: Path) -> None:
     """Cold starts without the bare messages, or nothing at all."""
     nothing = Found(5000)
-    assert result(nothing).count("=-") == 11
+    assert result(nothing).count("=-") == 12
     found.floor.clear()
     found.traffic.rates.clear()
     found.idle = None
