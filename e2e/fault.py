@@ -1,6 +1,5 @@
 """A daemon of a lab that is tampered with from outside: its N-th system call of one kind, or one of its threads."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,12 +11,7 @@ from pathlib import Path
 
 from e2e.node import wait_for
 from e2e.process import CommandFailed
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-_LIBC.ptrace.restype = ctypes.c_long
-_SEIZE, _INTERRUPT, _DETACH, _WALL = 0x4206, 0x4207, 17, 0x40000000
-"""ptrace(2), wait(2)."""
+from e2e.ptrace import DETACH, INTERRUPT, SEIZE, WALL, ptrace
 
 
 @contextmanager
@@ -59,22 +53,16 @@ def killed_at(pid: int, thread: str, call: str, when: int) -> Iterator[None]:
 @contextmanager
 def halted(thread: int) -> Iterator[None]:
     """Within the block that one thread of a process stands still, whatever it was doing; the others run."""
-    _ptrace(_SEIZE, thread)
+    ptrace(SEIZE, thread)
     try:
-        _ptrace(_INTERRUPT, thread)
-        os.waitpid(thread, _WALL)
+        ptrace(INTERRUPT, thread)
+        os.waitpid(thread, WALL)
         yield
     finally:
         with suppress(OSError):  # it is gone
-            _ptrace(_DETACH, thread)
+            ptrace(DETACH, thread)
         with suppress(ChildProcessError):
-            os.waitpid(thread, _WALL | os.WNOHANG)
-
-
-def _ptrace(request: int, thread: int) -> None:
-    if _LIBC.ptrace(request, thread, None, None) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"ptrace({request:#x}) of thread {thread}: {os.strerror(number)}")
+            os.waitpid(thread, WALL | os.WNOHANG)
 
 
 def lives(pid: int) -> bool:

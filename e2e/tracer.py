@@ -15,22 +15,25 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from e2e.ptrace import (
+    CALL_INFO,
+    CONTINUE_TO_CALL,
+    FOLLOW_CLONES,
+    INTERRUPT,
+    MARK_CALLS,
+    SEIZE,
+    WALL,
+    ptrace,
+)
+
 CALLS = {
     "x86_64": {"sendto": 44, "symlink": 88, "unlink": 87},
     "aarch64": {"sendto": 206, "symlink": 36, "unlink": 35},  # symlinkat and unlinkat
 }
 """asm/unistd.h of each machine."""
 
-_CONTINUE_TO_CALL, _SEIZE, _INTERRUPT, _CALL_INFO = 24, 0x4206, 0x4207, 0x420E
-_MARK_CALLS, _FOLLOW_CLONES = 1, 8
 _CALL_STOP = signal.SIGTRAP | 0x80
 _ENTRY = 1
-_WALL = 0x40000000
-"""linux/ptrace.h, wait(2)."""
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-_LIBC.ptrace.restype = ctypes.c_long
 _INFO = struct.Struct("=B3xIQQQ")
 """What linux/ptrace.h's ptrace_syscall_info begins with; last, at an entry, the call's number."""
 
@@ -38,14 +41,14 @@ _INFO = struct.Struct("=B3xIQQQ")
 def trace(pid: int, name: str, number: int, when: int) -> None:
     """Returns once the process is killed, or none of the threads is left."""
     for thread in _named(pid, name):
-        _ptrace(_SEIZE, thread, 0, _MARK_CALLS | _FOLLOW_CLONES)
-        _ptrace(_INTERRUPT, thread)
-        _follow(*os.waitpid(thread, _WALL))
+        ptrace(SEIZE, thread, 0, MARK_CALLS | FOLLOW_CLONES)
+        ptrace(INTERRUPT, thread)
+        _follow(*os.waitpid(thread, WALL))
     print("held", flush=True)
     made: Counter[int] = Counter()
     while True:
         try:
-            thread, status = os.waitpid(-1, _WALL)
+            thread, status = os.waitpid(-1, WALL)
         except ChildProcessError:
             return
         with suppress(ProcessLookupError):  # it has been killed meanwhile
@@ -67,7 +70,7 @@ def _named(pid: int, name: str) -> list[int]:
 def _entered(thread: int) -> int:
     """The number of the call that a thread is about to make; -1 where it comes back from one."""
     room = ctypes.create_string_buffer(88)
-    _ptrace(_CALL_INFO, thread, len(room), ctypes.addressof(room))
+    ptrace(CALL_INFO, thread, len(room), ctypes.addressof(room))
     kind, _arch, _at, _stack, number = _INFO.unpack_from(room)
     return number if kind == _ENTRY else -1
 
@@ -77,13 +80,7 @@ def _follow(thread: int, status: int) -> None:
     if not os.WIFSTOPPED(status):
         return
     ours = os.WSTOPSIG(status) == _CALL_STOP or status >> 16
-    _ptrace(_CONTINUE_TO_CALL, thread, 0, 0 if ours else os.WSTOPSIG(status))
-
-
-def _ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:
-    if _LIBC.ptrace(request, thread, address, data) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"ptrace({request:#x}) of thread {thread}: {os.strerror(number)}")
+    ptrace(CONTINUE_TO_CALL, thread, 0, 0 if ours else os.WSTOPSIG(status))
 
 
 if __name__ == "__main__":
