@@ -5,8 +5,7 @@ So flannel's routes, those of an agent of before, and whoever else's meet ours a
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -14,10 +13,8 @@ import pytest
 
 from overlay.dataplane import Dataplane
 from overlay.dataplane.scope import SCOPES
-from overlay.netlink.monitor import Monitor
-from overlay.netlink.namespace import run_inside
-from overlay.netlink.parse import RouteInfo
 from overlay.plan import plan
+from tests.contract.route_events import listening
 from tests.contract.spaces import inside, ip
 from tests.contract.test_dataplane_kernel import converge, host, lease, wanted
 
@@ -44,20 +41,6 @@ def batch(space: Path, lines: list[str]) -> None:
     subprocess.run(
         ["ip", "-n", space.name, "-batch", "-"], input="\n".join(lines), text=True, check=True
     )
-
-
-@contextmanager
-def listening(space: Path) -> Iterator[list[RouteInfo]]:
-    """What the kernel says of routes, complete once the block has ended."""
-    monitor, events = run_inside(space, Monitor), list[RouteInfo]()
-    try:
-        yield events
-        records = [event.record for event in monitor.read() or []]
-        events += [it for it in records if isinstance(it, RouteInfo)]
-    finally:
-        monitor.close()
-        with suppress(EOFError):
-            monitor.read()
 
 
 def test_each_route_has_its_own_and_every_lookup_finds_it(
