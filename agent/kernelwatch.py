@@ -24,13 +24,13 @@ from overlay.dataplane import Dataplane
 from overlay.errors import BadInput, OverlayError
 from overlay.marks import Marks
 from overlay.model import KernelObject
+from overlay.netlink.constants import RT_TABLE_MAIN
 from overlay.netlink.monitor import Event, Monitor
 from overlay.netlink.nftmonitor import TableChange
 from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
 
 log = logging.getLogger(__name__)
 
-RT_TABLE_MAIN = 254
 LOOK_AFTER_S = 0.1
 """Changes come in groups: wait for the rest of the group before looking."""
 SWITCHES_S = 0.5

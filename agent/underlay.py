@@ -20,11 +20,11 @@ from overlay.errors import BadConfig, NotReady, OverlayError
 from overlay.marks import owner_of
 from overlay.model import Address, Family
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, sift
+from overlay.netlink.constants import RT_TABLE_MAIN, RTN_LOCAL, RTN_UNICAST
 
-RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL = 254, 1, 2
 IFA_F_SECONDARY, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x08, 0x20
 IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x40, 0x80
-"""linux/rtnetlink.h, linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
+"""linux/if_addr.h. For IPv6 secondary means temporary (RFC 8981)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 from overlay.model import ROUTE_PROTOCOL, Address, Subnet
 from overlay.netlink import LinkInfo, RouteInfo
+from overlay.netlink.constants import RT_TABLE_MAIN, RTN_UNICAST
 
-RT_TABLE_MAIN, RTN_UNICAST = 254, 1
-"""linux/rtnetlink.h."""
 _NO_MAC = ("", "00:00:00:00:00:00")
 _Index = dict[int, dict[int, dict[int, str]]]
 """IP version → prefix length, longest first → the prefix as a number → the device."""

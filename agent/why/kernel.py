@@ -12,6 +12,7 @@ from agent.why.facts import Candidate, Link, Neighbour, Way
 from overlay.errors import KernelRefused, OverlayError
 from overlay.model import Address, Family
 from overlay.netlink import LinkInfo, Netlink, RouteInfo, messages, parse, policy
+from overlay.netlink.constants import RT_TABLE_LOCAL, RTPROT_KERNEL
 from overlay.netlink.route_metrics import route_mtu
 
 KINDS = {
@@ -36,7 +37,6 @@ STATES = {
     0x80: "PERMANENT",
 }
 """linux/rtnetlink.h and linux/neighbour.h."""
-RT_TABLE_LOCAL, RTPROT_KERNEL = 255, 2
 _PROTOCOL_AT = 5
 MOST_CANDIDATES = 16
 

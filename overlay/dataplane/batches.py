@@ -1,7 +1,7 @@
 """Many entries of peers to the kernel at once, and the few that want more than one message."""
 
 import errno
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -104,12 +104,8 @@ class Batches:
             and step.object.nth
             and not step.object.metric
         ]
-        first: dict[Subnet, int] = {}
         try:
-            for family in {Family.of(item.dst) for item in extra}:
-                for route in self._entries.dump(messages.route_dump(family), parse.parse_route):
-                    if route.table == RT_TABLE_MAIN and route.metric == _metric(route):
-                        first.setdefault(route.dst, route.protocol)
+            first = self._first_there({item.dst for item in extra}, _metric)
         except OverlayError:
             return {}  # too much is going on: the next look finds what is missing then
         meant = ((item, want.get(route_key(item.dst))) for item in extra)
@@ -133,13 +129,8 @@ class Batches:
         }
         if not taken:
             return steps
-        first: dict[Subnet, int] = {}
         try:
-            for family in {Family.of(dst) for dst in taken}:
-                for it in self._entries.dump(messages.route_dump(family), parse.parse_route):
-                    usual = usual_metric(it.dst.version, RTPROT_KERNEL)
-                    if it.dst in taken and it.table == RT_TABLE_MAIN and it.metric == usual:
-                        first.setdefault(it.dst, it.protocol)
+            first = self._first_there(taken, lambda it: usual_metric(it.dst.version, RTPROT_KERNEL))
         except OverlayError:
             return steps  # nobody knows who stands there: it is taken back from whoever does
         theirs = {route_key(dst) for dst, protocol in first.items() if protocol == RTPROT_KERNEL}
@@ -147,6 +138,17 @@ class Batches:
             replace(step, action=Action.ADD) if step.object.key in theirs else step
             for step in steps
         ]
+
+    def _first_there(
+        self, subnets: Collection[Subnet], metric: Callable[[RouteInfo], int]
+    ) -> dict[Subnet, int]:
+        """The protocol of the first route to each subnet in the main table, of those with the metric."""
+        first: dict[Subnet, int] = {}
+        for family in {Family.of(dst) for dst in subnets}:
+            for it in self._entries.dump(messages.route_dump(family), parse.parse_route):
+                if it.dst in subnets and it.table == RT_TABLE_MAIN and it.metric == metric(it):
+                    first.setdefault(it.dst, it.protocol)
+        return first
 
     def _replace_direct(
         self,

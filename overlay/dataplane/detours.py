@@ -8,11 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from overlay.model import Pool, Subnet
 from overlay.netlink import RouteInfo
-from overlay.netlink.constants import RT_TABLE_MAIN
+from overlay.netlink.constants import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from overlay.netlink.policy import ACTIONS, PolicyRule
 
-RT_TABLE_LOCAL = 255
-"""linux/rtnetlink.h."""
 _DECIDES = {1, 6, 7, 8}
 """RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT."""
 Table = Callable[[int], Iterable[RouteInfo]]

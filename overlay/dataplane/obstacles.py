@@ -17,11 +17,10 @@ from overlay.errors import KernelRefused
 from overlay.marks import Marks, owner_of
 from overlay.model import Family, Network, Pool, Subnet
 from overlay.netlink import AddressInfo, LinkInfo, Netlink, RouteInfo, messages, parse, policy
+from overlay.netlink.constants import RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL
 from overlay.netlink.parse import Record
 from overlay.netlink.policy import PolicyRule
 
-RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL = 254, 1, 2
-"""linux/rtnetlink.h."""
 MOST_ADDRESSES = MOST_ROUTES = 8
 """Named one by one; what follows is counted."""
 _LENGTH_AT, _PROTOCOL_AT = 1, 5

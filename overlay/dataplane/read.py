@@ -19,15 +19,14 @@ from overlay.model import (
     Vxlan,
 )
 from overlay.netlink import AddressInfo, LinkInfo, NeighbourInfo, RouteInfo
+from overlay.netlink.constants import RT_TABLE_MAIN, RTN_UNICAST
 from overlay.netlink.parse import Record
 
 AF_BRIDGE = 7
 NUD_STALE, NUD_PERMANENT = 0x04, 0x80
 AGED = "(stale)"
 NTF_SELF = 0x02
-RTN_UNICAST = 1
-RT_TABLE_MAIN = 254
-"""linux/neighbour.h, linux/rtnetlink.h."""
+"""linux/neighbour.h."""
 V6_KERNELS_METRIC, V6_USERS_METRIC = 256, 1024
 """IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER of net/ip6_route.h."""
 UNSPECIFIED = IPv4Address(0)

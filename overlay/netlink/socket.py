@@ -114,7 +114,7 @@ class Netlink:
                 error = _failure(message, payload, flags)
                 if error is not None:
                     raise error
-                self.changes += _changes(message)
+                self.changes += _changes([message])
                 return answers
             answers.append((kind, payload))
         raise KernelBusy("the kernel's answer ended without an acknowledgement; try again")
@@ -175,9 +175,7 @@ class Netlink:
         except KernelBusy as error:  # answers were lost: the silent ones may have failed
             results = [result or error for result in results]
         done = zip(part, results, strict=True)
-        self.changes += sum(
-            message[_LOW_AT] & 3 != _GET for message, result in done if result is None
-        )
+        self.changes += _changes(message for message, result in done if result is None)
         return results
 
     def _collect(
@@ -285,8 +283,8 @@ def _name(message: bytes) -> str:
     return _NAMES.get(_type(message), f"netlink message type {_type(message)}")
 
 
-def _changes(message: bytes) -> int:
-    return int(message[_LOW_AT] & 3 != _GET)
+def _changes(messages: Iterable[bytes]) -> int:
+    return sum(message[_LOW_AT] & 3 != _GET for message in messages)
 
 
 def _type(message: bytes) -> int:
