@@ -76,15 +76,15 @@ class Memory:
 
         ``home`` are the MACs of the interfaces under the tunnel; to be told only once the subnets are this machine's.
         """
-        if (cards := tuple(sorted(home))) and cards != self._state.home:
-            self._save(msgspec.structs.replace(self._state, home=cards))
+        state = msgspec.structs.replace(self._state, home=tuple(sorted(home)) or self._state.home)
         texts = tuple(str(subnet) for subnet in subnets)
-        if texts == self._state.subnets:
-            return
-        present = {Family.of(subnet) for subnet in subnets}
-        before = {Family.of(it): it for it in (*_parsed(self._state.former), *self.subnets)}
-        former = tuple(str(it) for family, it in before.items() if family not in present)
-        self._save(msgspec.structs.replace(self._state, subnets=texts, former=former))
+        if texts != state.subnets:
+            present = {Family.of(subnet) for subnet in subnets}
+            before = {Family.of(it): it for it in (*_parsed(state.former), *self.subnets)}
+            former = tuple(str(it) for family, it in before.items() if family not in present)
+            state = msgspec.structs.replace(state, subnets=texts, former=former)
+        if state != self._state:
+            self._save(state)
 
     def _load(self) -> _State:
         try:

@@ -150,7 +150,7 @@ class Sole:
     def _refuse(address: str, what: str, change: str) -> None:
         """Who may not run an agent must not keep one from running."""
         pid = _holder(address)
-        if pid and _user(pid) not in (0, os.geteuid()):
+        if _in_vain(pid):
             log.warning(
                 "process %d, which is no agent, holds the name %s; going on without", pid, address
             )
@@ -174,7 +174,7 @@ def alone(what: str) -> Iterator[None]:
             held.bind("\0" + _WORK[1:])
         except OSError:
             pid = _holder(_WORK)
-            if not pid or _user(pid) in (0, os.geteuid()):  # another user's process has it in vain
+            if not _in_vain(pid):
                 who = (
                     f"pid {pid}: {_command(pid)}"
                     if pid
@@ -220,12 +220,9 @@ def refuse_marked(links: Iterable[LinkInfo], network: Network, config: Config) -
 
 
 def running(marks: Marks, run_dir: Path) -> int:
-    """The pid of the agent of these marks in our network namespace, or of the one that has ``run_dir``; 0 if none runs.
-
-    A process of another user holds a name or a lock in vain.
-    """
+    """The pid of the agent of these marks in our network namespace, or of the one with ``run_dir``; 0 if none runs."""
     holders = (_holder(f"@{_AGENT}instance/{marks.instance}"), _locker(run_dir / LOCK_NAME))
-    return next((pid for pid in holders if pid and _user(pid) in (0, os.geteuid())), 0)
+    return next((pid for pid in holders if pid and not _in_vain(pid)), 0)
 
 
 def _locker(path: Path) -> int:
@@ -275,6 +272,11 @@ def _descriptors(directory: str) -> Iterator[str]:
         for name in os.listdir(directory):
             with suppress(OSError):
                 yield os.readlink(f"{directory}/{name}")
+
+
+def _in_vain(pid: int) -> bool:
+    """A process of another user holds a name or a lock in vain; 0, who is not to be seen, does not."""
+    return bool(pid) and _user(pid) not in (0, os.geteuid())
 
 
 def _user(pid: int) -> int:

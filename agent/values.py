@@ -1,14 +1,17 @@
 """How a setting's text becomes a value; each raises ValueError with the reason. Pure but for the defaults."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import TypeVar
 
 from agent.machine import read_machine_id, read_node_name
 from overlay.marks import INSTANCE, LONGEST_INSTANCE
 from overlay.model import Address, Family, Subnet
+
+Given = TypeVar("Given", Address, Subnet)
 
 
 def duration(text: str) -> float:
@@ -138,17 +141,18 @@ def public(family: Family) -> Callable[[str], Address | None]:
 
 def addresses(text: str) -> tuple[Address, ...]:
     """IP addresses separated by commas, IPv4 first; at most one of a family."""
-    found = tuple(sorted(map(ip_address, words(text)), key=lambda it: it.version))
-    if len({it.version for it in found}) < len(found):
-        raise ValueError("more than one address of a family")
-    return found
+    return _by_family(map(ip_address, words(text)), "address")
 
 
 def subnets(text: str) -> tuple[Subnet, ...]:
     """Networks separated by commas, IPv4 first; at most one of a family."""
-    found = tuple(sorted(map(ip_network, words(text)), key=lambda net: net.version))
-    if len({net.version for net in found}) < len(found):
-        raise ValueError("more than one subnet of a family")
+    return _by_family(map(ip_network, words(text)), "subnet")
+
+
+def _by_family(items: Iterable[Given], what: str) -> tuple[Given, ...]:
+    found = tuple(sorted(items, key=lambda it: it.version))
+    if len({it.version for it in found}) < len(found):
+        raise ValueError(f"more than one {what} of a family")
     return found
 
 

@@ -77,7 +77,7 @@ def targets(network: Network, me: Me, leases: Iterable[Lease]) -> list[Target]:
     """All endpoints that this node can send to; its own are none."""
     found = []
     for lease in leases:
-        if lease.key in me.own_keys:
+        if me.owns(lease.key):
             continue
         for end in lease.endpoints:
             vtep = me.vtep(end.family)
