@@ -50,12 +50,12 @@ class PodFights:
                 name: it for name, it in self._bouts.items() if now - it.until < CALM_S
             } | {link: _Bout(place, now)}
             return ""
-        bout.times += 1
-        bout.until = now + gap_s(bout.times)
-        if bout.times != FIGHT:
-            return ""
-        bout.culprit = likely(_ANY, Sign(), self._running())
-        return str(bout)
+        times = bout.times + 1
+        if times == FIGHT:  # named before it is a fight: other threads tell of those as they are
+            bout.culprit = likely(_ANY, Sign(), self._running())
+        bout.until = now + gap_s(times)
+        bout.times = times
+        return str(bout) if times == FIGHT else ""
 
     def waits(self, link: str) -> bool:
         """Whether its pause has yet to end."""

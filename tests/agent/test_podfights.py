@@ -48,3 +48,19 @@ def test_links_that_are_bent_now_and_then_are_no_fight() -> None:
         clock.now += CALM_S
     assert fights.now() == {}
     assert len(fights._bouts) == 1
+
+
+def test_who_asks_while_the_name_is_looked_for_hears_of_no_fight_without_one() -> None:
+    """To look through all processes takes a moment, and status is another thread's."""
+    clock, meanwhile = Clock(), list[dict[str, str]]()
+
+    def running() -> list[Process]:
+        meanwhile.append(fights.now())
+        return [Process(7, "NetworkManager")]
+
+    fights = PodFights(running=running, clock=clock)
+    for _ in range(FIGHT):
+        fights.count(LINK, PLACE)
+        clock.now += 5
+    assert meanwhile == [{}]
+    assert "NetworkManager" in fights.now()[f"fight over link of pod {PLACE}"]
