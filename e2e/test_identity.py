@@ -44,6 +44,12 @@ def _begin(lab: Lab, name: str, *flags: str) -> Node:
     return node
 
 
+def _free(lab: Lab) -> str:
+    """A subnet that nobody holds, however the nodes before have drawn theirs."""
+    held = {row["subnet"] for row in lab.nodes["n2"].ask("leases")}
+    return next(it for it in (f"10.5.{n}.0/24" for n in range(77, 200)) if it not in held)
+
+
 def _says(node: Node, *words: str) -> None:
     """Its `overlayctl status` comes to name all of these as what it waits for, or why it refuses pods."""
 
@@ -134,7 +140,7 @@ def test_a_clone_with_the_state_of_a_node_that_is_cut_off_waits_until_that_one_a
 
 def test_a_node_gets_exactly_the_subnet_it_asks_for_or_hears_who_has_it(lab: Lab) -> None:
     """`subnet` is the node's share of kubelet's --pod-cidr."""
-    wish = "10.5.77.0/24"
+    wish = _free(lab)
     asking, late = _begin(lab, "asking", "--subnet", wish), lab.add_node("late")
     asking.wait_ready()
     assert asking.subnet == wish
@@ -147,7 +153,7 @@ def test_a_node_gets_exactly_the_subnet_it_asks_for_or_hears_who_has_it(lab: Lab
 
 def test_an_operator_reserves_removes_and_releases(lab: Lab) -> None:
     """A reserved subnet goes to its node; removed, the peers drop it; released, it is anybody's."""
-    peer, subnet = lab.nodes["n2"], "10.5.88.0/24"
+    peer, subnet = lab.nodes["n2"], _free(lab)
     assert peer.overlayctl("reserve", subnet, "--node", "guest").code == 0
     guest = _begin(lab, "guest")
     guest.wait_ready()

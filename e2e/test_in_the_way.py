@@ -30,7 +30,7 @@ def test_a_node_takes_pods_though_others_hold_up_one_of_its_peers(lab: Lab) -> N
     node.namespace.ip(
         f"route add {FAR} via 192.168.50.254",
         "link add docker0 type bridge",
-        "addr add 10.5.99.1/24 dev docker0",
+        "addr add 10.5.220.1/24 dev docker0",
     )
     node.start_agent()
     lab.record()
@@ -41,7 +41,7 @@ def test_a_node_takes_pods_though_others_hold_up_one_of_its_peers(lab: Lab) -> N
     status = node.tell("status")
     assert status["verdict"] == "degraded"
     assert f"look: ip route show {FAR}" in in_way(node)[f"route {FAR} dev eth0"]
-    assert "look: ip address show dev docker0" in in_way(node)["address 10.5.99.1/24 on docker0"]
+    assert "look: ip address show dev docker0" in in_way(node)["address 10.5.220.1/24 on docker0"]
     shown = node.overlayctl("status").out
     assert f"! in the way: route {FAR} dev eth0: it is not ours" in shown
     assert node.log_text().count("in the way, and not ours") == 2

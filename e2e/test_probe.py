@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 FLANNEL = "10.5.200.0/24"
 DUAL = (
-    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48",'
+    '{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","EnableIPv6":true,"IPv6Network":"fd00:5::/48",'
     '"Backend":{"Type":"vxlan","DirectRouting":true}}'
 )
 QUIET = {"checksum_test": False}

@@ -11,18 +11,13 @@ import pytest
 from agent.ctl import main as overlayctl
 from agent.etcd import Etcd
 from agent.registry import Registry
-from overlay.netconfig import parse_network
 from overlay.schema import format_lease
 from tests.contract.etcd_server import Server
-from tests.contract.nodes import Living, identity, take, tunnels
+from tests.contract.nodes import NETWORK, Living, identity, take, tunnels
 
 pytestmark = pytest.mark.contract
 
 Ctl = Callable[..., tuple[int, str]]
-NET = parse_network(
-    b'{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"vxlan"}}'
-)
-"""Nobody claims from 10.5.200.0/24 on by chance, where records are written by hand."""
 
 
 @pytest.fixture
@@ -73,8 +68,8 @@ def test_a_subnet_is_reserved_for_a_node_and_freed_again(ctl: Ctl, registry: Reg
     assert registry._etcd.range(f"{registry.prefix}/subnets/10.5.7.0-24").records[0].value == (
         b'{"PublicIP":"198.18.0.5","PublicIPv6":null,"Node":"n5"}'
     )
-    assert take(registry, 1, net=NET).key != "10.5.7.0-24"
-    held = take(registry, 5, net=NET)
+    assert take(registry, 1, net=NETWORK).key != "10.5.7.0-24"
+    held = take(registry, 5, net=NETWORK)
     assert (held.key, held.etcd_lease) == ("10.5.7.0-24", 0)
 
     code, text = ctl("release", "10.5.7.0/24")
@@ -91,7 +86,7 @@ def test_a_subnet_is_reserved_for_a_node_and_freed_again(ctl: Ctl, registry: Reg
 
 def test_what_is_held_is_not_reserved_and_the_holder_is_named(ctl: Ctl, registry: Registry) -> None:
     """Any overlap counts; so does a subnet that is not of the network."""
-    held = take(registry, 1, net=NET)
+    held = take(registry, 1, net=NETWORK)
     wider = str(held.endpoints[0].subnet.supernet())
 
     code, text = ctl("reserve", wider)
@@ -109,7 +104,7 @@ def test_a_living_lease_is_released_by_force_only_and_the_own_one_by_leave(
     ctl: Ctl, registry: Registry
 ) -> None:
     """It says whose pods it would cut off."""
-    held, own = take(registry, 1, net=NET), take(registry, 99, net=NET)
+    held, own = take(registry, 1, net=NETWORK), take(registry, 99, net=NETWORK)
 
     code, text = ctl("release", own.key)
     assert (code, "next: overlayctl leave" in text) == (64, True)
@@ -154,7 +149,7 @@ def test_a_dead_node_is_removed_by_name_and_its_subnet_is_used_last(
     ctl: Ctl, registry: Registry
 ) -> None:
     """Record and etcd lease are gone, the mark is written; an unknown name is said."""
-    held = take(registry, 1, net=NET)
+    held = take(registry, 1, net=NETWORK)
     code, text = ctl("node", "remove", "n1", "--output", "json")
     assert (code, json.loads(text)["records"]) == (0, [f"{held.key} is free"])
     assert registry.snapshot().leases == {}
@@ -167,9 +162,9 @@ def test_a_dead_node_is_removed_by_name_and_its_subnet_is_used_last(
 
 def test_two_machines_of_one_name_are_told_apart(ctl: Ctl, registry: Registry) -> None:
     """The machine id or the address names one of them."""
-    first = take(registry, 1, net=NET)
+    first = take(registry, 1, net=NETWORK)
     double = replace(identity(2), node="n1")
-    second = registry.claim(double, NET, tunnels(2), ttl_s=60).lease
+    second = registry.claim(double, NETWORK, tunnels(2), ttl_s=60).lease
 
     code, text = ctl("node", "remove", "n1")
     assert (code, "is 2 machines" in text) == (64, True)
@@ -180,7 +175,7 @@ def test_two_machines_of_one_name_are_told_apart(ctl: Ctl, registry: Registry) -
 def test_what_nobody_looks_after_is_listed(ctl: Ctl, registry: Registry, prefix: str) -> None:
     """An unused reservation, a flannel record without expiry, garbage; not what is renewed."""
     store, start = registry._etcd, f"{prefix}/subnets/"
-    fresh = take(registry, 1, net=NET)
+    fresh = take(registry, 1, net=NETWORK)
     foreign = format_lease(replace(fresh, node="", machine_id="", version=""))
     store.put(start + "10.5.200.0-24", b"{}")
     store.put(start + "10.5.201.0-24", foreign)
@@ -208,7 +203,7 @@ def test_conflicts_are_counted_and_the_younger_one_is_marked(
     ctl: Ctl, registry: Registry, prefix: str
 ) -> None:
     """One VTEP MAC at two addresses: the older record stands."""
-    first = take(registry, 1, net=NET)
+    first = take(registry, 1, net=NETWORK)
     end = replace(first.endpoints[0], underlay=tunnels(2)[first.endpoints[0].family].underlay)
     copy = format_lease(replace(first, endpoints=(end,), machine_id="b" * 32))
     registry._etcd.put(f"{prefix}/subnets/10.5.240.0-24", copy)

@@ -210,20 +210,21 @@ def test_a_living_twins_record_is_not_given_back_as_an_old_one_of_ours(
     node: Node, other: Registry, store: Etcd, prefix: str
 ) -> None:
     """Two records of one machine id: ours could not be read while the other was claimed."""
-    key = f"{prefix}/subnets/10.5.250.0-24"
-    store.put(key, b"garbage")
+    second = ip_network("10.5.150.0/24")
+    key = f"{prefix}/subnets/{second.network_address}-24"
+    store.put(key, b"garbage")  # which nobody takes then
     twin = node(1)
     end = replace(
         twin.claimed.lease.endpoints[0],
-        subnet=ip_network("10.5.250.0/24"),
+        subnet=second,
         underlay=tunnels(9)[Family.V4].underlay,
     )
     store.put(key, format_lease(replace(twin.claimed.lease, endpoints=(end,))))
 
     ours = other.claim(identity(1), NETWORK, tunnels(9), ttl_s=60)
 
-    assert (ours.lease.key, ours.draining) == ("10.5.250.0-24", ())
-    assert {*other.snapshot().leases} == {"10.5.250.0-24", twin.claimed.lease.key}
+    assert (ours.lease.key, ours.draining) == ("10.5.150.0-24", ())
+    assert {*other.snapshot().leases} == {"10.5.150.0-24", twin.claimed.lease.key}
 
 
 def test_a_running_node_that_moves_to_a_living_ones_address_is_refused(
