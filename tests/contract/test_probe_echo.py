@@ -56,7 +56,7 @@ def ask(two: Two, whom: Target, *, thorough: bool = False) -> Result:
 
     def work() -> Result:
         with Echo() as echo:
-            engine = Engine(echo, timeout_s=0.3)
+            engine = Engine(echo, timeout_s=1.5)  # only what is really lost waits for it
             engine.add(Course(whom, THOROUGH if thorough else LIGHT))
             done: list[Course] = []
             while not done:
