@@ -143,6 +143,7 @@ class Runtime:
             self.namespace.inside([self.bin_dir / "overlay"]),
             stdin=json.dumps(stdin),
             environ=self.environ(verb, pod),
+            timeout_s=90,  # the plugin's own deadline is 60 s
         )
         if said.code == 0:
             answer: dict[str, Any] = json.loads(said.out or "{}")
