@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e import bench_path
-from e2e.bench_ear import NEW_NEIGH, NEW_ROUTE, Ear
+from e2e.bench_ear import DEL_ROUTE, NEW_NEIGH, NEW_ROUTE, Ear
 from e2e.bench_path import Costs
 from e2e.bench_traffic import Surrounding, Way, as_it_is
 from e2e.lab import MEMORY
@@ -190,7 +190,7 @@ def test_the_cost_of_a_packet_is_that_of_its_whole_way() -> None:
 
 
 def test_its_ear_hears_what_ip_does() -> None:
-    """A route and a neighbour, and says so if something does not come."""
+    """A route and a neighbour, and says so if something does not come; what is made again counts from then."""
     space = Namespace(f"ovl-{secrets.token_hex(3)}-ear")
     try:
         space.create()
@@ -202,5 +202,8 @@ def test_its_ear_hears_what_ip_does() -> None:
             ear.wait([(NEW_ROUTE, "10.9.0.0/24"), (NEW_NEIGH, "10.9.0.1")], timeout_s=20)
             with pytest.raises(CommandFailed, match="not within"):
                 ear.wait([(NEW_ROUTE, "10.8.0.0/24")], timeout_s=0.05)
+            space.ip("route del 10.9.0.0/24 dev a0", "route add 10.9.0.0/24 dev a0")
+            gone = ear.wait([(DEL_ROUTE, "10.9.0.0/24")])
+            assert ear.wait([(NEW_ROUTE, "10.9.0.0/24")]) >= gone
     finally:
         remove(space.name)
