@@ -117,9 +117,12 @@ def _kept(stage: Stage) -> None:
 def test_a_node_asks_another_one_with_no_more_rights_than_it_has(stage: Stage) -> None:
     """By TLS, user and password; the role of docs/etcd.md is enough for both sides."""
     one, two = stage.agents
-    found = one.ask("history", str(two.vtep).rsplit(".", 1)[0] + ".2")
-    assert not found["silent"]
-    assert [row["node"] for row in found["rows"]] == ["n2"]
+
+    def told() -> bool:
+        found = one.ask("history", str(two.vtep).rsplit(".", 1)[0] + ".2")
+        return not found["silent"] and [row["node"] for row in found["rows"]] == ["n2"]
+
+    wait_for(told, "n2 has told", timeout_s=40)
 
 
 def test_an_expired_token_is_replaced_without_a_word(stage: Stage, server: EtcdServer) -> None:
