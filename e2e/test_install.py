@@ -13,7 +13,7 @@ from e2e.netns import difference, picture
 from e2e.node import wait_for
 from e2e.systemdnode import UNIT, SystemdNode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 PLACES = ("/etc", "/opt/cni", "/usr/local", "/var/lib", "/run/overlay")
 COPY = "/var/lib/overlay/last-good.json"

@@ -16,7 +16,7 @@ from e2e.netns import NETNS_DIR
 from e2e.node import wait_for
 from e2e.process import start_time
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _PROGRAM = """
 import time
