@@ -22,7 +22,7 @@ RESULT_CACHE = Path("/var/lib/cni/results")
 """libcni's, hard-coded in containerd and podman: shared by all that runs on the machine."""
 SHIM_SOCKETS = Path("/run/containerd/s")
 _RUNTIMES = frozenset({"containerd", "containerd-shim-runc-v2", "runc", "conmon", "podman"})
-_END_S = 10
+_END_S = 30
 
 
 def cgroup_of(work: Path) -> str:
