@@ -18,6 +18,8 @@ from overlay.netlink.namespace import run_inside
 RTNLGRP_NEIGH, RTNLGRP_IPV4_ROUTE = 3, 7
 _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
 NEW_ROUTE, DEL_ROUTE, NEW_NEIGH, DEL_NEIGH = 24, 25, 28, 29
+_MADE = {DEL_ROUTE: NEW_ROUTE, DEL_NEIGH: NEW_NEIGH}
+"""What is gone has not been made: that it was is forgotten, or nobody would hear that it is made again."""
 _AF_BRIDGE = 7
 _HEADER, _RT, _ND = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI"), struct.Struct("=B3xiHBB")
 _MAIN = 254
@@ -120,8 +122,9 @@ class Ear:
                 return  # closed
             now = time.monotonic()
             with self._news:
-                for fact in facts(data):
-                    self._at.setdefault(fact, now)
+                for kind, what in facts(data):
+                    self._at.pop((_MADE.get(kind, 0), what), None)
+                    self._at.setdefault((kind, what), now)
                 self._news.notify_all()
 
 

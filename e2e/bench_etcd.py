@@ -135,8 +135,10 @@ class Bench:
         if not bare:
             return
         last = {"do": "shorten", "first": self._storm, "last": flags.nodes, "ttl_s": flags.ttl}
+        heard = self._heard()
         assert self._crew.one(last) == bare
-        self._until(self._caught_up, "the watches have caught up")
+        wanted = heard + bare * self._full
+        self._until(lambda now: _events(now) >= wanted, "their new leases are heard of")
         before, done = self._heard(), self._states()[0]["bare"].get("renewed", 0)
         span = self._store.over(lambda: time.sleep(flags.ttl * 1.3))
         after = self._states()[0]["bare"]

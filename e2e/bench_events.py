@@ -109,11 +109,7 @@ def damage(node: Node, *, first: int, count: int) -> float:
 
 
 def repairs(it: Subject, *, first: int, patience_s: float) -> dict[str, float | None]:
-    """Delete a neighbour, an FDB entry and a route, of one peer each; seconds until it is back; None: not in time.
-
-    The neighbour goes first: the kernel says that it has changed before it says that it is gone, and what was heard
-    until then is forgotten.
-    """
+    """Delete a neighbour, an FDB entry and a route, of one peer each; seconds until it is back; None: not in time."""
     hop, mac, way = (SimPeer(number) for number in range(first, first + 3))
     via = str(hop.subnet.network_address)
     kinds = {
@@ -123,14 +119,12 @@ def repairs(it: Subject, *, first: int, patience_s: float) -> dict[str, float | 
     }
     with Ear(it.space) as ear:
         it.space.ip(f"neigh del {via} dev {it.device}")
-        gone = {"neighbour": ear.wait([(DEL_NEIGH, via)])}
-        ear.forget()
         it.space.must("bridge", "fdb", "del", mac.mac, "dev", it.device)
         it.space.ip(f"route del {way.subnet} dev {it.device}")
         deadline = time.monotonic() + patience_s
         found: dict[str, float | None] = {}
         for kind, (deleted, made, what) in kinds.items():
-            at = gone.get(kind) or ear.wait([(deleted, what)])
+            at = ear.wait([(deleted, what)])
             back = _heard(ear, (made, what), deadline)
             found[kind] = None if back is None else max(back - at, 0.0)
     return found

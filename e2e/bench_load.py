@@ -6,6 +6,8 @@ agent's CPU has a companion, that of a bare Python thread which does nothing but
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +44,7 @@ class Idle:
 
 def cpu_s(pid: int | None) -> float:
     """CPU seconds that the living threads of a process have used, to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
+    return sum(int(text.split()[0]) for text in _threads(pid, "schedstat")) / 1e9
 
 
 def rss_mb(pid: int | None, line: str = "VmRSS") -> float:
@@ -54,11 +55,17 @@ def rss_mb(pid: int | None, line: str = "VmRSS") -> float:
 
 def wakeups(pid: int | None) -> int:
     """How often the living threads of a process have gone to sleep, and so been woken: voluntary context switches."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/status")
     return sum(
-        int(path.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
-        for path in tasks
+        int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        for text in _threads(pid, "status")
     )
+
+
+def _threads(pid: int | None, name: str) -> Iterator[str]:
+    """A file of each; one that ends meanwhile has none."""
+    for path in Path(f"/proc/{pid}/task").glob(f"*/{name}"):
+        with suppress(OSError):
+            yield path.read_text()
 
 
 def resting(pid: int | None, seconds: float) -> tuple[float, float, float]:

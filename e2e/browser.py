@@ -49,7 +49,7 @@ class Browser:
             environ={"HOME": str(home), "TMPDIR": str(home)},
         )
         lab.track(self._driver)
-        wait_for(self._serves, "chromedriver", timeout_s=20)
+        wait_for(self._serves, "chromedriver", timeout_s=60)
         options = {"args": [*FLAGS, f"--user-data-dir={home}/profile"]}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})

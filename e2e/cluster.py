@@ -95,7 +95,7 @@ class Cluster:
             found[:] = [member for member in self.members if _leads(member)]
             return len(found) == 1
 
-        wait_for(elected, "etcd has a leader", timeout_s=10)
+        wait_for(elected, "etcd has a leader", timeout_s=30)
         return found[0]
 
     def serving(self, node: Node) -> EtcdServer:

@@ -32,7 +32,7 @@ from e2e.servingpod import ServingPod
 LONGEST_SOCKET = 107
 """sun_path of unix(7), without its closing zero."""
 _AT_ONCE = 8
-_GIVE_UP_S = 20
+_GIVE_UP_S = 40
 
 _CONFIG = """\
 version = 2
@@ -188,7 +188,7 @@ class Containerd:
         found = next(item for item in status.conditions if item.type == "NetworkReady")
         return bool(found.status), str(found.message)
 
-    def wait_network(self, *, timeout_s: float = 10) -> None:
+    def wait_network(self, *, timeout_s: float = 30) -> None:
         """Until it has read a conflist."""
         deadline = time.monotonic() + timeout_s
         while not (answer := self.network())[0]:

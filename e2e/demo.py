@@ -21,7 +21,7 @@ from e2e.node import Node, wait_for
 from e2e.pods import Pod
 from e2e.process import CommandFailed, Said
 
-SETTLE_S = 10
+SETTLE_S = 30
 
 
 class Unexpected(Exception):

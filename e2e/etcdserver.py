@@ -101,7 +101,7 @@ class EtcdServer:
         ]
         self._daemon = Daemon("etcd", self.namespace.inside(words), self.log)
 
-    def wait_serving(self, *, timeout_s: float = 20) -> None:
+    def wait_serving(self, *, timeout_s: float = 40) -> None:
         """Until it answers as a member that has a leader."""
         deadline = time.monotonic() + timeout_s
         while self.ask("endpoint", "health").code != 0:

@@ -25,7 +25,7 @@ def tampered(pid: int, fault: str) -> Iterator[None]:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            wait_for(lambda: _held(pid, strace), f"strace holds {pid}", timeout_s=10)
+            wait_for(lambda: _held(pid, strace), f"strace holds {pid}", timeout_s=30)
             yield
         finally:
             strace.send_signal(signal.SIGINT)

@@ -182,7 +182,7 @@ class Real:
 
     def learn(self, subnet: str) -> None:
         """Its watch brings it."""
-        wait_for(lambda: bool(self._node.routes_to(subnet)), f"a route to {subnet}", timeout_s=10)
+        wait_for(lambda: bool(self._node.routes_to(subnet)), f"a route to {subnet}", timeout_s=30)
 
     def stop(self) -> None:
         """And wait for its end."""

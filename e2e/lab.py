@@ -17,6 +17,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from ipaddress import ip_interface
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from typing import Protocol
 from e2e import leftovers, netns
 from e2e.etcdserver import EtcdServer
 from e2e.netns import Namespace, cable
-from e2e.node import Node
+from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
 from e2e.process import Daemon, kill, start_time
 from overlay.family import Family
@@ -38,6 +39,7 @@ FABRIC_MAC = "02:00:00:00:fa:b0"
 UNDERLAY_MTU = 1500
 _NODAD = {Family.V4: "", Family.V6: " nodad"}
 """Nobody else can have these addresses, and a lab need not wait for it."""
+BRIDGE = "overlay0"
 WORK_GLOB = "overlay-lab-*"
 MEMORY = Path("/dev/shm")
 """A tmpfs, as a real node's /run is: where a lab lives that measures time."""
@@ -190,6 +192,17 @@ class Lab:
         self._namespaces.remove(pod.namespace.name)
         self.pods.remove(pod)
 
+    def first_pod(self, node: Node) -> None:
+        """A pod comes and goes. A bridge's very first port changes the bridge itself, once: offload limits, and a
+        multicast route, which the kernel makes some time after it, when the bridge has a carrier."""
+        pod = self.add_pod(node)
+        show = ["ip", "-6", "route", "show", "table", "local", "dev", BRIDGE]
+        wait_for(
+            lambda: "ff00::/8" in node.namespace.must(*show), f"{BRIDGE}'s route", timeout_s=20
+        )
+        self.remove_pod(pod)
+        wait_for(lambda: bare(node), f"{BRIDGE} has no carrier", timeout_s=20)
+
     def drain(self, node: Node) -> int:
         """Remove all pods of a node; returns how many."""
         leaving = [pod for pod in self.pods if pod.node == node.name]
@@ -228,14 +241,15 @@ class Lab:
     def close(self) -> None:
         """Take all of it down; can be called at any moment, and again."""
         self.record()
-        for client in self.clients:
-            client.close()
-        for daemon in self._daemons:
-            daemon.end(signal.SIGKILL)
-        for node in self.nodes.values():
-            node.kill_agent()
-        self.etcd.kill()
-        take_down(self.work)
+        with ExitStack() as stack:  # one that resists keeps none of the others alive
+            stack.callback(take_down, self.work)
+            stack.callback(self.etcd.kill)
+            for node in self.nodes.values():
+                stack.callback(node.kill_agent)
+            for daemon in self._daemons:
+                stack.callback(daemon.end, signal.SIGKILL)
+            for client in reversed(self.clients):
+                stack.callback(client.close)
 
     def _namespace(self, name: str) -> Namespace:
         full = f"ovl-{self.id}-{name}"
@@ -243,6 +257,11 @@ class Lab:
             self._namespaces.append(full)
         self.record()
         return Namespace(full)
+
+
+def bare(node: Node) -> bool:
+    """Whether the kernel has seen that the bridge has no port any more, which takes it up to a second."""
+    return "NO-CARRIER" in node.namespace.query("link", "show", BRIDGE)[0]["flags"]
 
 
 def underlay(family: Family, number: int) -> str:

@@ -22,7 +22,7 @@ RESULT_CACHE = Path("/var/lib/cni/results")
 """libcni's, hard-coded in containerd and podman: shared by all that runs on the machine."""
 SHIM_SOCKETS = Path("/run/containerd/s")
 _RUNTIMES = frozenset({"containerd", "containerd-shim-runc-v2", "runc", "conmon", "podman"})
-_END_S = 10
+_END_S = 30
 
 
 def cgroup_of(work: Path) -> str:
@@ -61,6 +61,11 @@ def cgroups(work: Path) -> list[Path]:
     return _cgroup_directories(cgroup_of(work))
 
 
+def members(work: Path) -> list[int]:
+    """The processes in them."""
+    return list(_members(cgroup_of(work)))
+
+
 def _names(path: Path, text: str) -> bool:
     try:
         entry = json.loads(path.read_text())
@@ -75,11 +80,10 @@ def _end_processes(work: Path, cgroup: str) -> list[Path]:
     deadline, inodes = time.monotonic() + _END_S, set[int]()
     while (pids := {*_runtimes(work), *_members(cgroup)}) and time.monotonic() < deadline:
         for pid in pids:
-            with suppress(OSError):
-                inodes.add(Path(f"/proc/{pid}/ns/net").stat().st_ino)
+            inodes.add(inode(Path(f"/proc/{pid}/ns/net")))
             kill(pid)
         time.sleep(0.02)
-    return [path for path in NETNS_DIR.glob("netns-*") if path.stat().st_ino in inodes]
+    return [path for path in NETNS_DIR.glob("netns-*") if inode(path) in inodes - {0}]
 
 
 def _runtimes(work: Path) -> Iterator[int]:
@@ -122,6 +126,14 @@ def _remove_cgroups(cgroup: str) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.02)
+
+
+def inode(space: Path) -> int:
+    """Of a namespace by any of its paths; 0 if it has gone, as those of other labs may at any moment."""
+    try:
+        return space.stat().st_ino
+    except OSError:
+        return 0
 
 
 def shim_sockets(work: Path) -> list[Path]:

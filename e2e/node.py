@@ -17,6 +17,8 @@ from e2e.process import CommandFailed, Daemon, Said, must
 from overlay.family import Subnet
 
 VENV_BIN = Path(sys.executable).parent
+READY_S = 45.0
+"""An agent that has been refused pauses for up to 30 s before it asks again (agent.retry)."""
 
 
 class Node:
@@ -99,7 +101,7 @@ class Node:
             self._agent.end(number)
             self._agent = None
 
-    def wait_ready(self, *, timeout_s: float = 20, peers: int = 0) -> None:
+    def wait_ready(self, *, timeout_s: float = READY_S, peers: int = 0) -> None:
         """Until the agent says that it is in sync, knows so many peers, and the conflist is there."""
 
         def ready() -> bool:

@@ -89,12 +89,12 @@ class Pod:
         payload: int = 56,
         whole: bool = False,
         count: int = 1,
-        wait_s: int = 1,
+        wait_s: int = 3,
     ) -> Ping:
         """``payload`` is without the headers of IP and ICMP; ``whole`` sets DF, or sends no fragments.
 
         ``wait_s`` is how long an answer is waited for. A first IPv6 packet that comes while its solicitation is
-        lost waits a second for the next one, and is not lost: allow for it where a lost one would be a fault.
+        lost waits a second for the next one, and is not lost.
         """
         df = ["-M", "do"] if whole else []
         words = ["ping", "-n", "-c", str(count), "-i", "0.05", "-W", str(wait_s)]
@@ -143,6 +143,7 @@ class Runtime:
             self.namespace.inside([self.bin_dir / "overlay"]),
             stdin=json.dumps(stdin),
             environ=self.environ(verb, pod),
+            timeout_s=90,  # the plugin's own deadline is 60 s
         )
         if said.code == 0:
             answer: dict[str, Any] = json.loads(said.out or "{}")

@@ -120,7 +120,7 @@ class Daemon:
         """Send a signal and go on."""
         self._child.send_signal(number)
 
-    def end(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 10) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 30) -> int:
         """Send a signal and wait; returns the exit code (negative: ended by that signal)."""
         if self.alive:
             self._child.send_signal(number)

@@ -50,8 +50,9 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._gates = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._place = _bound(listen)
+        self.address: tuple[str, int] = self._place.getsockname()[:2]
         self._thread.start()
-        self.address = self._do(self._listen(listen))
         self.heal()
 
     @property
@@ -96,7 +97,7 @@ class Proxy:
 
         async def mend() -> None:
             if self._server is None:
-                await self._listen(self.address)
+                await self._listen()
             self._delay_s.update({UP: 0.0, DOWN: 0.0})
             for gate in self._gates.values():
                 gate.set()
@@ -119,13 +120,12 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+        self._place.close()
 
     # --- in the loop's thread ------------------------------------------------------------------------
 
-    async def _listen(self, at: tuple[str, int]) -> tuple[str, int]:
-        self._server = await asyncio.start_server(self._serve, *at)
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, *self.address)
 
     async def _standing(self) -> int:
         return len(self._writers) // 2
@@ -214,6 +214,14 @@ class Proxy:
             work()
 
         self._do(run())
+
+
+def _bound(at: tuple[str, int]) -> socket.socket:
+    """It never listens: while the proxy is cut nobody else is given its port."""
+    made = socket.socket(socket.AF_INET6 if ":" in at[0] else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(at)
+    return made
 
 
 def main() -> None:

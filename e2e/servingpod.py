@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from e2e.netns import Namespace
+from e2e.node import wait_for
 from e2e.pods import Pod
 from e2e.podspec import container_config
 from e2e.process import Said
@@ -48,7 +49,7 @@ class ServingPod(Pod):
         return pod
 
     def serve(self) -> None:
-        """Start the container with the web server."""
+        """Start the container with the web server; returns once that answers."""
         command = ["sh", "-c", _SERVE.format(name=self.name, port=HTTP_PORT)]
         answer = self.runtime.cri.call(
             "CreateContainer",
@@ -58,11 +59,16 @@ class ServingPod(Pod):
         )
         self.server = str(answer.container_id)
         self.runtime.cri.call("StartContainer", container_id=self.server)
+        wait_for(
+            lambda: fetch_from(self.namespace, "127.0.0.1") == self.name,
+            f"{self.name} serves",
+            timeout_s=30,
+        )
 
     def exec(self, *words: str) -> Said:
         """Run a command in the container to its end."""
         answer = self.runtime.cri.call(
-            "ExecSync", container_id=self.server, cmd=list(words), timeout=10
+            "ExecSync", container_id=self.server, cmd=list(words), timeout=30
         )
         return Said(int(answer.exit_code), answer.stdout.decode(), answer.stderr.decode())
 

@@ -23,7 +23,7 @@ from e2e import netns
 from e2e.lab import FABRIC, Lab
 from e2e.leftovers import CGROUPS
 from e2e.netns import Namespace
-from e2e.node import answer, wait_for
+from e2e.node import READY_S, answer, wait_for
 from e2e.pods import Pod, Runtime
 from e2e.process import CommandFailed, Daemon, Said, kill, must, run
 from overlay.errors import OverlayError
@@ -125,7 +125,7 @@ class SystemdNode:
 
     def wait_up(self) -> float:
         """Until the boot is over; it does not wait for an agent that is not ready yet."""
-        return wait_for(self._is_up, f"{self.name} is up", timeout_s=30, also=self._console)
+        return wait_for(self._is_up, f"{self.name} is up", timeout_s=60, also=self._console)
 
     def _cgroups(self) -> list[Path]:
         """Made below the lab's, in each hierarchy that a unit's limits need."""
@@ -237,7 +237,7 @@ class SystemdNode:
         """What overlayctl asks the agent for, without the time that a program takes to start."""
         return client.ask(self.run_dir, verb)
 
-    def wait_ready(self, *, peers: int = 0, timeout_s: float = 20) -> None:
+    def wait_ready(self, *, peers: int = 0, timeout_s: float = READY_S) -> None:
         """Until it is in sync and knows so many others."""
 
         def ready() -> bool:

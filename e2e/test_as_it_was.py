@@ -5,9 +5,9 @@ import time
 import pytest
 
 from e2e.etcdserver import NETWORK
-from e2e.lab import Lab
+from e2e.lab import Lab, bare
 from e2e.netns import difference, picture
-from e2e.node import Node
+from e2e.node import Node, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -32,9 +32,7 @@ def test_add_ping_del_leaves_both_namespaces_as_they_were(*, with_agent: bool) -
         lab.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         one, two = lab.add_node("n1"), lab.add_node("n2")
         lab.start_nodes(one, two)
-        # A bridge's very first port changes the bridge itself (offload limits, a multicast route): that
-        # is the kernel's doing and happens once, so it is had before the picture is taken.
-        lab.remove_pod(lab.add_pod(one))
+        lab.first_pod(one)
         time.sleep(SETTLED_S)
         if not with_agent:
             one.kill_agent()
@@ -44,5 +42,6 @@ def test_add_ping_del_leaves_both_namespaces_as_they_were(*, with_agent: bool) -
             _attach_talk_detach(lab, one, two.vtep)
 
         time.sleep(SETTLED_S)
+        wait_for(lambda: bare(one), "the bridge has no carrier", timeout_s=20)
         assert difference(before, picture(one.namespace)) == []
         assert not [path for path in (one.run_dir / "attachments").rglob("*") if path.is_file()]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e import bench_path
-from e2e.bench_ear import NEW_NEIGH, NEW_ROUTE, Ear
+from e2e.bench_ear import DEL_ROUTE, NEW_NEIGH, NEW_ROUTE, Ear
 from e2e.bench_path import Costs
 from e2e.bench_traffic import Surrounding, Way, as_it_is
 from e2e.lab import MEMORY
@@ -21,7 +22,7 @@ from e2e.process import CommandFailed
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 SMALL = (
     *("--peers", "40", "--sizes", "40", "60", "--rounds", "1", "--events", "3", "--storm", "10"),
-    *("--damaged", "5", "--idle", "1", "--traffic", "0"),
+    *("--damaged", "5", "--idle", "2", "--traffic", "0"),
 )
 
 
@@ -51,7 +52,8 @@ def _leaves_nothing(out: str) -> None:
     (lab,) = {*re.findall(r"overlay-lab-([0-9a-f]+)", out)}
     assert not list(MEMORY.glob(f"*{lab}*"))
     assert not list(NETNS_DIR.glob(f"*{lab}*"))
-    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if lab in _words(path)]
+    # Not the bare id: the ids of others' containers are as long as hexadecimal digits go.
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if f"-{lab}" in _words(path)]
 
 
 def _words(path: Path) -> str:
@@ -153,7 +155,7 @@ def test_flanneld_is_measured_where_it_is_given(
 
 def test_the_cost_of_a_packet_is_that_of_its_whole_way() -> None:
     """Both sizes, for each way; the packets reach the other side's rules; the cores are given back."""
-    left, right = Namespace("ovl-test-path1"), Namespace("ovl-test-path2")
+    left, right = (Namespace(f"ovl-{secrets.token_hex(3)}-path{number}") for number in (1, 2))
     cores, costs, passed = os.sched_getaffinity(0), dict[str, Costs](), list[int]()
     try:
         for space in (left, right):
@@ -188,8 +190,8 @@ def test_the_cost_of_a_packet_is_that_of_its_whole_way() -> None:
 
 
 def test_its_ear_hears_what_ip_does() -> None:
-    """A route and a neighbour, and says so if something does not come."""
-    space = Namespace("ovl-test-ear")
+    """A route and a neighbour, and says so if something does not come; what is made again counts from then."""
+    space = Namespace(f"ovl-{secrets.token_hex(3)}-ear")
     try:
         space.create()
         space.ip("link add a0 type veth peer name b0", "link set a0 up", "link set b0 up")
@@ -200,5 +202,8 @@ def test_its_ear_hears_what_ip_does() -> None:
             ear.wait([(NEW_ROUTE, "10.9.0.0/24"), (NEW_NEIGH, "10.9.0.1")], timeout_s=20)
             with pytest.raises(CommandFailed, match="not within"):
                 ear.wait([(NEW_ROUTE, "10.8.0.0/24")], timeout_s=0.05)
+            space.ip("route del 10.9.0.0/24 dev a0", "route add 10.9.0.0/24 dev a0")
+            gone = ear.wait([(DEL_ROUTE, "10.9.0.0/24")])
+            assert ear.wait([(NEW_ROUTE, "10.9.0.0/24")]) >= gone
     finally:
         remove(space.name)

@@ -13,7 +13,7 @@ from e2e import bench_hand
 from e2e.bench_hand import BRIDGE, HandNode
 from e2e.lab import Lab
 from e2e.netns import Namespace
-from e2e.node import Node
+from e2e.node import Node, wait_for
 from overlay.netlink.namespace import open_inside
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -81,7 +81,9 @@ def test_a_packet_meets_the_same_devices(made: tuple[Lab, Node, HandNode], kind:
         "pod's eth0": ((pod.namespace, "eth0"), (hand.pod, "eth0")),
     }[kind]
 
-    found = _link(*ours)
+    def shown() -> str:
+        return f"{_link(*ours)}\n{_link(*theirs)}"
 
-    assert any(found["features"])
-    assert found == _link(*theirs)
+    assert any(_link(*ours)["features"])
+    # Who has just been made may not be seen to run yet.
+    wait_for(lambda: _link(*ours) == _link(*theirs), "the same", timeout_s=20, also=shown)

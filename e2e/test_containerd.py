@@ -173,7 +173,7 @@ def test_pods_come_and_go_while_etcd_is_dead(cluster: Cluster) -> None:
         cluster.lab.etcd.start()
         cluster.lab.record()
     for node in (cluster.one, cluster.two):
-        wait_for(partial(_is_healthy, node), f"{node.name} healthy", timeout_s=20)
+        wait_for(partial(_is_healthy, node), f"{node.name} healthy", timeout_s=60)
 
 
 def test_stop_again_and_again_then_remove(cluster: Cluster) -> None:

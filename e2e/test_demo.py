@@ -78,7 +78,7 @@ def test_ctrl_c_takes_everything_down(module: str) -> None:
     work = _work(said)
     try:
         demo.send_signal(signal.SIGINT)
-        rest = demo.communicate(timeout=60)[0]
+        rest = demo.communicate(timeout=150)[0]
         assert demo.returncode == 130, said + rest
         assert _left(work) == []
     finally:

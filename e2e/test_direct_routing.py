@@ -175,9 +175,9 @@ def test_a_node_that_moves_to_our_link_and_away_again_is_followed_while_packets_
         wait_for(
             lambda it=due: {way(one, far), way(far, one), way(two, far)} == {it},  # type: ignore[misc]
             f"node three by {due}",
-            timeout_s=15,
+            timeout_s=40,
         )
-        wait_for(lambda: here.ping(away.address, count=3).ok, "answers", timeout_s=10)
+        wait_for(lambda: here.ping(away.address, count=3).ok, "answers", timeout_s=20)
         assert all(here.ping(address, wait_s=5).ok for address in away.addresses)
         with pings.window() as window:
             assert here.ping(away.addresses[1], count=10).ok

@@ -11,7 +11,7 @@ from e2e import machines
 from e2e.node import wait_for
 from e2e.systemdnode import UNIT, SystemdNode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SECRET = "Zp9-hunter2-secret"
 

@@ -106,7 +106,7 @@ def _renewed(stage: Stage, server: EtcdServer) -> None:
             least[name] = min(least[name], left)
         return not leases
 
-    wait_for(risen, "every lease is renewed", timeout_s=2 * LEASE_TTL_S, also=lambda: str(leases))
+    wait_for(risen, "every lease is renewed", timeout_s=4 * LEASE_TTL_S, also=lambda: str(leases))
 
 
 def _kept(stage: Stage) -> None:
@@ -117,9 +117,12 @@ def _kept(stage: Stage) -> None:
 def test_a_node_asks_another_one_with_no_more_rights_than_it_has(stage: Stage) -> None:
     """By TLS, user and password; the role of docs/etcd.md is enough for both sides."""
     one, two = stage.agents
-    found = one.ask("history", str(two.vtep).rsplit(".", 1)[0] + ".2")
-    assert not found["silent"]
-    assert [row["node"] for row in found["rows"]] == ["n2"]
+
+    def told() -> bool:
+        found = one.ask("history", str(two.vtep).rsplit(".", 1)[0] + ".2")
+        return not found["silent"] and [row["node"] for row in found["rows"]] == ["n2"]
+
+    wait_for(told, "n2 has told", timeout_s=40)
 
 
 def test_an_expired_token_is_replaced_without_a_word(stage: Stage, server: EtcdServer) -> None:
@@ -162,7 +165,7 @@ def test_a_clock_that_is_stepped_changes_nothing(
             stage.news()
             assert abs(_ahead_s(node) - step) < 60
             stage.lab.remove_pod(stage.lab.add_pod(node))
-            assert node.tell("status")["verdict"] == "healthy"
+            wait_for(lambda: node.tell("status")["verdict"] == "healthy", "healthy", timeout_s=20)
         _kept(stage)
 
 
@@ -193,7 +196,7 @@ def test_a_full_etcd_keeps_the_leases_it_has_and_new_nodes_say_why_they_wait(
             assert (said.code, "NOSPACE" in said.out + said.err) == (1, True), said.out
         finally:
             _make_room(server)
-        late.wait_ready(timeout_s=40)
+        late.wait_ready()
         _renewed(stage, server)
         _kept(stage)
         stage.leave(late)

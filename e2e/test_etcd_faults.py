@@ -10,7 +10,7 @@ from e2e.cluster import CLIENT_PORT, Cluster
 from e2e.cut import cut_off
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
-from e2e.stage import NamespaceProxy, Stage, away
+from e2e.stage import PATIENCE_S, NamespaceProxy, Stage, away
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -53,18 +53,18 @@ def test_a_member_parted_from_its_peers_is_left_for_another(stage: Stage, cluste
 
 def test_a_lease_that_ends_while_its_node_is_cut_off_is_claimed_again(stage: Stage) -> None:
     """The others drop it, it keeps its pods and takes no new ones; then it has the same subnet again."""
-    node = stage.lab.add_node("short", lease_ttl="5s")
+    node = stage.lab.add_node("short", lease_ttl="8s")
     others = stage.agents
     with stage.undisturbed(without=["short"]), stage.visiting(node) as pod:
         subnet, gateway = node.subnet, f"{node.vtep.rpartition('.')[0]}.1"
         refused = stage.lab.bare_pod(node)
         with cut_off(node.namespace, CLIENT_PORT):
             for other in others:
-                wait_for(lambda it=other: not it.routes_to(subnet), "dropped", timeout_s=20)  # type: ignore[misc]
+                wait_for(lambda it=other: not it.routes_to(subnet), "dropped", timeout_s=30)  # type: ignore[misc]
             assert pod.ping(gateway).ok
             wait_for(lambda: _refuses(node, refused), "pods are refused", timeout_s=20)
         for other in others:
-            wait_for(lambda it=other: bool(it.routes_to(subnet)), "back", timeout_s=40)  # type: ignore[misc]
+            wait_for(lambda it=other: bool(it.routes_to(subnet)), "back", timeout_s=PATIENCE_S)  # type: ignore[misc]
         stage.rest()
         assert node.subnet == subnet
         assert pod.ping(stage.lab.pods[0].address).ok
@@ -86,9 +86,9 @@ def test_a_killed_leader_costs_an_election_and_nothing_else(stage: Stage, cluste
     member = cluster.leader()
     with stage.undisturbed():
         member.kill()
+        assert cluster.leader() is not member  # which may lead again once it is back
         stage.news()
         cluster.heal(member)
-        assert cluster.leader() is not member
 
 
 def test_a_cluster_that_restarts_is_waited_for(stage: Stage, cluster: Cluster) -> None:
@@ -117,7 +117,7 @@ def test_an_etcd_that_takes_two_seconds_a_call_is_slow_and_nothing_worse(
     with stage.undisturbed(), stage.visiting(node):
         proxy.do("delay 1")
         stage.news()
-        wait_for(lambda: node.tell("status")["lease"]["ttl_s"] == 12, "renewed", timeout_s=10)
+        wait_for(lambda: node.tell("status")["lease"]["ttl_s"] == 12, "renewed", timeout_s=30)
         stage.lab.remove_pod(stage.lab.add_pod(node))
-        assert node.tell("status")["verdict"] == "healthy"
+        wait_for(lambda: node.tell("status")["verdict"] == "healthy", "healthy", timeout_s=20)
         proxy.do("heal")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,15 +20,17 @@ from overlay.errors import OverlayError
 parser = argparse.ArgumentParser()
 config.add_arguments(parser)
 settings = config.load(parser.parse_args(["--config", sys.argv[1]]), {})
-found = far.ask_many(settings, sys.argv[3:], sys.argv[2], timeout_s=2.0)
+found = far.ask_many(settings, sys.argv[4:], sys.argv[3], timeout_s=float(sys.argv[2]))
 print(json.dumps({k: f"{type(v).__name__}: {v}" if isinstance(v, OverlayError) else v for k, v in found.items()}))
 """
 
 
-def asked(asker: Node, verb: str, *nodes: Node) -> list[Any]:
+def asked(asker: Node, verb: str, *nodes: Node, within_s: int = 10) -> list[Any]:
     """The answers, or the errors as text."""
     keys = [node.subnet.replace("/", "-") for node in nodes]
-    said = asker.namespace.run([sys.executable, "-c", ASK, asker.config_file, verb, *keys])
+    words: list[str | Path] = [sys.executable, "-c", ASK, asker.config_file]
+    words += [str(within_s), verb, *keys]
+    said = asker.namespace.run(words)
     assert said.code == 0, said.err
     found = json.loads(said.out)
     return [found[key] for key in keys]
@@ -54,7 +57,7 @@ def test_a_dead_agent_an_etcd_that_is_away_and_both_back(pair: tuple[Lab, Node, 
     """Each is named; the own agent answers without etcd."""
     lab, one, two = pair
     two.kill_agent()
-    assert asked(one, "status", two)[0].startswith(
+    assert asked(one, "status", two, within_s=2)[0].startswith(
         "NotReady: n2 did not answer within 2 s: its agent is down"
     )
 

@@ -50,8 +50,9 @@ def test_a_flannel_peer_made_by_hand_and_our_node_are_one_network(flannel_lab: L
     assert {subnet: states[subnet] for subnet in odd} == odd
     assert states[PEER] == "ok"
     served = [subnet for subnet, state in odd.items() if state == "ok"]
+    due = changes + 3 * len(served)
+    wait_for(lambda: node.status()["changes"] == due, "each is programmed once", timeout_s=20)
     assert all(node.routes_to(subnet.partition(",")[0]) for subnet in served)
-    assert node.status()["changes"] == changes + 3 * len(served)
     assert node.overlayctl("plan").out.strip() == "0 changes"
     assert ours.ping(far.address).ok
 

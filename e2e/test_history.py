@@ -24,7 +24,7 @@ def test_both_nodes_know_who_had_it_and_when(pair: tuple[Lab, Node, Node]) -> No
     lab, one, two = pair
     first = lab.add_pod(two)
     ip, between = str(first.address), time.time()
-    wait_for(lambda: bool(rows(one, ip)), "n1 has asked n2", timeout_s=15)
+    wait_for(lambda: bool(rows(one, ip)), "n1 has asked n2", timeout_s=40)
     lab.remove_pod(first)
     two.kill_agent()
     late = lab.add_pod(two)
@@ -38,8 +38,8 @@ def test_both_nodes_know_who_had_it_and_when(pair: tuple[Lab, Node, Node]) -> No
     two.start_agent()
     two.wait_ready(peers=1)
     at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(between))
-    for asker in (one, two):
-        assert rows(asker, ip) == [("n2", first.container, "del")]
+    for asker in (one, two):  # n2 may not hear at once
+        wait_for(lambda: rows(asker, ip) == [("n2", first.container, "del")], "so", timeout_s=40)  # noqa: B023
         said = asker.overlayctl("history", ip, "--at", at)
         assert said.code == 0
         assert f"{first.name} on n2, from " in said.out
@@ -53,7 +53,7 @@ def test_a_reboot_ends_all_and_the_next_holder_is_told_apart(pair: tuple[Lab, No
     lab, _, two = pair
     pod = lab.add_pod(two)
     ip = str(pod.address)
-    wait_for(lambda: bool(rows(two, ip)), "it is written down", timeout_s=15)
+    wait_for(lambda: bool(rows(two, ip)), "it is written down", timeout_s=40)
     two.kill_agent()
     shutil.rmtree(two.run_dir)
     journal = two.work / "state" / diary.DIRECTORY / diary.NAME
@@ -65,6 +65,6 @@ def test_a_reboot_ends_all_and_the_next_holder_is_told_apart(pair: tuple[Lab, No
     two.wait_ready(peers=1)
 
     wait_for(
-        lambda: rows(two, pod.container) == [("n2", pod.container, "reboot")], "ended", timeout_s=15
+        lambda: rows(two, pod.container) == [("n2", pod.container, "reboot")], "ended", timeout_s=40
     )
     assert "1 lines of the history could not be read" in two.overlayctl("history", ip).out

@@ -47,7 +47,7 @@ def test_a_node_takes_pods_though_others_hold_up_one_of_its_peers(lab: Lab) -> N
     assert node.log_text().count("in the way, and not ours") == 2
 
     node.namespace.ip("link del docker0", f"route del {FAR}")
-    wait_for(lambda: node.tell("status")["verdict"] == "healthy", "all is well", timeout_s=10)
+    wait_for(lambda: node.tell("status")["verdict"] == "healthy", "all is well", timeout_s=30)
     assert node.log_text().count("no longer in the way") == 2
     wait_for(lambda: pod.ping(there.address).ok, "the peer is reached", timeout_s=20)
 

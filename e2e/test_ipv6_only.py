@@ -48,7 +48,7 @@ def test_nodes_and_pods_talk_by_ipv6_alone(lab: Lab) -> None:
     assert here.ping(there.address, wait_s=5).ok
     assert here.ping(there.address, payload=full, whole=True, wait_s=5).ok
     assert here.ping(there.address, payload=full + 1, whole=True).too_long
-    assert one.namespace.run(["ping", "-n", "-c1", "-W1", str(there.address)]).code == 0
+    assert one.namespace.run(["ping", "-n", "-c1", "-W5", str(there.address)]).code == 0
     assert here.ping("fd50::fe", wait_s=5).ok  # the fabric has no way back to pods
     assert not ipv4_addresses(one) + ipv4_addresses(two)
 
@@ -77,6 +77,6 @@ def test_an_address_that_is_given_again_answers_at_once(lab: Lab) -> None:
     wanted = {"runtimeConfig": {"ips": [str(node.subnets[0][77])]}}
     for _ in range(2):
         pod = lab.add_pod(node, **wanted)
-        assert node.namespace.run(["ping", "-n", "-c1", "-W1", str(pod.address)]).code == 0
+        assert node.namespace.run(["ping", "-n", "-c1", "-W5", str(pod.address)]).code == 0
         netns.remove(pod.namespace.name)
         node.runtime.delete(pod)

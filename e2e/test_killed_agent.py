@@ -10,7 +10,7 @@ import pytest
 from e2e import netns
 from e2e.etcdserver import NETWORK
 from e2e.fault import killed_at, lives
-from e2e.lab import Lab
+from e2e.lab import Lab, bare
 from e2e.netns import difference, picture
 from e2e.node import Node, wait_for
 from e2e.pods import CniFailed, Pod
@@ -35,7 +35,7 @@ def lab() -> Iterator[Lab]:
         made.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
         node = made.add_node("n1")
         made.start_nodes(node)
-        made.remove_pod(made.add_pod(node))
+        made.first_pod(node)
         node.kill_agent()
         time.sleep(SETTLED_S)
         yield made
@@ -125,7 +125,7 @@ def _wait_for_picture(node: Node, before: dict[str, list[str]]) -> None:
     def differs() -> list[str]:
         return difference(before, picture(node.namespace))
 
-    wait_for(lambda: not differs(), "as it was", timeout_s=10, also=lambda: "\n".join(differs()))
+    wait_for(lambda: not differs(), "as it was", timeout_s=30, also=lambda: "\n".join(differs()))
 
 
 def _forget(lab: Lab, pod: Pod) -> None:
@@ -142,6 +142,7 @@ def test_an_agent_killed_at_any_step_costs_nothing_once_the_del_has_come(
 ) -> None:
     """The DEL finds all of it, by the new agent or without any; no other pod gets its address."""
     _start(lab, node)
+    wait_for(lambda: bare(node), "the bridge has no carrier", timeout_s=20)  # since the last test
     before = picture(node.namespace)
 
     for number, pod in _points(lab, node, verb, call):
@@ -158,7 +159,7 @@ def test_an_agent_killed_at_any_step_costs_nothing_once_the_del_has_come(
     node.kill_agent()
     node.start_agent("--sweep-interval", "1s")
     node.wait_ready()
-    wait_for(lambda: not _files(node), "nothing left", timeout_s=15, also=lambda: f"{_files(node)}")
+    wait_for(lambda: not _files(node), "nothing left", timeout_s=30, also=lambda: f"{_files(node)}")
     _wait_for_picture(node, before)
 
 
@@ -168,6 +169,7 @@ def test_the_next_agents_sweep_clears_what_a_killed_one_left(
 ) -> None:
     """No DEL comes and the namespaces are gone: two sweeps later nothing is left, and the living live."""
     _start(lab, node)
+    wait_for(lambda: bare(node), "the bridge has no carrier", timeout_s=20)  # since the last test
     before = picture(node.namespace)
     living: list[Pod] = []
 
@@ -186,7 +188,7 @@ def test_the_next_agents_sweep_clears_what_a_killed_one_left(
     wait_for(
         lambda: len(_files(node)) == 2 * len(living),
         "only the living are left",
-        timeout_s=15,
+        timeout_s=30,
         also=lambda: f"{_files(node)}",
     )
     assert dead

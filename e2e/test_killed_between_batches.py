@@ -45,7 +45,7 @@ class Scene:
         command = self.node.namespace.inside([*words, *agent])
         daemon = Daemon(f"agent of {self.node.name}", command, self.node.log)
         self.lab.track(daemon)
-        wait_for(lambda: not daemon.alive, f"the end by message {call}", timeout_s=30)
+        wait_for(lambda: not daemon.alive, f"the end by message {call}", timeout_s=60)
 
     def foreign(self) -> list[str]:
         """What others have on this node."""
@@ -98,7 +98,7 @@ def test_any_death_between_two_batches_costs_nothing(scene: Scene) -> None:
         scene.lab.record()
         node.wait_ready(peers=PEERS + 1 - len(CALLS), timeout_s=60)
         wait_for(
-            lambda: not scene.differences(), "kernel = leases", timeout_s=20, also=node.log_tail
+            lambda: not scene.differences(), "kernel = leases", timeout_s=60, also=node.log_tail
         )
     assert not window.gaps, f"pings lost: {window.gaps}"
     assert scene.foreign() == foreign
@@ -117,5 +117,5 @@ def test_a_node_that_lost_its_device_is_mended_though_its_agent_dies_again_and_a
     node.start_agent()
     scene.lab.record()
     node.wait_ready(peers=PEERS + 1 - len(CALLS), timeout_s=60)
-    wait_for(lambda: not scene.differences(), "kernel = leases", timeout_s=20, also=node.log_tail)
+    wait_for(lambda: not scene.differences(), "kernel = leases", timeout_s=60, also=node.log_tail)
     assert scene.foreign() == foreign

@@ -61,10 +61,12 @@ def trace(pid: int, name: str, number: int, when: int) -> None:
 
 
 def _named(pid: int, name: str) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    return [
-        int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == name
-    ]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # another one that has just ended
+            if (task / "comm").read_text().strip() == name:
+                found.append(int(task.name))
+    return found
 
 
 def _entered(thread: int) -> int:
