@@ -125,7 +125,7 @@ class SystemdNode:
 
     def wait_up(self) -> float:
         """Until the boot is over; it does not wait for an agent that is not ready yet."""
-        return wait_for(self._is_up, f"{self.name} is up", timeout_s=30, also=self._console)
+        return wait_for(self._is_up, f"{self.name} is up", timeout_s=90, also=self._console)
 
     def _cgroups(self) -> list[Path]:
         """Made below the lab's, in each hierarchy that a unit's limits need."""
@@ -237,8 +237,8 @@ class SystemdNode:
         """What overlayctl asks the agent for, without the time that a program takes to start."""
         return client.ask(self.run_dir, verb)
 
-    def wait_ready(self, *, peers: int = 0, timeout_s: float = 20) -> None:
-        """Until it is in sync and knows so many others."""
+    def wait_ready(self, *, peers: int = 0, timeout_s: float = 60) -> None:
+        """Until it is in sync and knows so many others; a pause of the retry policy is 30 s at most."""
 
         def ready() -> bool:
             try:

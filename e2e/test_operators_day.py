@@ -14,7 +14,7 @@ from e2e.pinger import Pings
 from e2e.pods import Pod
 from e2e.systemdnode import SystemdNode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 METRICS = "http://127.0.0.1:10158"
 WALL = "add table inet wall\nadd chain inet wall f { type filter hook forward priority 0; policy drop; }\n"
