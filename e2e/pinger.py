@@ -79,7 +79,7 @@ class Pinger:
 
     def close(self) -> None:
         """End it."""
-        self._daemon.end(timeout_s=5)
+        self._daemon.end()
 
     def update(self) -> Account:
         """Read what it has written since last time."""
