@@ -8,7 +8,7 @@ from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.lab import MEMORY, Lab
 from e2e.systemdnode import SystemdNode
 
-INSTALL_S = 90
+INSTALL_S = 180
 Site = tuple[Lab, list[SystemdNode]]
 """What a cluster is: the lab, and its machines."""
 

@@ -75,9 +75,13 @@ def picture(namespace: Namespace) -> dict[str, list[str]]:
         "routes6": _lines(namespace.query("-6", "route", "show", "table", "all")),
         "rules": _lines(namespace.query("rule", "show")),
         "neighbours": _lines(neighbours),
-        "fdb": sorted(namespace.must("bridge", "fdb", "show").splitlines()),
+        "fdb": _configured(namespace.must("bridge", "fdb", "show").splitlines()),
         "nft": namespace.must("nft", "list", "ruleset").splitlines(),
     }
+
+
+def _configured(entries: Iterable[str]) -> list[str]:
+    return sorted(line for line in entries if {"permanent", "static"} & set(line.split()))
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from e2e.process import CommandFailed, Daemon, Said, must
 from overlay.family import Subnet
 
 VENV_BIN = Path(sys.executable).parent
-READY_S = 45.0
+READY_S = 60.0
 """An agent that has been refused pauses for up to 30 s before it asks again (agent.retry)."""
 
 

@@ -18,12 +18,16 @@ mount --make-rprivate /
 if [ -d /run/systemd ]; then mount -t tmpfs tmpfs /run/systemd; fi
 for directory in $DIRECTORIES; do
     name=$(echo "$directory" | tr / -)
-    mkdir -p "$UPPER/$name" "$UPPER/.$name"
-    mount -t overlay overlay -o "lowerdir=$directory,upperdir=$UPPER/$name,workdir=$UPPER/.$name" "$directory"
+    work=$UPPER/.$name-$$
+    mkdir -p "$UPPER/$name" "$work"
+    mount -t overlay overlay -o "lowerdir=$directory,upperdir=$UPPER/$name,workdir=$work" "$directory"
 done
 exec "$@"
 """
-"""Where systemd runs the machine, it is hidden: a node of a lab has none, and must not talk to the machine's."""
+"""Where systemd runs the machine, it is hidden: a node of a lab has none, and must not talk to the machine's.
+
+A work directory for each command: a mount empties it, of which two at once fail, and takes it from those before.
+"""
 
 
 @dataclass(frozen=True, slots=True)

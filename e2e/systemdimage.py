@@ -87,7 +87,7 @@ def _make(work: Path) -> None:
     _hide(work / "upper")
     # No network, and mounts that nobody else sees.
     apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
-    must([*apart, "bash", "-c", _INSTALL, "install", work, ROOT, CHECKOUT], timeout_s=120)
+    must([*apart, "bash", "-c", _INSTALL, "install", work, ROOT, CHECKOUT], timeout_s=240)
     (work / "upper/etc/overlay/agent.toml").unlink()  # each node's own, by its `overlayctl install`
 
 

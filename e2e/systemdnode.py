@@ -125,7 +125,7 @@ class SystemdNode:
 
     def wait_up(self) -> float:
         """Until the boot is over; it does not wait for an agent that is not ready yet."""
-        return wait_for(self._is_up, f"{self.name} is up", timeout_s=60, also=self._console)
+        return wait_for(self._is_up, f"{self.name} is up", timeout_s=90, also=self._console)
 
     def _cgroups(self) -> list[Path]:
         """Made below the lab's, in each hierarchy that a unit's limits need."""

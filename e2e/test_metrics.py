@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.metrics import catalogue
-from e2e.etcdserver import NETWORK
+from e2e.etcdserver import CONFIG_KEY, NETWORK
 from e2e.lab import Lab
 from e2e.node import Node, wait_for
 from e2e.process import Daemon
@@ -19,7 +19,7 @@ ALERTS = Path(__file__).parent.parent / "agent" / "files" / "overlay-alerts.yaml
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 _GET = """
 import socket, sys
-with socket.create_connection(("127.0.0.1", 10158), timeout=5) as door:
+with socket.create_connection(("127.0.0.1", 10158), timeout=15) as door:
     door.sendall(f"GET {sys.argv[1]} HTTP/1.1\\r\\n\\r\\n".encode())
     sys.stdout.buffer.write(b"".join(iter(lambda: door.recv(65536), b"")))
 """
@@ -45,13 +45,33 @@ scrape_configs:
 """
 
 
+TTL_S = 10
+"""Of the lease: soon in doubt where etcd hangs, and not because a machine is busy."""
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """A node whose etcd does not run yet."""
     with Lab() as made:
-        made.add_node("n1", lease_ttl="5s", etcd_timeout="1s").start_agent()
+        made.add_node("n1", lease_ttl=f"{TTL_S}s", etcd_timeout="1s").start_agent()
         made.record()
         yield made
+
+
+@pytest.fixture
+def node(lab: Lab) -> Node:
+    """The same, ready, whichever case comes first."""
+    found = lab.nodes["n1"]
+    if lab.etcd.pid is None:
+        begin(lab)
+    wait_for(partial(says, found, "/readyz", 200), "ready", timeout_s=60, also=found.log_tail)
+    return found
+
+
+def begin(lab: Lab) -> None:
+    """Its etcd, with a network."""
+    lab.etcd.start()
+    lab.etcd.ctl("put", CONFIG_KEY, NETWORK)
 
 
 def get(node: Node, path: str) -> tuple[int, str]:
@@ -67,7 +87,10 @@ def says(node: Node, path: str, code: int, word: str = "") -> bool:
     return found[0] == code and word in found[1]
 
 
-def values(node: Node) -> dict[tuple[str, ...], float]:
+Values = dict[tuple[str, ...], float]
+
+
+def values(node: Node) -> Values:
     """Each sample by its name and the values of its labels, in their alphabetical order."""
     code, text = get(node, "/metrics")
     assert code == 200, text
@@ -78,47 +101,60 @@ def values(node: Node) -> dict[tuple[str, ...], float]:
     }
 
 
+def settled(node: Node, true_of: Callable[[Values], bool], what: str) -> Values:
+    """The samples once that is true of them."""
+    found: Values = {}
+
+    def done() -> bool:
+        found.clear()
+        found.update(values(node))
+        return true_of(found)
+
+    wait_for(done, what, timeout_s=30, also=node.log_tail)
+    return found
+
+
 def test_health_and_readiness_mean_it(lab: Lab) -> None:
-    """Waiting for etcd is healthy and not ready; the lease in doubt is neither ready nor a reason to restart."""
+    """Waiting for etcd is healthy and not ready; the lease in doubt is neither ready nor a reason to restart.
+
+    (The first case: etcd does not run before it.)
+    """
     node = lab.nodes["n1"]
     ready = partial(says, node, "/readyz", 200)
     wait_for(partial(says, node, "/healthz", 200), "alive", timeout_s=20, also=node.log_tail)
     assert says(node, "/readyz", 503, "etcd")
     assert values(node)["overlay_ready",] == 0
 
-    lab.etcd.start()
-    lab.etcd.ctl("put", "/coreos.com/network/config", NETWORK)
+    begin(lab)
     wait_for(ready, "ready", timeout_s=30, also=node.log_tail)
     lab.etcd.hang()
     try:
         refused = partial(says, node, "/readyz", 503, "lease was last renewed")
-        wait_for(refused, "in doubt", timeout_s=20, also=lambda: str(get(node, "/readyz")))
+        wait_for(refused, "in doubt", timeout_s=40, also=lambda: str(get(node, "/readyz")))
         assert says(node, "/healthz", 200)
-        found = values(node)
-        assert (found["overlay_ready",], found["overlay_etcd_connected",]) == (0, 0)
+        found = settled(node, lambda it: it["overlay_etcd_connected",] == 0, "not connected")
+        assert found["overlay_ready",] == 0
         assert found["overlay_etcd_outages_total",] >= 1
         assert found["overlay_watch_silent_seconds",] > 1
     finally:
         lab.etcd.resume()
-    wait_for(ready, "ready again", timeout_s=30, also=node.log_tail)
+    wait_for(ready, "ready again", timeout_s=60, also=node.log_tail)
 
 
-def test_what_happens_is_counted(lab: Lab) -> None:
+def test_what_happens_is_counted(lab: Lab, node: Node) -> None:
     """A pod, its phases, addresses and the kernel's changes; nothing is exported that the catalogue does not have."""
-    node = lab.nodes["n1"]
-    wait_for(partial(says, node, "/readyz", 200), "ready", timeout_s=30, also=node.log_tail)
     lab.add_pod(node)
     added = ("overlay_cni_request_duration_seconds_count", "ADD", "ok")
-    wait_for(lambda: values(node).get(added) == 1, "the pod counted", timeout_s=20)
-    found = values(node)
+    well = ("overlay_verdict", "healthy")
+    found = settled(node, lambda it: it.get(added) == it[well] == 1, "the pod counted, all well")
     names = {metric.name for metric in (*catalogue.METRICS, *catalogue.PROCESS)}
 
     assert found["overlay_attachments",] == 1
     assert found["overlay_cni_phase_duration_seconds_sum", "ADD", "ok", "veth"] > 0
     assert (found["overlay_addresses_used", "ipv4"], found["overlay_mtu_bytes",]) == (1, 1450)
-    assert found["overlay_verdict", "healthy"] == found["overlay_in_sync",] == 1
-    assert found["overlay_lease_ttl_seconds",] == 5
-    assert 0 < found["overlay_lease_remaining_seconds",] <= 5
+    assert found["overlay_in_sync",] == 1
+    assert found["overlay_lease_ttl_seconds",] == TTL_S
+    assert 0 < found["overlay_lease_remaining_seconds",] <= TTL_S
     assert found["overlay_etcd_request_duration_seconds_count", "lease_grant"] >= 1
     assert found["overlay_kernel_steps_total", "add", "done"] > 5
     assert found["overlay_kernel_read_duration_seconds_count",] >= 1
@@ -126,16 +162,13 @@ def test_what_happens_is_counted(lab: Lab) -> None:
         name + end for name in names for end in ("_bucket", "_sum", "_count")
     }
     node.namespace.ip("link del overlay.1")
-    wait_for(
-        lambda: values(node).get(("overlay_drift_total", "device", "gone")) == 1,
-        "the deed counted",
-        timeout_s=20,
+    settled(
+        node, lambda it: it.get(("overlay_drift_total", "device", "gone")) == 1, "the deed counted"
     )
 
 
-def test_a_real_prometheus_reads_it_and_evaluates_the_rules(lab: Lab) -> None:
+def test_a_real_prometheus_reads_it_and_evaluates_the_rules(lab: Lab, node: Node) -> None:
     """Target up, samples there, every rule evaluated without an error."""
-    node = lab.nodes["n1"]
     page = node.work / "prometheus.yml"
     page.write_text(_PROMETHEUS.format(rules=ALERTS))
     words = ["prometheus", f"--config.file={page}", "--web.listen-address=127.0.0.1:9090"]
@@ -158,27 +191,38 @@ def test_a_real_prometheus_reads_it_and_evaluates_the_rules(lab: Lab) -> None:
     server.end()
 
 
-def test_a_flood_of_strangers_does_not_reach_the_pods(lab: Lab) -> None:
-    """A thousand connections that say a letter and no more, again and again: a pod is attached, health is answered."""
-    node = lab.nodes["n1"]
+def test_a_flood_of_strangers_does_not_reach_the_pods(lab: Lab, node: Node) -> None:
+    """A thousand connections that say a letter and no more, again and again: a pod is attached, health is answered.
+
+    Who has not asked within a tenth of a second may be sent away, which a busy machine does to an honest one, too.
+    """
     words = node.namespace.inside([sys.executable, "-S", "-c", _FLOOD])
     flood = Daemon("flood", words, node.work / "flood.log")
     lab.track(flood)
-    turned = ("overlay_http_turned_away_total",)
-    wait_for(lambda: values(node).get(turned, 0) > 1000, "a flood", timeout_s=20)
+    try:
+        wait_for(lambda: turned_away(node) > 1000, "a flood", timeout_s=60)
+        assert lab.add_pod(node).addresses
+        for path in ("/healthz", "/readyz"):
+            wait_for(partial(says, node, path, 200), path, timeout_s=20, also=node.log_tail)
+        assert flood.alive
+        descriptors = len(list(Path(f"/proc/{node.pid}/fd").iterdir()))
+        assert descriptors < 200
+    finally:
+        flood.end(signal.SIGKILL)
 
-    assert lab.add_pod(node).addresses
-    assert says(node, "/healthz", 200)
-    assert says(node, "/readyz", 200)
-    descriptors = values(node)["process_open_fds",]
-    assert flood.alive
-    flood.end()
-    assert descriptors < 200
+
+def turned_away(node: Node) -> float:
+    """How many callers, 0 if this one was."""
+    name = "overlay_http_turned_away_total "
+    lines = [line for line in get(node, "/metrics")[1].splitlines() if line.startswith(name)]
+    return float(lines[0].removeprefix(name)) if lines else 0.0
 
 
-def test_an_address_that_cannot_be_had_is_a_notice_and_never_the_end(lab: Lab) -> None:
-    """Taken by SIGHUP: the old door is closed, the status says why there is no new one, and pods are attached."""
-    node = lab.nodes["n1"]
+def test_an_address_that_cannot_be_had_is_a_notice_and_never_the_end(lab: Lab, node: Node) -> None:
+    """Taken by SIGHUP: the old door is closed, the status says why there is no new one, and pods are attached.
+
+    (The last case: nobody hears of it by that door again.)
+    """
     node.configure(metrics_listen="192.0.2.250:10158")
     node.send(signal.SIGHUP)
     wait_for(

@@ -53,7 +53,7 @@ def test_what_a_pod_sends_to_all_or_to_nobody_stays_on_its_node(
         run_inside(here.namespace.path, lambda: shout(here, there))
         run_inside(here.namespace.path, lambda: ask_for(here, there))
         for address in there.addresses:
-            assert here.ping(address).ok
+            assert here.ping(address, wait_s=5).ok
         sent = wire.inner()
     assert [str(frame) for frame in sent if frame.floods or frame.asks] == []
     assert len(sent) == len(there.addresses), [str(frame) for frame in sent]  # the echo requests
@@ -110,7 +110,7 @@ def test_a_broadcast_to_a_peers_pods_goes_to_that_peer_and_no_further(
 
     with Wire(lab.nodes["n1"].namespace) as wire, Wire(there.namespace, link="eth0") as theirs:
         run_inside(here.namespace.path, send)
-        assert here.ping(there.address).ok  # what was sent before has arrived by now
+        assert here.ping(there.address, wait_s=5).ok  # what was sent before has arrived by now
         sent, heard = wire.inner(), theirs.heard()
     assert {frame.to for frame in sent} <= vtep_macs(lab.nodes["n2"])
     assert len(sent) == 2

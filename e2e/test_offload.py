@@ -59,7 +59,7 @@ def test_a_card_that_breaks_checksums_is_found_out_and_lived_with(lab: Lab) -> N
         for node in (one, two):
             node.wait_ready(peers=1)
         here, there = lab.add_pod(one), lab.add_pod(two)
-        wait_for(lambda: here.ping(there.address).ok, "a ping arrives", timeout_s=10)
+        wait_for(lambda: here.ping(there.address).ok, "a ping arrives", timeout_s=30)
         assert not _talk(here, there, within_s=0.5)  # this is what the test is there for
         assert nic.spoiled
 
@@ -68,16 +68,15 @@ def test_a_card_that_breaks_checksums_is_found_out_and_lived_with(lab: Lab) -> N
         lab.record()
         _told(one, "broken, switched off")  # a test that is under way has it off as well
         assert not _tx_checksum(one)
-        assert _talk(here, there, within_s=5)
-        status = one.status()
-        assert "tx-checksum is off" in status["notices"][0]
-        assert status["verdict"] == "healthy"
+        assert _talk(here, there, within_s=15)
+        wait_for(lambda: one.status()["verdict"] == "healthy", "healthy", timeout_s=30)
+        assert [it for it in one.status()["notices"] if "tx-checksum is off" in it]
         assert one.log_text().count("checksum offload is broken below overlay.1") == 1
 
         one.namespace.ip("link del overlay.1")
-        wait_for(lambda: "it is off again" in one.log_text(), "kept", timeout_s=10)
-        wait_for(lambda: here.ping(there.address).ok, "the peers are back", timeout_s=10)
-        assert _talk(there, here, within_s=5)
+        wait_for(lambda: "it is off again" in one.log_text(), "kept", timeout_s=30)
+        wait_for(lambda: here.ping(there.address).ok, "the peers are back", timeout_s=30)
+        assert _talk(there, here, within_s=15)
 
         one.stop_agent()
         one.start_agent()

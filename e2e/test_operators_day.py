@@ -14,7 +14,7 @@ from e2e.pinger import Pings
 from e2e.pods import Pod
 from e2e.systemdnode import SystemdNode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 METRICS = "http://127.0.0.1:10158"
 WALL = "add table inet wall\nadd chain inet wall f { type filter hook forward priority 0; policy drop; }\n"
@@ -140,7 +140,7 @@ def test_history_knows_who_had_an_address(nodes: list[SystemdNode]) -> None:
             text = node.run("overlayctl", "history", f"{gone.address}").out
             return gone.name in text and "n2" in text
 
-        wait_for(known, f"{node.name} knows", timeout_s=10)
+        wait_for(known, f"{node.name} knows", timeout_s=30)
 
 
 def test_uninstall_leaves_nothing_and_harms_nobody(
@@ -157,6 +157,6 @@ def test_uninstall_leaves_nothing_and_harms_nobody(
     assert "nothing is left" in text
     assert not there.root("/run/overlay").exists()
     assert "overlay" not in there.must("ip", "link")
-    wait_for(lambda: here.tell("status")["peers"]["total"] == 0, "it has left", timeout_s=10)
+    wait_for(lambda: here.tell("status")["peers"]["total"] == 0, "it has left", timeout_s=30)
     assert here.overlayctl("status").code == 0
     assert len(json.loads(said(here, "overlayctl", "leases", "--output", "json"))) == 1

@@ -54,7 +54,7 @@ def mesh() -> Iterator[Mesh]:
         assert three.tell("status")["probes"] == {"interval_s": 0}
         three.configure(probe_interval="5s")
         three.send(signal.SIGHUP)  # as systemctl reload
-        wait_for(lambda: three.tell("probes").get("ok") == 3, "n3 has asked all", timeout_s=20)
+        wait_for(lambda: three.tell("probes").get("ok") == 3, "n3 has asked all", timeout_s=60)
         yield Mesh(lab, one, two, three, peer)
 
 
@@ -156,7 +156,7 @@ def test_nine_packets_of_ten_lost_is_loss_and_no_blocked_port(mesh: Mesh) -> Non
 def test_a_blocked_port_is_told_by_its_direction_and_recovers(mesh: Mesh) -> None:
     """The far side is asked; meanwhile n3's own probe finds it, and its end."""
     one, two, three = mesh.one, mesh.two, mesh.three
-    wait_for(lambda: three.tell("status")["verdict"] == "healthy", "n3 is well", timeout_s=15)
+    wait_for(lambda: three.tell("status")["verdict"] == "healthy", "n3 is well", timeout_s=60)
     with rule(two.namespace, "inet", "input", "udp dport 8472 drop"):
         found = told(one, "UDP port 8472 is blocked from here to n2")
         assert {name: row["state"] for name, row in found.items()} == {
@@ -169,11 +169,11 @@ def test_a_blocked_port_is_told_by_its_direction_and_recovers(mesh: Mesh) -> Non
         wait_for(
             lambda: blocked in three.tell("status")["trouble"].get("probe n2", ""),
             "found",
-            timeout_s=30,
+            timeout_s=60,
         )
         assert three.tell("status")["verdict"] == "degraded"
         assert three.tell("probes")["silent"] == 1
-    wait_for(lambda: three.tell("status")["verdict"] == "healthy", "well again", timeout_s=30)
+    wait_for(lambda: three.tell("status")["verdict"] == "healthy", "well again", timeout_s=60)
     assert "probe n2: packets pass again, up to 1450 bytes" in three.log_text()
     back = "iifname port3 oifname port2 ip protocol udp drop"
     with rule(mesh.lab.fabric, "bridge", "forward", back):
@@ -207,7 +207,7 @@ def test_a_black_hole_is_named_with_the_number_and_mended_by_what_is_said(mesh: 
         wait_for(
             lambda: "packets above 1362 bytes" in str(three.tell("status")["trouble"]),
             "the agent's own probe has found it",
-            timeout_s=15,
+            timeout_s=60,
         )
 
         mesh.lab.etcd.ctl("put", CONFIG_KEY, config)
@@ -234,7 +234,11 @@ def test_a_node_that_is_gone(mesh: Mesh) -> None:
     mesh.lab.remove_node(mesh.three)
     found = probe(mesh.one, code=1)
     assert [name for name, row in found.items() if row["state"] != "ok"] == ["n3"]
-    assert f"so is its underlay address {address}: n3 is gone" in found["n3"]["why"]
+    why = found["n3"][
+        "why"
+    ]  # in between is what our own kernel says of it, if it has given up by then
+    assert f"so is its underlay address {address}" in why
+    assert ": n3 is gone" in why
     assert "overlayctl node remove n3" in found["n3"]["next"]
 
 

@@ -15,9 +15,9 @@ from e2e.lab import Lab
 from e2e.netns import cable, difference
 from e2e.node import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 """What is fought over waits for up to 30 s."""
 FOREIGN = {
     "route replaced by another program's",
@@ -110,7 +110,7 @@ def test_two_damages_at_the_worst_moment_are_mended(
         side.node.kill_agent()
         start(lab, side)
     if moment in ("at a start", "before a kill"):
-        side.node.wait_ready(peers=2)
+        side.node.wait_ready(peers=2, timeout_s=PATIENCE_S)
     as_before(side, before)
 
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.etcdserver import SUBNETS
 from e2e.lab import MEMORY, Lab
 from e2e.node import Node
 from e2e.soak import Soak
 from e2e.stage import Peer, Stage
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 PATIENCE_S = 1.5
 """What is planted does not go away."""
@@ -47,7 +48,7 @@ def test_a_good_run_ends_with_zero(stage: Stage) -> None:
 def test_a_subnet_that_is_leased_twice_is_counted(soak: Soak, stage: Stage) -> None:
     """A record of another node that overlaps the one of the first."""
     node = stage.agents[0]
-    key = Peer(1).key.rpartition("/")[0] + f"/{node.subnet.partition('/')[0]}-23"
+    key = f"{SUBNETS}{node.subnet.partition('/')[0]}-23"
 
     def plant(_node: Node) -> None:
         stage.ctl("put", key, '{"PublicIP":"192.168.50.77"}')
@@ -126,7 +127,7 @@ def test_a_hurt_nodes_pings_have_to_come_back(stage: Stage) -> None:
 
 def test_what_does_not_settle_ends_the_soak(soak: Soak, stage: Stage) -> None:
     """An unreadable record leaves every node degraded."""
-    key = Peer(1).key
+    key = Peer(254).key  # none that a node has, which would write it anew
 
     def plant(_node: Node) -> None:
         stage.ctl("put", key, "not JSON")

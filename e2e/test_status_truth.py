@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from e2e.node import VENV_BIN, Node, wait_for
 from e2e.process import Daemon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-SOON_S = 30.0
+SOON_S = 60.0
 """Longer than a page that is altered twice within a moment stays so (agent.outlook, PACE_S)."""
 
 
@@ -63,16 +64,32 @@ def broken(node: Node, name: str, *, containing: str = "") -> dict[str, Any]:
 
 
 def mended(node: Node) -> None:
-    """Wait until nothing is wrong any more."""
-    wait_for(lambda: verdict(node) == "healthy", "healthy", timeout_s=SOON_S, also=node.log_tail)
-    assert node.overlayctl("status").code == 0
+    """Wait until nothing is wrong any more, and the exit code says it, too.
+
+    A call to etcd that began while the underlay was down may be late when all else is well.
+    """
+    wait_for(
+        lambda: verdict(node) == "healthy" and node.overlayctl("status").code == 0,
+        "healthy",
+        timeout_s=SOON_S,
+        also=node.log_tail,
+    )
+
+
+@contextmanager
+def still(node: Node) -> Iterator[None]:
+    """The agent does nothing within the block: else it may be the first to make again what is taken away."""
+    node.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        node.send(signal.SIGCONT)
 
 
 def test_a_device_that_cannot_be_made_again(node: Node) -> None:
     """Another program's has its name: our own stays away."""
-    node.send(signal.SIGSTOP)  # else it may be the first to make one again
-    node.namespace.ip("link del overlay.1", "link add overlay.1 type bridge")
-    node.send(signal.SIGCONT)
+    with still(node):
+        node.namespace.ip("link del overlay.1", "link add overlay.1 type bridge")
     broken(node, "this node", containing="overlay.1")
     node.namespace.ip("link del overlay.1")
     mended(node)
@@ -81,11 +98,13 @@ def test_a_device_that_cannot_be_made_again(node: Node) -> None:
 def test_a_conflist_that_cannot_be_written_again(node: Node) -> None:
     """Its directory is gone; one that can be written comes back by itself."""
     aside = node.conf_dir.with_name("aside")
-    node.conf_dir.rename(aside)
-    node.conf_dir.write_text("")
+    with still(node):
+        node.conf_dir.rename(aside)
+        node.conf_dir.write_text("")
     broken(node, "conflist")
-    node.conf_dir.unlink()
-    aside.rename(node.conf_dir)
+    with still(node):
+        node.conf_dir.unlink()
+        aside.rename(node.conf_dir)
     (node.conf_dir / node.conflist).unlink()
     wait_for((node.conf_dir / node.conflist).exists, "the conflist", timeout_s=SOON_S)
     mended(node)
@@ -123,14 +142,15 @@ def test_pages_that_others_take_or_alter_are_there_again_within_seconds(node: No
 @pytest.mark.parametrize("by", ["nobody", "another program"])
 def test_a_socket_that_is_gone_or_another_programs(node: Node, by: str) -> None:
     """It is made again, and answers."""
-    path = node.run_dir / "cni.sock"
-    path.unlink()
-    other = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    if by == "another program":
-        other.bind(str(path))  # and does not listen
-    wait_for(lambda: verdict(node) == "healthy", "asked again", timeout_s=SOON_S)
-    other.close()
-    assert "our socket" in node.log_tail()
+    path, aside, said = node.run_dir / "cni.sock", node.work / "other.sock", len(node.log_text())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        if by == "another program":
+            other.bind(str(aside))  # and does not listen
+            aside.replace(path)
+        else:
+            path.unlink()
+        wait_for(lambda: "our socket" in node.log_text()[said:], "it is said", timeout_s=SOON_S)
+        wait_for(lambda: verdict(node) == "healthy", "asked again", timeout_s=SOON_S)
 
 
 def test_a_rival_that_sorts_before_us(node: Node) -> None:
@@ -188,7 +208,7 @@ def test_an_etcd_that_is_away_and_how_long(pair: tuple[Lab, Node, Node], node: N
     assert "traffic goes on" in status["trouble"]["etcd"]
     assert "the oldest for" in node.overlayctl("status").out.splitlines()[0]
     lab.etcd.start()
-    wait_for(lambda: verdict(node) == "healthy", "healthy", timeout_s=60)
+    wait_for(lambda: verdict(node) == "healthy", "healthy", timeout_s=SOON_S)
 
 
 def test_a_dead_agent_is_down_traffic_is_not_and_watch_sees_it_go_and_come(

@@ -19,10 +19,11 @@ from e2e.pods import Pod
 from e2e.systemdimage import ROOT
 from e2e.systemdnode import UNIT, InnerSpace, SystemdNode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 OFTEN_S = 0.01
-WATCHDOG = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n"
+WATCHDOG = "[Service]\nWatchdogSec=5\nTimeoutAbortSec=2\n"
+"""Quicker than the unit's, and slower than a busy machine may be with an agent that is well."""
 PRODUCT = ("overlay", "agent", "cni", "tools", "docs")
 PROJECT = (
     "pyproject.toml",
@@ -68,7 +69,7 @@ def wait_back(node: SystemdNode, before: int) -> None:
         now = node.unit("ActiveState", "MainPID")
         return now["ActiveState"] == "active" and int(now["MainPID"]) not in (0, before)
 
-    wait_for(back, "the agent is back", timeout_s=20, also=lambda: "\n".join(node.journal("-n20")))
+    wait_for(back, "the agent is back", timeout_s=60, also=lambda: "\n".join(node.journal("-n20")))
     node.wait_ready(peers=2)
     assert node.tell("status")["changes"] == 0
 
@@ -121,7 +122,7 @@ def test_a_hung_agent_is_killed_and_started_anew(strict: SystemdNode, pings: Pin
         strict.must("kill", "-STOP", str(agent))
         wait_back(strict, agent)
     assert restarts(strict) == before + 1
-    assert any("Watchdog timeout" in line for line in strict.journal())
+    wait_for(lambda: any("Watchdog timeout" in it for it in strict.journal()), "said", timeout_s=20)
     assert window.lost == 0, window.gaps
 
 
@@ -140,11 +141,16 @@ def test_only_a_loop_that_turns_feeds_the_watchdog(strict: SystemdNode, pings: P
             wait_for(
                 lambda: any("Watchdog timeout" in line for line in said()),
                 "the watchdog has noticed",
-                timeout_s=10,
+                timeout_s=30,
             )
         wait_back(strict, agent)
     assert restarts(strict) == before + 1
-    assert any("agent/loop.py" in line and "_take_in" in line for line in said()), said()
+    wait_for(
+        lambda: any("agent/loop.py" in line and "_take_in" in line for line in said()),
+        "the journal says where",
+        timeout_s=20,
+        also=lambda: "\n".join(said()),
+    )
     assert window.lost == 0, window.gaps
 
 
@@ -152,6 +158,8 @@ def test_a_stop_leaves_traffic_and_all_that_a_start_finds_again(
     node: SystemdNode, pings: Pings
 ) -> None:
     """/run/overlay and /var/lib/overlay stay, pods talk on and even come and go, without an agent."""
+    copy = node.root("/var/lib/overlay/last-good.json")  # a moment after it is ready
+    wait_for(copy.exists, "a copy", timeout_s=30)
     subnet, files = node.subnet, _files(node)
     with pings.window() as window:
         node.must("systemctl", "stop", UNIT)
@@ -275,5 +283,5 @@ def test_signals_are_named(node: SystemdNode) -> None:
 
     before = read()
     node.must("kill", f"-{signal.SIGHUP.name}", str(agent))
-    wait_for(lambda: read() > before, "read again", timeout_s=20)
+    wait_for(lambda: read() > before, "read again", timeout_s=30)
     assert node.agent == agent

@@ -14,7 +14,7 @@ from e2e.pinger import Pings
 from e2e.pods import Pod
 from e2e.systemdnode import UNIT, SystemdNode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SUBNETS = "/coreos.com/network/subnets/"
 
@@ -37,7 +37,7 @@ def pings(site: Site) -> Pings:
 
 def reach(pod: Pod, other: Pod) -> None:
     """It answers, soon."""
-    wait_for(lambda: pod.ping(other.address).ok, f"{pod.name} → {other.name}", timeout_s=10)
+    wait_for(lambda: pod.ping(other.address).ok, f"{pod.name} → {other.name}", timeout_s=60)
 
 
 def leases(lab: Lab) -> list[str]:
@@ -96,19 +96,19 @@ def test_a_boot_while_etcd_is_away_serves_pods(
     """From the last-good copy on its disk: systemd has its READY, pods attach and reach the others."""
     n1, _, n3 = nodes
     subnet = n3.subnet
-    wait_for(n3.root("/var/lib/overlay/last-good.json").exists, "a copy", timeout_s=10)
+    wait_for(n3.root("/var/lib/overlay/last-good.json").exists, "a copy", timeout_s=30)
     with pings.window() as window:
         lab.etcd.stop()
         n3.cut()
         n3.boot()
-        wait_for(lambda: n3.unit("ActiveState")["ActiveState"] == "active", "READY", timeout_s=30)
+        wait_for(lambda: n3.unit("ActiveState")["ActiveState"] == "active", "READY", timeout_s=60)
         pod = n3.add_pod()
         assert n3.subnet == subnet
         reach(pod, n1.pods[0])
         n3.remove_pod(pod)
         lab.etcd.start()
         for node in nodes:
-            wait_for(lambda it=node: it.overlayctl("status").code == 0, "fine", timeout_s=20)  # type: ignore[misc]
+            wait_for(lambda it=node: it.overlayctl("status").code == 0, "fine", timeout_s=60)  # type: ignore[misc]
     assert window.lost == 0, window.gaps
 
 
@@ -124,7 +124,7 @@ def test_a_boot_does_not_wait_for_etcd(lab: Lab, nodes: list[SystemdNode]) -> No
     wait_for(
         lambda: bool(re.search(waiting, n3.run("systemctl", "status", UNIT).out)),
         "it says for what",
-        timeout_s=10,
+        timeout_s=30,
     )
     assert n3.unit("ActiveState")["ActiveState"] == "activating"
     assert n3.overlayctl("status").code == 2
@@ -136,13 +136,12 @@ def test_a_boot_does_not_wait_for_etcd(lab: Lab, nodes: list[SystemdNode]) -> No
 # --- the journal -----------------------------------------------------------------------------------
 
 
-STORY = (
+STORY: tuple[str | set[str], ...] = (
     "Starting overlay-agent.service",
     r"overlay-agent \S+ starts node=n2 etcd=http://\S+ prefix=/coreos.com/network",
     r"lease held lease=10\.5\.\d+\.0-24 how=kept",
     r"in sync peers=2 changes=0",
-    r"pods may be attached mtu=1450",
-    "Started overlay-agent.service",
+    {r"pods may be attached mtu=1450", "Started overlay-agent.service"},
     r"ADD pod=default/n2p\d+ attachment=eth0@\w+ ip=10\.5\.",
     "Reloading overlay-agent.service",
     "the settings are in order",
@@ -153,10 +152,10 @@ STORY = (
     r"in sync peers=2 changes=0",
     "Started overlay-agent.service",
     r"DEL attachment=eth0@",
-    "Stopping overlay-agent.service",
-    "stopped; traffic, lease and pods stay as they are",
+    {"Stopping overlay-agent.service", "stopped; traffic, lease and pods stay as they are"},
     "Deactivated successfully",
 )
+"""In braces: what systemd and the agent say within a millisecond or so, of which journald may hear in either order."""
 
 
 def test_the_journal_reads_as_one_story(nodes: list[SystemdNode]) -> None:
@@ -169,13 +168,13 @@ def test_the_journal_reads_as_one_story(nodes: list[SystemdNode]) -> None:
     pod = node.add_pod()
     node.must("systemctl", "reload", UNIT)
     wait_for(
-        lambda: "settings read again: nothing to take" in node.journal("-n", "3"),
+        lambda: "settings read again: nothing to take" in node.journal("--since", since),
         "read",
-        timeout_s=20,
+        timeout_s=30,
     )
     agent = node.agent
     node.must("kill", "-9", str(agent))
-    wait_for(lambda: node.agent not in (0, agent), "the next one", timeout_s=10)
+    wait_for(lambda: node.agent not in (0, agent), "the next one", timeout_s=30)
     node.wait_ready(peers=2)
     node.remove_pod(pod)
     node.must("systemctl", "stop", UNIT)
@@ -188,12 +187,17 @@ def test_the_journal_reads_as_one_story(nodes: list[SystemdNode]) -> None:
     assert len(said) < 40, "\n".join(said)
 
 
-def _missing(story: Sequence[str], said: Sequence[str]) -> str:
+def _missing(story: Sequence[str | set[str]], said: Sequence[str]) -> str:
     """The first line of the story that does not follow the one before."""
     left = iter(said)
-    return next(
-        (wanted for wanted in story if not any(re.search(wanted, line) for line in left)), ""
-    )
+    for wanted in story:
+        open_ = {wanted} if isinstance(wanted, str) else {*wanted}
+        while open_:
+            line = next(left, None)
+            if line is None:
+                return ", ".join(sorted(open_))
+            open_ -= {it for it in open_ if re.search(it, line)}
+    return ""
 
 
 def test_no_node_has_complained_without_a_reason(nodes: list[SystemdNode]) -> None:

@@ -87,9 +87,9 @@ def test_each_family_has_its_own_interface_and_pods_what_fits_both(pair: Pair) -
 
     for link, outer, inner in (("eth1", 9000, 1450), ("eth0", 1400, 1350), ("eth1", 1410, 1340)):
         one.namespace.ip(f"link set {link} mtu {outer}")
-        wait_for(lambda due=inner: mtu(here) == due, f"pods {inner}", timeout_s=10)  # type: ignore[misc]
+        wait_for(lambda due=inner: mtu(here) == due, f"pods {inner}", timeout_s=30)  # type: ignore[misc]
     one.namespace.ip("link set eth0 mtu 1500", "link set eth1 mtu 1500")
-    wait_for(lambda: mtu(here) == 1430, "pods 1430", timeout_s=10)
+    wait_for(lambda: mtu(here) == 1430, "pods 1430", timeout_s=30)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_who_sends_too_much_hears_of_it_on_both_sides_of_the_node(
         f"addr add {far} dev eth0{nodad}",
         f"route add default via {router.ip}",
     )
-    wait_for(lambda: here.ping(far.ip).ok, f"{far.ip} answers", timeout_s=10)
+    wait_for(lambda: here.ping(far.ip).ok, f"{far.ip} answers", timeout_s=30)
 
     headers = here.mtu - here.filling(family)
     said = here.ping(far.ip, payload=here.mtu - headers, whole=True).text

@@ -13,7 +13,7 @@ from overlay import schema
 from overlay.family import Family
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 NETWORK = (
     '{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","EnableIPv6":true,"IPv6Network":"fd00:5::/48",'
     '"Backend":{"Type":"vxlan"}}'
