@@ -101,7 +101,9 @@ def change(event: Any) -> Change:  # noqa: ANN401
 def words(error: grpc.RpcError) -> str:
     """grpc's long-winded details, shortened to what an operator needs."""
     details = error.details() or error.code().name
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    # A member that gave up when our deadline was over may be quicker to say so than grpc, in words of Go's.
+    late = "context deadline exceeded" in details
+    if late or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer within the deadline"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return "what answers there is not etcd 3.4 or later"

@@ -5,6 +5,7 @@ import pytest
 
 from agent.etcd import Credentials
 from agent.etcd.faults import Fault, Reach, final, judge
+from agent.etcd.wire import words
 from overlay.errors import BadConfig, Compacted, LeaseLost, OverlayError, StoreUnavailable
 
 Code = grpc.StatusCode
@@ -93,6 +94,36 @@ def test_what_no_other_member_mends_is_a_sentence_of_ours(
     assert isinstance(error, kind)
     assert words in str(error)
     assert error.hint or kind in (LeaseLost, Compacted)
+
+
+class Said(grpc.RpcError):  # type: ignore[misc]
+    """An error of grpc as it comes from a member."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        """Of it."""
+        return self._code
+
+    def details(self) -> str:
+        """Its text."""
+        return self._details
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded"),
+        (Code.UNKNOWN, "context deadline exceeded"),
+        (Code.UNAVAILABLE, "etcdserver: context deadline exceeded"),
+    ],
+)
+def test_whoever_says_it_first_a_deadline_is_said_in_the_same_words(
+    code: grpc.StatusCode, details: str
+) -> None:
+    """A member without a leader gives up when our deadline is over, and so do we."""
+    assert words(Said(code, details)) == "no answer within the deadline"
 
 
 def test_a_password_is_not_shown() -> None:

@@ -4,7 +4,7 @@ import struct
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6PacketTooBig, IPv6
@@ -112,7 +112,6 @@ def test_the_kernel_hands_over_what_concerns_the_pod(packet: Packet, wanted: boo
     assert _accepts(PROGRAM, bytes(packet)) is wanted
 
 
-@settings(max_examples=25)
 @given(st.binary(max_size=120))
 def test_no_bytes_make_the_filter_or_the_decoder_fail(data: bytes) -> None:
     """Packets are other people's: the filter ends, the decoder has nothing to say or something that can be printed."""

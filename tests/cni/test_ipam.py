@@ -131,7 +131,6 @@ def test_a_run_directory_that_cannot_be_written_may_be_retried(tmp_path: Path) -
         Ipam(tmp_path).take(_owner(1), SMALL)
 
 
-@settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=40))
 def test_held_is_what_was_taken_and_not_released(
     steps: list[tuple[int, bool]], tmp_path_factory: pytest.TempPathFactory

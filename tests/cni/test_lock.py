@@ -31,10 +31,10 @@ def test_the_same_attachment_waits_and_another_does_not(tmp_path: Path) -> None:
     with lock.held(tmp_path, ONE.place, Steps()):
         waiting, mine = _try(tmp_path, ONE)
         _, others = _try(tmp_path, OTHER)
-        assert others.wait(5)
+        assert others.wait(20)
         assert not mine.is_set()
-    assert mine.wait(5)
-    waiting.join(5)
+    assert mine.wait(20)
+    waiting.join(20)
 
 
 @pytest.mark.row("R14")
@@ -59,7 +59,7 @@ def test_a_failure_inside_lets_go(tmp_path: Path) -> None:
     """The next verb is served."""
     with pytest.raises(ZeroDivisionError), lock.held(tmp_path, ONE.place, Steps()):
         raise ZeroDivisionError
-    assert _try(tmp_path, ONE)[1].wait(5)
+    assert _try(tmp_path, ONE)[1].wait(20)
 
 
 def test_a_run_directory_that_cannot_be_made_may_be_retried(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A node as the agent leaves it, in a namespace of its own, and CNI calls into it as a runtime makes them."""
 
 import json
-import time
 from collections.abc import Mapping
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -117,11 +116,7 @@ class Node:
 
     def settle(self, ends: int) -> None:
         """Wait until that many host ends are left: the kernel takes a dead namespace's away by and by."""
-        for _ in range(500):
-            if len(self.links()) == ends:
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"there are {self.links()}, not {ends} host ends")
+        until(lambda: len(self.links()) == ends)
 
     def left(self) -> tuple[list[str], list[str]]:
         """Host ends of pods; allocations and journals."""

@@ -1,7 +1,10 @@
 """Private etcds on loopback: one member or three, 3.4 or 3.5, with TLS and users; each can be stopped."""
 
+import contextlib
 import importlib.util
+import itertools
 import json
+import os
 import shutil
 import signal
 import socket
@@ -36,9 +39,9 @@ class Member:
         self, work: Path, *more: str, name: str = "t", version: str = "3.4", scheme: str = "http"
     ) -> None:
         self.name = name
-        self.port = _free_port()
+        self.port = _port_of_its_own()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
-        self.peer = f"http://127.0.0.1:{_free_port()}"
+        self.peer = f"http://127.0.0.1:{_port_of_its_own()}"
         self.data = work / f"data-{name}"
         self.log = work / f"log-{name}"
         self._more, self._binary = more, binary(version)
@@ -55,7 +58,8 @@ class Member:
         words += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         words += ["--listen-peer-urls", self.peer, "--initial-advertise-peer-urls", self.peer]
         words += ["--initial-cluster", cluster, "--initial-cluster-token", token]
-        words += ["--heartbeat-interval", "50", "--election-timeout", "500", *self._more]
+        # A kill loses nothing that was only written; a sync of a busy disk takes longer than answers may.
+        words += ["--unsafe-no-fsync", *self._more]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(words, stdout=log, stderr=log)
 
@@ -186,7 +190,25 @@ def ctl(urls: Sequence[str], *words: str) -> str:
     return done.stdout
 
 
-def _free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
+_PORTS = itertools.cycle(range(10_000, 32_000))
+"""Below those that the kernel gives out to whoever does not care which."""
+_held: list[socket.socket] = []
+
+
+def _port_of_its_own() -> int:
+    """Free, and nobody else's for as long as this process lives, whether or not a member listens there just now.
+
+    What is held is a name: tests run in several processes, and each that looks for a port sees the others' names.
+    """
+    for _ in range(os.getpid() % 1000 if not _held else 0):
+        next(_PORTS)
+    for port in _PORTS:
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError), socket.socket() as door:
+            name.bind(f"\0overlay-test-port-{port}")
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(("127.0.0.1", port))
+            _held.append(name)
+            return port
+        name.close()
+    raise AssertionError("no port is free")

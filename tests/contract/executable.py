@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ class Exec:
 
     @classmethod
     def install(cls, node: Node, bin_dir: Path) -> "Exec":
-        """As `cni.install` does it, for this node."""
-        install.install(bin_dir, run_dir=str(node.run_dir))
+        """As `cni.install` does it, for this node; with the patience of one that may be busy."""
+        install.write(bin_dir, replace(install.settings(str(node.run_dir)), status_s=20.0))
         return cls(node, bin_dir)
 
     def environ(self, verb: str, pod: Path | str) -> dict[str, str]:

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from cni.owner import Owner
 from overlay.netlink.namespace import run_inside
 from tests.contract.cni_node import Node
 from tests.contract.spaces import ip
+from tests.contract.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("mkdir", "symlink", "rename", "unlink", "write")
@@ -149,11 +149,7 @@ class Faulty:
 
     def wait_for_links(self, count: int) -> None:
         """The kernel ends a namespace, and the links in it, a moment after its last user is gone."""
-        for _ in range(500):
-            if len(self.links()) == count:
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"wanted {count}: {self.links()}")
+        until(lambda: len(self.links()) == count)
 
     def links(self) -> list[str]:
         """Host ends of pods."""

@@ -111,5 +111,5 @@ class Living:
     def stop(self) -> None:
         """Die: the record stays, nobody answers for it any more."""
         self.registry.close()
-        self._thread.join(10)
+        self._thread.join(30)
         assert not self._thread.is_alive()

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_TIMERS = re.compile(r"state \w+ |NO-CARRIER,|,LOWER_UP| linkdown")
-"""What the kernel changes by itself: a bridge has a carrier only while it has ports."""
+_TIMERS = re.compile(r"state \w+ |NO-CARRIER,|,LOWER_UP| linkdown| tentative")
+_PROVED = "local fe80::"
+"""What the kernel changes by itself: a bridge has a carrier only while it has ports, and a link-local address is proved
+for one to two seconds, after which it has a route."""
 
 
 @contextmanager
@@ -50,6 +52,7 @@ def picture(space: Path) -> list[str]:
         inside(space, "nft", "list", "ruleset").splitlines(),
     ]
     lines = [line for part in shown for line in part if "valid_lft" not in line]
+    lines = [line for line in lines if not line.startswith(_PROVED)]
     return [_TIMERS.sub("", line) for line in lines]
 
 

@@ -70,7 +70,7 @@ def test_the_whole_chain_attaches_a_pod_and_takes_it_down(
     names = [[item["name"] for item in said.answer["interfaces"]] for said in (ours, chained)]
     assert names[0] == names[1]
     assert shown(pod, "link show dev eth0")[0]["mtu"] == 1440
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
     for place in (1, 0):
         gone = programs.run("DEL", pod, **_plugin(place, runtimeConfig=ports))
         assert (gone.code, gone.stdout) == (0, "")

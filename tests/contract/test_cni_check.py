@@ -213,5 +213,5 @@ def test_a_namespace_that_is_gone_is_named(node: Node, pod: Path) -> None:
 def test_a_pod_without_traffic_and_one_with_are_alike(node: Node, pod: Path) -> None:
     """What the kernel learns by itself is no difference."""
     result = node.add(pod)
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
     assert _check(node, pod, result) == {}

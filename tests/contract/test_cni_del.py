@@ -97,7 +97,7 @@ def test_another_container_of_the_same_pod_name_keeps_everything(
     node.add(other, container="new")
     assert node.call("DEL", pod, container="old") == {}
     assert node.journals() == ["overlay/new@eth0"]
-    inside(other, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(other, "ping", "-c1", "-W9", "10.5.1.1")
 
 
 @pytest.mark.row("38", "16")

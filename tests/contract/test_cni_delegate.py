@@ -50,7 +50,7 @@ def test_host_local_gives_addresses_of_the_nodes_subnet(
     ipam = _host_local(tmp_path, subnet="usePodCidr")
     node.add(pod, cniVersion=version, ipam=ipam)
     assert _theirs(tmp_path) == list(node.addresses()) == ["10.5.1.2"]
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
     assert node.call("DEL", pod, cniVersion=version, ipam=ipam) == {}
     assert (node.left(), _theirs(tmp_path)) == (NOTHING, [])
 
@@ -235,7 +235,7 @@ def test_one_that_hangs_is_ended_and_named(node: Node, pod: Path, tmp_path: Path
     """The request's own deadline counts; the DEL of the undo is tried, and nothing is left."""
     plugin(tmp_path, "slow", hangs=("ADD",))
     error = node.call(
-        "ADD", pod, ipam={"type": "slow"}, environ=_path(tmp_path), steps=Steps(limit_s=1.0)
+        "ADD", pod, ipam={"type": "slow"}, environ=_path(tmp_path), steps=Steps(limit_s=2.0)
     )
     assert (error["code"], "ipam plugin slow has not answered ADD" in error["msg"]) == (11, True)
     assert node.left() == NOTHING

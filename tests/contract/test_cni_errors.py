@@ -49,7 +49,7 @@ def test_an_add_that_is_refused_something_leaves_nothing(
         pods: list[Path] = []
         for number, ended in points(attempt):
             if ended.code == 0:
-                inside(pods[-1], "ping", "-c1", "-W2", "10.5.1.1")
+                inside(pods[-1], "ping", "-c1", "-W9", "10.5.1.1")
                 assert faulty.call("DEL", pods[-1], f"c{number}") == {}
                 continue
             refused += 1

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from tests.contract.cni_node import NOTHING, OWNER, Node
 from tests.contract.executable import Exec
 from tests.contract.plugins import plugin, verbs
 from tests.contract.spaces import inside
+from tests.contract.waiting import until
 
 pytestmark = pytest.mark.contract
 
@@ -40,7 +39,7 @@ def test_a_pods_life_by_the_executable(programs: Exec, pod: Path) -> None:
     added = programs.run("ADD", pod)
     assert (added.code, added.stderr, added.answer["cniVersion"]) == (0, "", "1.0.0")
     assert added.stdout.count("\n") == 1
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
     for verb, more in (
         ("CHECK", {"prevResult": added.answer}),
         ("GC", {}),
@@ -148,9 +147,9 @@ def test_an_add_that_is_killed_is_undone_by_the_del(
         assert child.stdin
         child.stdin.write(json.dumps(body).encode())
         child.stdin.close()
-        _until(lambda: verbs(slow) == ["ADD"])
+        until(lambda: verbs(slow) == ["ADD"])
         child.send_signal(number)
-        child.wait(10)
+        child.wait(30)
         os.killpg(child.pid, signal.SIGKILL)  # the plugin that it left behind
     assert programs.node.journals() == [OWNER.place]
     assert programs.run("DEL", pod).code == 0
@@ -191,11 +190,3 @@ def test_with_an_agent_a_delegated_add_is_handed_back_and_done(programs: Exec, p
     assert served == [("ADD", full), ("STATUS", full), ("DEL", full), ("ADD", 0), ("DEL", 0)]
     assert verbs(good) == ["ADD", "STATUS", "DEL"]
     assert node.left() == NOTHING
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen within 10 s")

@@ -105,7 +105,7 @@ def test_an_add_without_room_says_where_and_leaves_nothing(small: Small, kind: s
         assert small.files() == files
         assert difference(before, picture(small.node.space)) == []
         assert addresses_in(new) == set()
-        inside(old, "ping", "-c1", "-W2", "10.5.1.1")
+        inside(old, "ping", "-c1", "-W9", "10.5.1.1")
 
         gone = small.call("DEL", old, "old")
         assert gone.get("code", 0) == (11 if kind == "read-only" else 0)
@@ -113,7 +113,7 @@ def test_an_add_without_room_says_where_and_leaves_nothing(small: Small, kind: s
         assert small.call("DEL", old, "old") == {}
         assert small.files() == []
         assert "ips" in small.call("ADD", new, "new")
-        inside(new, "ping", "-c1", "-W2", "10.5.1.1")
+        inside(new, "ping", "-c1", "-W9", "10.5.1.1")
         assert small.call("DEL", new, "new") == {}
 
 

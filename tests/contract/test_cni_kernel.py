@@ -24,7 +24,7 @@ def test_a_pod_comes_pings_and_goes_without_a_trace(node: Node, pod: Path) -> No
     before = picture(node.space), picture(pod)
 
     result = node.call("ADD", pod)
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
     assert result["ips"] == [
         {"address": "10.5.1.2/24", "gateway": "10.5.1.1", "interface": 2},
     ]
@@ -96,7 +96,7 @@ def test_a_second_add_is_refused_and_the_first_pod_keeps_its_address(node: Node,
     node.call("ADD", pod)
 
     assert "attached already" in str(node.call("ADD", pod)["msg"])
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
 
 
 def test_an_mtu_that_cannot_fit_names_both_numbers(node: Node, pod: Path) -> None:

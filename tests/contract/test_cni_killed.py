@@ -52,7 +52,7 @@ class Living:
     def end(self) -> None:
         """They still work; then each is taken down."""
         for name, pod in self.pods.items():
-            inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+            inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
             assert self._faulty.call("DEL", pod, name) == {}
 
 
@@ -155,7 +155,7 @@ def test_a_del_killed_at_any_step_left_a_pod_that_works_or_none(
         for number, ended in points(attempt, least=SURE["DEL"].get(call, 0)):
             assert ended.code == KILLED
             if faulty.attached(f"c{number}"):
-                inside(pods[-1], "ping", "-c1", "-W2", "10.5.1.1")
+                inside(pods[-1], "ping", "-c1", "-W9", "10.5.1.1")
             else:
                 assert addresses_in(pods[-1]) == set()
             living.add()

@@ -121,7 +121,7 @@ def _ipam(faulty: Faulty, action: str, output: str) -> int:
 
 
 def _still_lives(faulty: Faulty, living: Path) -> None:
-    inside(living, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(living, "ping", "-c1", "-W9", "10.5.1.1")
     assert faulty.attached(LIVING.container)
     path = faulty.node.run_dir / "ipam/10.5.1.2"
     assert os.readlink(path) == LIVING.place

@@ -161,7 +161,7 @@ def test_a_lost_record_is_written_again_and_nobody_gets_the_address(
     result = node.add(other, container="c2")
     assert result["ips"][0]["address"] != "10.5.1.2/24"
     assert node.addresses()["10.5.1.2"] == OWNER.place
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
     if lost != "record torn":
         assert sweep[0].taken_in == 1
         assert run_inside(node.space, lambda: collect.survey(node.run_dir)) == []
@@ -245,7 +245,7 @@ def test_the_hosts_side_is_put_right(
         sweep[1]()
     assert (sweep[0].mended, sweep[0].faults) == (1, {})
     assert caplog.text.count("is down" if bend == "down" else "is not in bridge overlay0") == 1
-    inside(pod, "ping", "-c1", "-W2", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "10.5.1.1")
 
 
 @pytest.mark.row("R17")

@@ -29,7 +29,7 @@ def test_every_family_is_served_by_the_same_code(
     assert [ip["gateway"] for ip in result["ips"]] == [str(item.gateway.ip) for item in families]
     assert [ip["version"] for ip in result["ips"] if "version" in ip] == []
     for family in families:
-        inside(pod, "ping", "-c1", "-W2", str(family.gateway.ip))
+        inside(pod, "ping", "-c1", "-W9", str(family.gateway.ip))
     assert [link["ifname"] for link in shown(pod, "link show dev eth0")] == ["eth0"]
     assert node.call("DEL", pod) == {}
     assert node.left() == NOTHING
@@ -104,7 +104,7 @@ def test_a_del_that_overtakes_its_add_waits_and_leaves_nothing(node: Node, pod: 
         assert late.is_alive()
         (node.run_dir / "ipam").mkdir(parents=True)
         (node.run_dir / "ipam" / "10.5.1.9").symlink_to(OWNER.place)
-    late.join(10)
+    late.join(30)
 
     assert answers == [{}]
     assert node.left() == NOTHING

@@ -33,7 +33,7 @@ def test_a_progress_report_ahead_of_its_events_loses_none() -> None:
         etcd.revision = 30
 
     with FakeEtcd(hasty, quiet) as etcd:
-        follower = Follower(Etcd([etcd.url], timeout_s=2), P)
+        follower = Follower(Etcd([etcd.url], timeout_s=20), P)
         until(lambda: len(etcd.asked) == 2)
         assert etcd.asked == [(10, 10), (12, 30)]  # from one before what is new: etcd issue 18089
         assert follower.registry.store_revision == 30
@@ -48,7 +48,7 @@ def test_of_two_ranges_each_goes_on_where_it_was() -> None:
         yield etcd.event(f"{P}/config", 15, watch_id=1)
 
     with FakeEtcd(one_range, quiet) as etcd:
-        follower = Follower(Etcd([etcd.url], timeout_s=2), P)
+        follower = Follower(Etcd([etcd.url], timeout_s=20), P)
         until(lambda: len(etcd.asked) == 2)
         assert etcd.asked[1] == (10, 15)
         follower.stop()
@@ -65,7 +65,7 @@ def test_half_a_watch_is_none() -> None:
         yield from quiet(requests)
 
     with FakeEtcd(half, quiet) as etcd:
-        follower = Follower(Etcd([etcd.url], timeout_s=2), P)
+        follower = Follower(Etcd([etcd.url], timeout_s=20), P)
         until(lambda: len(etcd.asked) == 2)
         assert etcd.asked[1] == (12, 12)
         assert (etcd.lists, follower.keys, follower.outages) == (1, ["a"], [])
@@ -82,7 +82,7 @@ def test_an_event_that_comes_twice_is_told_once() -> None:
         yield from quiet(requests)
 
     with FakeEtcd(twice) as etcd:
-        follower = Follower(Etcd([etcd.url], timeout_s=2), P)
+        follower = Follower(Etcd([etcd.url], timeout_s=20), P)
         until(lambda: "b" in follower.keys)
         assert follower.keys == ["a", "b"]
         follower.stop()
@@ -91,10 +91,10 @@ def test_an_event_that_comes_twice_is_told_once() -> None:
 def test_a_watch_of_another_cluster_is_ended_and_leaves_nothing_behind() -> None:
     """Its member was known, and is another one since: neither stream nor thread stays."""
     with FakeEtcd(quiet) as etcd:
-        store = Etcd([etcd.url], timeout_s=2)
+        store = Etcd([etcd.url], timeout_s=20)
         store.range("/")
         etcd.cluster = CLUSTER + 1
         with pytest.raises(StoreReplaced):
             store.watch([Span("/a", "/b", 1), Span("/c", "", 1)])
-        until(lambda: not [one for one in threading.enumerate() if one.name == "watch-pulse"], 5)
+        until(lambda: not [one for one in threading.enumerate() if one.name == "watch-pulse"])
         store.close()

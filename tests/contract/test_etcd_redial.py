@@ -47,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def client(site: Site) -> Iterator[Etcd]:
     """One that is refused: it shows no certificate."""
-    made = Etcd([site.server.url], credentials=Credentials(cafile=site.full.cafile), timeout_s=5)
+    made = Etcd([site.server.url], credentials=Credentials(cafile=site.full.cafile), timeout_s=20)
     yield made
     made.close()
 
@@ -58,11 +58,11 @@ def test_a_client_is_led_by_other_settings_to_the_cluster_it_knows(
     """What was refused is answered, the old stream ends, and the cluster is still the one that is ours."""
     with pytest.raises(StoreUnavailable):
         client.range("/a")
-    client.redial([site.server.url], site.full, timeout_s=5)
+    client.redial([site.server.url], site.full, timeout_s=20)
     client.put("/a", b"1")
     cluster = client.cluster
     with closing(client.watch([Span("/a", "", client.range("/a").revision)])) as stream:
-        client.redial(["https://127.0.0.1:1", site.server.url], site.full, timeout_s=5)
+        client.redial(["https://127.0.0.1:1", site.server.url], site.full, timeout_s=20)
         with pytest.raises(OverlayError):
             list(stream)
     assert client.range("/a").records[0].value == b"1"
@@ -74,10 +74,10 @@ def test_what_cannot_be_used_leaves_everything_as_it_was(
     site: Site, client: Etcd, setting: str
 ) -> None:
     """A file that is not there is found before anything is taken."""
-    client.redial([site.server.url], site.full, timeout_s=5)
+    client.redial([site.server.url], site.full, timeout_s=20)
     with pytest.raises(BadConfig, match=f"etcd_{setting} = '/nowhere'"):
         client.redial(
-            ["https://192.0.2.1:1"], replace(site.full, **{setting: "/nowhere"}), timeout_s=5
+            ["https://192.0.2.1:1"], replace(site.full, **{setting: "/nowhere"}), timeout_s=20
         )
     client.put("/a", b"1")
     assert client.endpoints == (site.server.url,)
@@ -88,7 +88,7 @@ def test_files_are_looked_at_when_asked(site: Site, client: Etcd, tmp_path: Path
     names = ("cafile", "certfile", "keyfile")
     copies = {name: shutil.copy(getattr(site.full, name), tmp_path / name) for name in names}
     client.redial(
-        [site.server.url], Credentials(**{k: str(v) for k, v in copies.items()}), timeout_s=5
+        [site.server.url], Credentials(**{k: str(v) for k, v in copies.items()}), timeout_s=20
     )
     assert not client.certificates()
     shutil.copy(site.full.certfile, tmp_path / "again")

@@ -63,7 +63,7 @@ def client() -> Iterator[Callable[..., Etcd]]:
     made = []
 
     def make(url: str, credentials: Credentials, **more: object) -> Etcd:
-        made.append(Etcd([url], credentials=credentials, timeout_s=5, **more))  # type: ignore[arg-type]
+        made.append(Etcd([url], credentials=credentials, timeout_s=20, **more))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

@@ -56,7 +56,7 @@ def writer(server: Server) -> Iterator[Etcd]:
 @pytest.fixture
 def follower(proxy: Proxy, prefix: str) -> Iterator[Follower]:
     """A registry behind the proxy that has its first list."""
-    made = Follower(Etcd([f"http://{proxy.url}"], timeout_s=1), prefix)
+    made = Follower(Etcd([f"http://{proxy.url}"], timeout_s=20), prefix)
     until(lambda: len(made.events) >= 2)
     yield made
     made.stop()
@@ -130,9 +130,9 @@ def test_a_stream_that_falls_silent_is_ended_and_one_that_is_only_quiet_is_not(
     proxy: Proxy, writer: Etcd, prefix: str
 ) -> None:
     """No event for many pulses: signs of life come. Nothing comes back any more: it is said."""
-    store = Etcd([f"http://{proxy.url}"], timeout_s=2)
+    store = Etcd([f"http://{proxy.url}"], timeout_s=20)
     first = writer.put(f"{prefix}/a", b"-") + 1
-    heard = iter(store.watch([Span(f"{prefix}/a", "", first)], pulse_s=1.0))
+    heard = iter(store.watch([Span(f"{prefix}/a", "", first)], pulse_s=2.0))
     for _ in range(2):
         assert not next(heard).changes
 
@@ -146,7 +146,7 @@ def test_a_member_that_hangs_while_a_watch_is_opened_costs_one_deadline(
     proxy: Proxy, prefix: str
 ) -> None:
     """Not one that never ends."""
-    store = Etcd([f"http://{proxy.url}"], timeout_s=0.5)
+    store = Etcd([f"http://{proxy.url}"], timeout_s=2)
     store.range("/")
     proxy.hang(DOWN)
     with pytest.raises(StoreUnavailable, match="no answer within the deadline"):
@@ -228,11 +228,11 @@ def test_a_sleeping_watch_is_woken_by_a_line_that_is_cut(proxy: Proxy, asleep: A
 
 
 def test_a_watch_that_hears_little_wakes_little(writer: Etcd, prefix: str) -> None:
-    """grpc's own waiting would be ten wakeups for each of these signs of life, which come once a second."""
-    asleep = Asleep(writer, prefix, pulse_s=1.0)
+    """grpc's own waiting would be twenty wakeups for each of these signs of life, which come every two seconds."""
+    asleep = Asleep(writer, prefix, pulse_s=2.0)
     try:
         before = int(asleep.said("voluntary_ctxt_switches"))
-        until(lambda: len(asleep.heard) >= 6)
+        until(lambda: len(asleep.heard) >= 4)
         assert int(asleep.said("voluntary_ctxt_switches")) - before < 40
     finally:
         asleep.close()
@@ -245,14 +245,17 @@ def test_a_channel_without_news_wakes_none_of_its_threads(server: Server, prefix
     watch = store.watch([Span(prefix, f"{prefix}~", 0)])
     made = {*threading.enumerate()} - before
     assert made
-    time.sleep(0.5)  # until what opening it took has calmed down
 
     def woken() -> int:
         return sum(int(_said(thread, "\nvoluntary_ctxt_switches")) for thread in made)
 
-    first = woken()
-    time.sleep(2.0)
-    assert woken() - first <= 3
+    def at_rest() -> bool:
+        first = woken()
+        time.sleep(2.0)
+        return woken() - first <= 3
+
+    # A busy machine wakes one now and then; who looks five times a second is never at rest.
+    assert any(at_rest() for _ in range(5))
     watch.close()
     store.close()
 

@@ -32,7 +32,8 @@ from tests.examples import ME
 
 pytestmark = pytest.mark.contract
 
-TTL_S = 3
+TTL_S, LONG_S = 3, 60
+"""Where a test waits for the end of it, and where that would be a lease lost for a busy machine's sake."""
 PREFIX = "/life/network"
 MACHINE = "a" * 32
 
@@ -68,8 +69,8 @@ class Told:
 class Joining:
     """A node whose underlay is where it is told to be."""
 
-    def __init__(self, registry: Registry) -> None:
-        self.address = "198.18.0.1"
+    def __init__(self, registry: Registry, ttl_s: int) -> None:
+        self.address, self._ttl_s = "198.18.0.1", ttl_s
         self.moves: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.after_claim: list[Callable[[Registry, Claimed], None]] = []
         self._registry = registry
@@ -82,7 +83,7 @@ class Joining:
             network,
             {Family.V4: Tunnel(ip_address(self.address), "02:00:00:00:00:01", 1)},
             prefer=self._last,  # type: ignore[arg-type]
-            ttl_s=TTL_S,
+            ttl_s=self._ttl_s,
         )
         self._last = tuple(end.subnet for end in claimed.lease.endpoints)
         if self.after_claim:
@@ -111,11 +112,11 @@ class Node:
     """A life, its last-good copy, and all it says."""
 
     def __init__(
-        self, url: str, state_dir: Path, *hooks: Callable[[Registry, Claimed], None]
+        self, url: str, state_dir: Path, *hooks: Callable[[Registry, Claimed], None], ttl_s: int
     ) -> None:
         self.told = Told()
         self.registry = Registry(Etcd([url], timeout_s=0.5), PREFIX)
-        self.joining = Joining(self.registry)
+        self.joining = Joining(self.registry, ttl_s)
         self.joining.after_claim += hooks
         header = recalled.header(MACHINE, PREFIX, [url])
         self.copy = LastGood(state_dir, header, source=self._leases, now=now, gather_s=0.05)
@@ -125,7 +126,7 @@ class Node:
             self.joining,
             last_good=self.copy,
             recalled=recalled.read(state_dir, header, now()),
-            ttl_s=TTL_S,
+            ttl_s=ttl_s,
         )
         self.copy.start()
         self.life.start()
@@ -160,7 +161,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def _write_config(server: Server) -> None:
-    client = Etcd([server.url], timeout_s=5)
+    client = Etcd([server.url], timeout_s=20)
     client.put(f"{PREFIX}/config", EXAMPLE.encode())
     client.close()
 
@@ -170,8 +171,8 @@ def born(server: Server, tmp_path: Path) -> Iterator[Callable[..., Node]]:
     """Makes a life on the same state directory."""
     nodes: list[Node] = []
 
-    def make(*hooks: Callable[[Registry, Claimed], None]) -> Node:
-        nodes.append(Node(server.url, tmp_path / "state", *hooks))
+    def make(*hooks: Callable[[Registry, Claimed], None], ttl_s: int = TTL_S) -> Node:
+        nodes.append(Node(server.url, tmp_path / "state", *hooks, ttl_s=ttl_s))
         return nodes[-1]
 
     yield make
@@ -196,7 +197,7 @@ def test_a_node_without_etcd_doubts_in_time_boots_from_its_copy_and_finds_its_su
     node.stop()
 
     again = born()
-    wait(lambda: again.told.claims, "up without etcd")
+    wait(lambda: again.told.words, "up without etcd")
     assert again.told.words == ["held remembered"]
     assert "may be somebody else's" in again.life.refusal
     assert list(again.told.remembered) == [key]
@@ -238,9 +239,9 @@ def test_a_node_claims_the_same_subnet_in_an_etcd_that_has_forgotten_everything(
     assert key in again.told.remembered
 
 
-def test_an_underlay_that_moves_is_told_in_place(server: Server, born: Callable[[], Node]) -> None:
+def test_an_underlay_that_moves_is_told_in_place(server: Server, born: Callable[..., Node]) -> None:
     """No address at all changes nothing; another one rewrites the record; the lease is never given up."""
-    node = born()
+    node = born(ttl_s=LONG_S)
     wait(lambda: node.told.claims and node.told.snapshots, "a lease")
 
     node.joining.moves.put("none")
@@ -254,7 +255,7 @@ def test_an_underlay_that_moves_is_told_in_place(server: Server, born: Callable[
     node.life.keeper.look_at_underlay()
     node.life.keeper.look_at_underlay()
 
-    wait(lambda: len(node.told.claims) == 2, "told")
+    wait(lambda: len(node.told.words) == 2, "told")
     first, second = node.told.claims
     assert node.told.words == ["held new", "held rewritten"]
     assert (second.lease.key, second.lease.etcd_lease) == (first.lease.key, first.lease.etcd_lease)
@@ -275,24 +276,23 @@ def test_a_giving_back_that_fails_leaves_a_node_that_goes_on_renewing(
     with pytest.raises(StoreUnavailable):
         node.life.leave()
     nudge.join()
+    thawed_at = time.monotonic()
     server.thaw()
-
-    wait(lambda: node.life.tenure.age_s > TTL_S / 2 or len(node.told.claims) > 1, "went on")
     # One that ran out meanwhile is claimed anew, and has no age until then.
-    wait(lambda: node.life.claimed and 0 < node.life.tenure.age_s < TTL_S / 2, "renewed again")
+    wait(lambda: 0 < node.life.tenure.age_s < time.monotonic() - thawed_at, "went on")
 
 
 def test_a_record_deleted_while_its_node_takes_it_up_is_written_again(
     server: Server, born: Callable[..., Node]
 ) -> None:
     """The watch sees the end before anybody has said that the record is ours; its etcd lease lives on."""
-    other = Etcd([server.url], timeout_s=2)
+    other = Etcd([server.url], timeout_s=20)
 
     def delete(registry: Registry, claimed: Claimed) -> None:
         gone = other.txn([], [deleting(f"{PREFIX}/subnets/{claimed.lease.key}")]).revision
         wait(lambda: registry.store_revision >= gone, "the watch has heard of it")
 
-    node = born(delete)
+    node = born(delete, ttl_s=LONG_S)
     wait(lambda: len(node.told.claims) == 2, "claimed again")
     first, second = node.told.claims
     assert first.lease.key == second.lease.key

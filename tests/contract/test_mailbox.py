@@ -46,7 +46,7 @@ class Agent(Follower):
         self.may_answer = threading.Event()
         self.may_answer.set()
         self._number = number
-        super().__init__(Etcd([url], timeout_s=2), prefix)
+        super().__init__(Etcd([url], timeout_s=20), prefix)
         until(lambda: len(self.events) >= 2)
         self.key = self.registry.claim(
             identity(number), NETWORK, tunnels(number), ttl_s=600
@@ -64,7 +64,7 @@ class Agent(Follower):
 
     def _answer(self, asker: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked.append(question)
-        assert self.may_answer.wait(20)
+        assert self.may_answer.wait(50)
         if question["verb"] not in REMOTE:
             raise BadConfig(f"unknown verb {question['verb']!r}")
         return {"node": f"n{self._number}", "asker": asker, **question}
@@ -87,7 +87,7 @@ def agents(server: Server, prefix: str) -> Iterator[list[Agent]]:
 def settings(server: Server, prefix: str, tmp_path: Path) -> Config:
     """Those of a node of its own, without an agent."""
     return loaded(
-        tmp_path, etcd_endpoints=server.url, etcd_prefix=prefix, etcd_timeout="2s", node_name="n9"
+        tmp_path, etcd_endpoints=server.url, etcd_prefix=prefix, etcd_timeout="20s", node_name="n9"
     )
 
 
@@ -134,7 +134,7 @@ def test_an_ask_wakes_the_asked_node_alone_and_leaves_nothing(
     )  # their own claims are events, too
     before = events(server)
 
-    answer = far.ask(settings, agents[1].key, "status", pod="a")
+    answer = far.ask(settings, agents[1].key, "status", timeout_s=20, pod="a")
 
     assert answer == {"node": "n2", "asker": "n9", "verb": "status", "pod": "a"}
     assert [bool(one.asked) for one in agents] == [False, True, False, False, False]
@@ -165,7 +165,7 @@ def test_many_are_asked_at_once_and_each_silence_has_its_reason(
     keys = [agents[0].key, agents[2].key, agents[4].key]
     keys += ["10.5.201.0-24", "10.5.202.0-24", "10.5.203.0-24"]
 
-    found = far.ask_many(settings, keys, "status", timeout_s=1.0)
+    found = far.ask_many(settings, keys, "status", timeout_s=5)
 
     assert list(found) == keys
     assert [one["node"] for one in list(found.values())[:2] if isinstance(one, dict)] == [
@@ -173,7 +173,7 @@ def test_many_are_asked_at_once_and_each_silence_has_its_reason(
         "n3",
     ]
     said = [str(found[key]) for key in keys[2:]]
-    assert "n5 did not answer within 1 s: its agent is down, older than" in said[0]
+    assert "n5 did not answer within 5 s: its agent is down, older than" in said[0]
     assert "198.18.7.7 cannot be asked: its record names no machine" in said[1]
     assert "cannot be read" in said[2]
     assert "nobody holds 10.5.203.0-24" in said[3]
@@ -214,7 +214,7 @@ def test_a_burst_of_questions_and_rubbish_never_holds_up_a_peers_event(
         )
     store.put(f"{settings.etcd_prefix}/subnets/10.5.204.0-24", b"{}", lease=lease)
 
-    until(lambda: "10.5.204.0-24" in asked.keys, 20)
+    until(lambda: "10.5.204.0-24" in asked.keys)
 
     assert any(isinstance(one, Put) for one in asked.events)
     assert len(asked.asked) <= AT_ONCE
@@ -228,7 +228,7 @@ def _putting(place: letters.Range, number: int, body: bytes, lease: int) -> Any:
 
 
 def _answers(settings: Config, key: str) -> bool:
-    return not isinstance(far.ask_many(settings, [key], "status", timeout_s=3)[key], OverlayError)
+    return not isinstance(far.ask_many(settings, [key], "status", timeout_s=20)[key], OverlayError)
 
 
 @pytest.mark.parametrize("harm", ["compacted", "restarted", "wiped"])
@@ -245,7 +245,7 @@ def test_the_mailbox_is_open_again_after_whatever_etcd_does(
             server.forget()
         server.start()
     if harm == "wiped":
-        until(lambda: all(len(one.snapshots) == 2 for one in agents))
+        until(lambda: all(len(one.snapshots) >= 2 for one in agents))
         agents[1].key = (
             agents[1].registry.claim(identity(2), NETWORK, tunnels(2), ttl_s=600).lease.key
         )

@@ -61,7 +61,7 @@ def test_a_pod_is_attached_where_1230_bytes_fit(node: Node, pod: Path, links: Po
     node.publish(mtu=1230)
     node.add(pod)
     assert _mtus(node, pod) == (1230, 1230)
-    inside(pod, "ping", "-c1", "-W2", "-Mdo", "-s1202", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "-Mdo", "-s1202", "10.5.1.1")
     _give(node, links, 1450)
     assert _mtus(node, pod) == (1450, 1450)
 
@@ -200,7 +200,7 @@ def test_the_hosts_end_gets_its_mtu_back(node: Node, pod: Path, links: PodLinks)
     ip(node.space, "link", "set", OWNER.host_link, "mtu", "1300")
     run_inside(node.space, lambda: links.tend(OWNER.place))
     assert (_mtus(node, pod), links.mended) == ((1450, 1450), 1)
-    inside(pod, "ping", "-c1", "-W2", "-Mdo", "-s1422", "10.5.1.1")
+    inside(pod, "ping", "-c1", "-W9", "-Mdo", "-s1422", "10.5.1.1")
 
 
 def test_a_hosts_end_with_another_name_follows_and_gets_its_own_back(

@@ -1,7 +1,8 @@
 """Several agents' data planes on one kernel, and what only one agent may have."""
 
 import os
-import socket
+import subprocess
+import sys
 from collections.abc import Hashable, Iterator
 from contextlib import closing
 from ipaddress import ip_address, ip_interface, ip_network
@@ -262,25 +263,18 @@ def test_a_user_who_may_not_run_an_agent_keeps_none_from_running(
     host: Path, tmp_path: Path
 ) -> None:
     """Anybody may bind an abstract name."""
-    ready, go = os.pipe(), os.pipe()
-    child = os.fork()
-    if not child:
-        run_inside(host, lambda: squat(ready[1], go[0]))
-        os._exit(0)
-    try:
-        assert os.read(ready[0], 1) == b"x"
+    words = ["nsenter", f"--net={host}", sys.executable, "-c", SQUAT]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
         hold(host, tmp_path, "blue").close()
-    finally:
-        os.write(go[1], b"x")
-        os.waitpid(child, 0)
-        for end in (*ready, *go):
-            os.close(end)
 
 
-def squat(ready: int, go: int) -> None:
-    """Hold a name as nobody until told to end."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
-        os.setuid(65534)
-        held.bind("\0overlay-agent/instance/blue")
-        os.write(ready, b"x")
-        os.read(go, 1)
+SQUAT = """
+import os, socket, sys
+held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+os.setuid(65534)
+held.bind("\\0overlay-agent/instance/blue")
+print("held", flush=True)
+sys.stdin.read()
+"""
