@@ -44,7 +44,7 @@ def test_nodes_that_got_each_others_addresses_keep_their_subnets(
     places = {number: number % many + 1 for number in numbers}
 
     def move(number: int) -> None:
-        pauses = Pauses()
+        pauses = Pauses(most_s=1.0)  # half a minute is what a test has as a whole
         for _ in range(30):
             try:
                 place = tunnels(places[number])
