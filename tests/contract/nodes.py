@@ -21,9 +21,8 @@ def network(cidr: str, length: int = 24, *, v6: str = "") -> Network:
     return parse_network(text.encode())
 
 
-NETWORK = parse_network(
-    b'{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"vxlan"}}'
-)
+CONFIG = b'{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"vxlan"}}'
+NETWORK = parse_network(CONFIG)
 """Nobody claims from 10.5.200.0/24 on by chance, where tests write records by hand."""
 SMALL = network("10.5.0.0/28", 30)  # three subnets
 FIRST, SECOND = (ip_network(f"10.5.0.{n}/30") for n in (4, 8))

@@ -13,7 +13,7 @@ from agent.etcd import Etcd
 from agent.registry import Registry
 from overlay.schema import format_lease
 from tests.contract.etcd_server import Server
-from tests.contract.nodes import NETWORK, Living, identity, take, tunnels
+from tests.contract.nodes import CONFIG, NETWORK, Living, identity, take, tunnels
 
 pytestmark = pytest.mark.contract
 
@@ -25,7 +25,7 @@ def registry(etcd_server: Server, prefix: str) -> Iterator[Registry]:
     """A registry with a network config."""
     store = Etcd([etcd_server.url], timeout_s=20)
     made = Registry(store, prefix)
-    made.write_network(b'{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}')
+    made.write_network(CONFIG)
     yield made
     made.close()
 

@@ -23,12 +23,11 @@ from e2e.simnodes import SimNode
 from overlay.errors import OverlayError
 from tests.contract.certificates import Authority
 from tests.contract.etcd_server import Server
-from tests.contract.nodes import NETWORK, tunnels
+from tests.contract.nodes import CONFIG, NETWORK, tunnels
 
 pytestmark = pytest.mark.contract
 
 Ctl = Callable[..., tuple[int, str, str]]
-CONFIG = b'{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 PREFIX = "/coreos.com/network"
 NOBODY = "http://127.0.0.1:9"
 """The discard port: nothing listens there."""
