@@ -3,6 +3,8 @@
 from e2e.damages import OUTSIDE, PODS, Damage
 
 _ANEW = "ip link del overlay.1; ip link add overlay.1 type vxlan id 1 dstport 8472 local {underlay} dev eth0 nolearning"
+_LINKWATCH = "sleep 1.5"
+"""The kernel takes a second to stop what has lost its carrier (net/core/link_watch.c)."""
 _ALTERED = (
     "nft table inet overlay was altered: set right; changes=1 likely=nft (the kernel names it"
 )
@@ -38,6 +40,14 @@ DEVICE = {
     ),
     "device without ARP": Damage(
         "ip link set overlay.1 arp off", "device overlay.1 had arp off", PODS
+    ),
+    "device held down": Damage(
+        f"ip link set overlay.1 protodown on; {_LINKWATCH}", "device overlay.1 had protodown", PODS
+    ),
+    "device held down for a reason": Damage(
+        f"ip link set overlay.1 protodown on protodown_reason 3 on; {_LINKWATCH}",
+        "device overlay.1 had protodown",
+        PODS,
     ),
     "device put into the bridge": Damage(
         "ip link set overlay.1 master overlay0", "device overlay.1 had a place in overlay0"

@@ -184,6 +184,7 @@ def _odd(link: LinkInfo, links: Links) -> str:
     """What was done to a tunnel device that no device of ours or flannel's has."""
     master = links.by_index.get(link.master)
     words = [f"a place in {master.name}"] if master else []
+    words += ["protodown"] if link.held_down else []
     words += [link.vxlan.odd] if link.vxlan and link.vxlan.odd else []
     return ", ".join(words)
 

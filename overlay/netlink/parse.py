@@ -38,7 +38,8 @@ _EXTRAS = _ELSEWHERE | {c.RTA_METRICS, c.RTA_NH_ID}
 class LinkInfo:
     """A link. ``master`` is the index of its bridge or 0, ``peer`` of a veth's other end.
 
-    ``peer_namespace`` is our number of the namespace that the other end lies in, -1 for our own.
+    ``peer_namespace`` is our number of the namespace that the other end lies in, -1 for our own. ``held_down``:
+    without a carrier by order (protodown), up or not.
     """
 
     index: int
@@ -56,6 +57,7 @@ class LinkInfo:
     peer_namespace: int = -1
     deleted: bool = False
     arp: bool = True
+    held_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ def parse_link(payload: bytes, deleted: bool = False) -> LinkInfo:
         peer_namespace=_signed(found.get(c.IFLA_LINK_NETNSID)),
         deleted=deleted,
         arp=not flags & c.IFF_NOARP,
+        held_down=any(found.get(c.IFLA_PROTO_DOWN, b"")),
     )
 
 
