@@ -117,7 +117,7 @@ def label(item: KernelObject) -> str:
         case FdbEntry():
             name = f"{item.mac} dev {item.link}"
         case LinkAddress():
-            name = f"{item.address} dev {item.link}"
+            name = str(item).removeprefix("address ")
         case Sysctl():
             name = item.path.replace("/", ".")
         case Ruleset():

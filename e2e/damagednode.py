@@ -73,6 +73,16 @@ DEVICE = {
         "device overlay.1 lost our mark (its alias), ",
         PODS,
     ),
+    "device's address with a peer": Damage(
+        "ip addr add 10.77.0.1 peer {far}/32 dev overlay.1",
+        "address 10.77.0.1/32 peer {far} dev overlay.1 was not ours to have: taken away",
+        PODS,
+    ),
+    "device's own address with a peer": Damage(
+        "ip addr add $(echo {own} | cut -d/ -f1) peer {far}/32 dev overlay.1",
+        "address {own} peer {far} dev overlay.1 was not ours to have: taken away",
+        PODS,
+    ),
 }
 BRIDGE = {
     "bridge deleted": Damage("ip link del overlay0", "bridge overlay0 was deleted, ", PODS),
@@ -101,6 +111,20 @@ BRIDGE = {
     "bridge's address doubled": Damage(
         "ip addr add {gateway}9/24 dev overlay0",
         "address {gateway}9/24 dev overlay0 was not ours to have: taken away",
+    ),
+    "bridge's address behind another one": Damage(
+        "ip addr del {gateway}/24 dev overlay0; ip addr add {gateway}9/24 dev overlay0; "
+        "ip addr add {gateway}/24 dev overlay0",
+        "address {gateway}9/24 dev overlay0 was not ours to have: taken away",
+    ),
+    "bridge's address with a peer": Damage(
+        "ip addr del {gateway}/24 dev overlay0; ip addr add {gateway} peer 10.77.0.9/24 dev overlay0",
+        "address {gateway}/24 peer 10.77.0.9 dev overlay0 was not ours to have: taken away",
+        PODS,
+    ),
+    "bridge's address with a pod for a peer": Damage(
+        "ip addr del {gateway}/24 dev overlay0; ip addr add {gateway} peer {gateway}9/24 dev overlay0",
+        "address {gateway}/24 peer {gateway}9 dev overlay0 was not ours to have: taken away",
     ),
 }
 POD = {

@@ -191,7 +191,7 @@ def _odd(link: LinkInfo, links: Links) -> str:
 
 def _address(info: AddressInfo, links: Links) -> KernelObject | None:
     name = links.ours(info.link, "bridge") or links.ours(info.link, "vxlan")
-    return LinkAddress(name, info.address) if name else None
+    return LinkAddress(name, info.address, info.peer) if name else None
 
 
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:

@@ -62,13 +62,14 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class AddressInfo:
-    """An address on a link. ``scope`` is 0 for global, 253 for link-local."""
+    """An address on a link. ``scope`` is 0 for global, 253 for link-local. With a ``peer`` the subnet is that one's."""
 
     link: int
     address: HostAddress
     scope: int
     flags: int
     deleted: bool = False
+    peer: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +165,13 @@ def parse_address(payload: bytes, deleted: bool = False) -> AddressInfo:
     """An RTM_NEWADDR or RTM_DELADDR."""
     _family, length, flags, scope, link = _head(_IFADDR, payload)
     found = unpack_attributes(payload, _IFADDR.size)
-    packed = found.get(c.IFA_LOCAL) or found.get(c.IFA_ADDRESS)
+    other = found.get(c.IFA_ADDRESS)
+    packed = found.get(c.IFA_LOCAL) or other
     if packed is None:
         raise BadInput("an address message from the kernel has no address")
+    peer = unpack_address(other) if other and other != packed else None
     flags = _number(found, c.IFA_FLAGS) or flags
-    return AddressInfo(link, _host(unpack_address(packed), length), scope, flags, deleted)
+    return AddressInfo(link, _host(unpack_address(packed), length), scope, flags, deleted, peer)
 
 
 def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
