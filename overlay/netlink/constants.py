@@ -59,6 +59,7 @@ RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTA_ENCAP_TYPE: Final = 21
 RTA_NH_ID: Final = 30
+RTN_UNSPEC: Final = 0
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
 RTPROT_KERNEL: Final = 2

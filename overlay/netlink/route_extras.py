@@ -7,6 +7,8 @@ from overlay.netlink.attributes import unpack_attributes, unpack_number
 
 RTAX_MTU = 2
 """linux/rtnetlink.h"""
+NO_WAY = {6: "a blackhole", 7: "unreachable", 8: "prohibited", 9: "a throw"}
+"""Types of route that lead nowhere, linux/rtnetlink.h."""
 _WORDS = {
     c.RTA_MULTIPATH: "several next hops",
     c.RTA_VIA: "a gateway of another family",
