@@ -19,7 +19,7 @@ from overlay.netlink.attributes import (
     unpack_text,
 )
 from overlay.netlink.policy import PolicyRule, parse_rule
-from overlay.netlink.route_extras import extras
+from overlay.netlink.route_extras import extras, has_end
 from overlay.netlink.vxlan_info import VxlanInfo
 
 AF_BRIDGE = 7
@@ -196,7 +196,7 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         deleted=deleted,
         plain=_ELSEWHERE.isdisjoint(found),
         tos=tos,
-        extras="" if _EXTRAS.isdisjoint(found) else extras(found),
+        extras=extras(found) if has_end(found) or not _EXTRAS.isdisjoint(found) else "",
     )
 
 
