@@ -199,8 +199,12 @@ def _address(info: AddressInfo, links: Links) -> KernelObject | None:
 
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:
     nowhere = NO_WAY.get(info.kind, "")
-    if not (info.kind == RTN_UNICAST or nowhere) or info.table != RT_TABLE_MAIN or info.tos:
-        return None  # one with a TOS serves packets with that mark alone, and stands beside ours
+    if not (info.kind == RTN_UNICAST or nowhere) or info.table != RT_TABLE_MAIN:
+        return None
+    if info.tos or info.of_some:
+        return (
+            None  # it serves packets with that mark, or from there, alone, and stands beside ours
+        )
     own = info.protocol == RTPROT_KERNEL
     ours = links.ours(info.link, "bridge" if own else "vxlan")
     if ours is None and (own or info.protocol != links.marks.route_protocol):

@@ -76,7 +76,7 @@ class AddressInfo:
 class RouteInfo:
     """A route. ``link`` and ``via`` are the first next hop's; ``plain``: it is the only one, and ``via`` tells all.
 
-    ``extras`` is what it states beside, in words.
+    ``extras`` is what it states beside, in words; ``of_some``: it serves packets of some sources only (IPv6).
     """
 
     dst: Subnet
@@ -92,6 +92,7 @@ class RouteInfo:
     plain: bool = True
     tos: int = 0
     extras: str = ""
+    of_some: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def parse_address(payload: bytes, deleted: bool = False) -> AddressInfo:
 
 def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
     """An RTM_NEWROUTE or RTM_DELROUTE."""
-    family, length, _src, tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
+    family, length, src, tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
     found = unpack_attributes(payload, _RT.size)
     link, nexthop_flags = _number(found, c.RTA_OIF), flags
     if c.RTA_MULTIPATH in found:
@@ -196,6 +197,7 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         deleted=deleted,
         plain=_ELSEWHERE.isdisjoint(found),
         tos=tos,
+        of_some=bool(src),
         extras=extras(found) if has_end(found) or not _EXTRAS.isdisjoint(found) else "",
     )
 
