@@ -182,8 +182,8 @@ class KernelWatch:
                 return False
             return not record.address.is_link_local
         names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
-        if isinstance(record, LinkInfo):
-            return record.name in names
+        if isinstance(record, LinkInfo):  # by the name that it has, or had before this
+            return not names.isdisjoint((record.name, self._dataplane.link_name(record.index)))
         name = self._dataplane.link_name(record.link)
         return name in names or any(record.address.ip == vtep.local for vtep in me.vteps)
 
