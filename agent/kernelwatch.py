@@ -28,6 +28,7 @@ from overlay.netlink.constants import RT_TABLE_MAIN
 from overlay.netlink.monitor import Event, Monitor
 from overlay.netlink.nftmonitor import TableChange
 from overlay.netlink.parse import AddressInfo, LinkInfo, Record, RouteInfo
+from overlay.netlink.route_extras import NO_WAY
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ LOOK_AFTER_S = 0.1
 SWITCHES_S = 0.5
 """The kernel tells nobody when a switch is turned, so they are looked at so often: put back within a second."""
 Signs = dict[Hashable, Sign]
-_NO_WAY = {6: "a blackhole", 7: "unreachable", 8: "prohibited", 9: "a throw"}
-"""Types of route that lead nowhere, linux/rtnetlink.h."""
 
 
 class Told(Protocol):
@@ -155,7 +154,7 @@ class KernelWatch:
         return {key: Sign(fate(present, wanted), seen, protocol, name, pid)}
 
     def _route(self, record: RouteInfo) -> str:
-        if (instead := _NO_WAY.get(record.kind)) is not None:
+        if (instead := NO_WAY.get(record.kind)) is not None:
             return f"was {instead}"
         via = f" via {record.via}" if record.via else ""
         return f"led{via} dev {self._dataplane.link_name(record.link) or '?'}"
@@ -183,8 +182,8 @@ class KernelWatch:
                 return False
             return not record.address.is_link_local
         names = {*me.connected.links, *(vtep.underlay for vtep in me.vteps)}
-        if isinstance(record, LinkInfo):
-            return record.name in names
+        if isinstance(record, LinkInfo):  # by the name that it has, or had before this
+            return not names.isdisjoint((record.name, self._dataplane.link_name(record.index)))
         name = self._dataplane.link_name(record.link)
         return name in names or any(record.address.ip == vtep.local for vtep in me.vteps)
 

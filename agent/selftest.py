@@ -122,10 +122,12 @@ class SelfTest:
         self._had_peers = has_peers or (self._had_peers and not reconciler.serving)
 
     def heard(self, records: Iterable[Record] | None) -> None:
-        """A device of ours may have been made anew."""
+        """A device of ours may have been made anew, or its checksums switched on again."""
         for record in records or ():
             if not isinstance(record, LinkInfo) or record.deleted:
                 continue
+            if record.name in self._off:
+                self._news.set()
             if self._tested.get(record.name, record.index) != record.index:
                 self._tries = 0
                 self._news.set()
@@ -170,11 +172,14 @@ class SelfTest:
         there = self._loop.ask(tunnels, timeout_s=ASK_TIMEOUT_S)
         for tunnel in there:
             index = socket.if_nametoindex(tunnel.link)
+            if tunnel.link in self._off and offload.tx_checksum(tunnel.link):
+                self._off = self._off & _read(self._page)  # who deletes that wants it tested
             if tunnel.link in self._off:
                 if offload.tx_checksum(tunnel.link):
                     offload.set_tx_checksum(tunnel.link, False)
                     log.warning(
-                        "%s was made anew: its tx-checksum was on, it is off again", tunnel.link
+                        "the tx-checksum of %s was on, of a new device or by others: it is off again",
+                        tunnel.link,
                     )
             elif self._tested.get(tunnel.link) == index and self._is_known(tunnel.link):
                 continue

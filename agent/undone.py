@@ -21,6 +21,7 @@ from overlay.model import (
     Sysctl,
     Vxlan,
 )
+from overlay.netlink.route_extras import NO_WAY
 
 GONE, EXTRA, SHAKEN = "gone", "extra", "shaken"
 MOST_EACH = 10
@@ -117,7 +118,7 @@ def label(item: KernelObject) -> str:
         case FdbEntry():
             name = f"{item.mac} dev {item.link}"
         case LinkAddress():
-            name = f"{item.address} dev {item.link}"
+            name = str(item).removeprefix("address ")
         case Sysctl():
             name = item.path.replace("/", ".")
         case Ruleset():
@@ -169,6 +170,8 @@ def _difference(was: KernelObject, item: KernelObject) -> str:
         return "was altered"
     if type(was) is not type(item):
         return f"was {was}"
+    if isinstance(was, Route) and was.odd in NO_WAY.values():
+        return f"was {was.odd}"
     if isinstance(was, Route):
         via = f" via {was.via}" if was.via else ""
         odd = f" with {was.odd}" if was.odd else ""

@@ -3,6 +3,8 @@
 from e2e.damages import OUTSIDE, PODS, Damage
 
 _ANEW = "ip link del overlay.1; ip link add overlay.1 type vxlan id 1 dstport 8472 local {underlay} dev eth0 nolearning"
+_LINKWATCH = "sleep 1.5"
+"""The kernel takes a second to stop what has lost its carrier (net/core/link_watch.c)."""
 _ALTERED = (
     "nft table inet overlay was altered: set right; changes=1 likely=nft (the kernel names it"
 )
@@ -39,6 +41,14 @@ DEVICE = {
     "device without ARP": Damage(
         "ip link set overlay.1 arp off", "device overlay.1 had arp off", PODS
     ),
+    "device held down": Damage(
+        f"ip link set overlay.1 protodown on; {_LINKWATCH}", "device overlay.1 had protodown", PODS
+    ),
+    "device held down for a reason": Damage(
+        f"ip link set overlay.1 protodown on protodown_reason 3 on; {_LINKWATCH}",
+        "device overlay.1 had protodown",
+        PODS,
+    ),
     "device put into the bridge": Damage(
         "ip link set overlay.1 master overlay0", "device overlay.1 had a place in overlay0"
     ),
@@ -61,6 +71,16 @@ DEVICE = {
     "device made anew with other flags": Damage(
         f"{_ANEW} maxaddress 1 l3miss proxy; ip link set overlay.1 addrgenmode none up",
         "device overlay.1 lost our mark (its alias), ",
+        PODS,
+    ),
+    "device's address with a peer": Damage(
+        "ip addr add 10.77.0.1 peer {far}/32 dev overlay.1",
+        "address 10.77.0.1/32 peer {far} dev overlay.1 was not ours to have: taken away",
+        PODS,
+    ),
+    "device's own address with a peer": Damage(
+        "ip addr add $(echo {own} | cut -d/ -f1) peer {far}/32 dev overlay.1",
+        "address {own} peer {far} dev overlay.1 was not ours to have: taken away",
         PODS,
     ),
 }
@@ -91,6 +111,20 @@ BRIDGE = {
     "bridge's address doubled": Damage(
         "ip addr add {gateway}9/24 dev overlay0",
         "address {gateway}9/24 dev overlay0 was not ours to have: taken away",
+    ),
+    "bridge's address behind another one": Damage(
+        "ip addr del {gateway}/24 dev overlay0; ip addr add {gateway}9/24 dev overlay0; "
+        "ip addr add {gateway}/24 dev overlay0",
+        "address {gateway}9/24 dev overlay0 was not ours to have: taken away",
+    ),
+    "bridge's address with a peer": Damage(
+        "ip addr del {gateway}/24 dev overlay0; ip addr add {gateway} peer 10.77.0.9/24 dev overlay0",
+        "address {gateway}/24 peer 10.77.0.9 dev overlay0 was not ours to have: taken away",
+        PODS,
+    ),
+    "bridge's address with a pod for a peer": Damage(
+        "ip addr del {gateway}/24 dev overlay0; ip addr add {gateway} peer {gateway}9/24 dev overlay0",
+        "address {gateway}/24 peer {gateway}9 dev overlay0 was not ours to have: taken away",
     ),
 }
 POD = {

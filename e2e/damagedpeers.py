@@ -68,6 +68,21 @@ ROUTES = {
         "route {far}/32 was not ours to have: taken away",
         PODS,
     ),
+    "narrower blackhole of our protocol": Damage(
+        "ip route add blackhole {far} proto 158",
+        "route {far}/32 was not ours to have: taken away",
+        PODS,
+    ),
+    "route replaced by a blackhole of our protocol": Damage(
+        "ip route replace unreachable {subnet} proto 158",
+        "route {subnet} was unreachable: set right",
+        PODS,
+    ),
+    "blackhole of our protocol before ours": Damage(
+        "ip route prepend blackhole {subnet} proto 158",
+        "route {subnet} was not ours to have: taken away",
+        PODS,
+    ),
     "narrower route of our protocol": Damage(
         "ip route add {far} via 10.5.0.77 dev overlay.1 onlink proto 158",
         "route {far}/32 was not ours to have: taken away",

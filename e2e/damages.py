@@ -84,7 +84,7 @@ class Side:
         return {
             "links": [_link(row) for row in space.query("link", "show")],
             "addresses": [
-                f"{row['ifname']} {item['local']}/{item['prefixlen']}"
+                f"{row['ifname']} {item['local']} {item.get('address', '')}/{item['prefixlen']}"
                 for row in space.query("-4", "addr", "show")
                 for item in row["addr_info"]
             ],

@@ -7,9 +7,9 @@ from ipaddress import IPv6Network
 import pytest
 
 from e2e import netns
-from e2e.etcdserver import SUBNETS
+from e2e.etcdserver import CONFIG_KEY, SUBNETS
 from e2e.lab import Lab
-from e2e.node import Node
+from e2e.node import Node, wait_for
 from overlay.family import Family
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -80,3 +80,18 @@ def test_an_address_that_is_given_again_answers_at_once(lab: Lab) -> None:
         assert node.namespace.run(["ping", "-n", "-c1", "-W5", str(pod.address)]).code == 0
         netns.remove(pod.namespace.name)
         node.runtime.delete(pod)
+
+
+def test_an_underlay_that_is_renamed_while_it_is_up_is_followed_at_once(lab: Lab) -> None:
+    """IPv4 tells of its addresses anew then; of IPv6 there is the link's event alone, with a name that nobody knows."""
+    one, two = lab.add_node("n1"), lab.add_node("n2")
+    lab.etcd.ctl("put", CONFIG_KEY, CONFIG)
+    lab.start_nodes(one, two)
+    here, there = lab.add_pod(one), lab.add_pod(two)
+    assert here.ping(there.address, wait_s=5).ok
+    if one.namespace.run(["ip", "link", "set", "eth0", "name", "net0"]).code:
+        pytest.skip("this kernel renames no link that is up (Linux 6.2 does)")
+
+    followed = "is on net0, was on eth0"
+    wait_for(lambda: followed in one.log_text(), "followed", timeout_s=20, also=one.log_tail)
+    assert here.ping(there.address, wait_s=5).ok

@@ -78,6 +78,9 @@ def test_a_card_that_breaks_checksums_is_found_out_and_lived_with(lab: Lab) -> N
         wait_for(lambda: here.ping(there.address).ok, "the peers are back", timeout_s=30)
         assert _talk(there, here, within_s=15)
 
+        run_inside(one.namespace.path, lambda: offload.set_tx_checksum("overlay.1", True))
+        wait_for(lambda: not _tx_checksum(one), "off again, whoever had it on", timeout_s=10)
+
         one.stop_agent()
         one.start_agent()
         one.wait_ready(peers=1)

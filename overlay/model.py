@@ -271,19 +271,20 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """An address on one of our two links."""
+    """An address on one of our two links; ``peer``: others gave it one, whose the subnet is."""
 
     link: str
     address: HostAddress
+    peer: Address | None = None
     rank: ClassVar[int] = 3  # after the switch that lets the link have any
 
     @property
     def key(self) -> Hashable:
         """Identity."""
-        return ("address", self.link, self.address)
+        return ("address", self.link, self.address, self.peer)
 
     def __str__(self) -> str:
-        return f"address {self.address} dev {self.link}"
+        return f"address {self.address} {f'peer {self.peer} ' if self.peer else ''}dev {self.link}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,9 +164,18 @@ class Dataplane:
             return  # it went with its device
         index = self._links.index(item.link)
         if step.action is Action.DELETE:
-            self._unless_gone(messages.address_delete(index, item.address))
+            self._unless_gone(messages.address_delete(index, item.address, item.peer))
+            self._put_back_beside(item.link, index)
         else:
             self._netlink.request(messages.address_add(index, item.address))
+
+    def _put_back_beside(self, link: str, index: int) -> None:
+        """IPv4's others go with the first of their subnet (__inet_del_ifa); and to add one that is there, but with a
+        peer, had no effect, so it has gone just now.
+        """
+        for item in self._want.values():
+            if isinstance(item, LinkAddress) and item.link == link:
+                self._netlink.request(messages.address_add(index, item.address))
 
     def _unless_gone(self, message: bytes) -> None:
         try:

@@ -243,7 +243,9 @@ class Batches:
         )
 
     def _route_delete(self, item: Route) -> bytes:
-        """A route by a next hop object, or of several hops, is none that has this gateway and device (fib_nh_match)."""
+        """A route by a next hop object, or of several hops, is none that has this gateway and device (fib_nh_match);
+        one that leads nowhere has neither.
+        """
         any_way = bool(item.odd)
         return messages.route_delete(
             item.dst,

@@ -80,6 +80,8 @@ class LinkDoor:
     def _may_stay(self, present: LinkInfo, item: Vxlan | Bridge) -> bool:
         """True: change it in place. False: ours, to be made anew. ForeignObject: hands off."""
         if self.seen.ours(present.index, _kind(item)) is None:
+            if self.seen.marks.are_on(present.alias) and present.kind in ("bridge", "vxlan"):
+                return False  # our other device: somebody has renamed both
             other = owner_of(present.alias)
             whose = f"belongs to {other}" if other else "we did not make"
             raise ForeignObject(

@@ -21,6 +21,7 @@ from overlay.model import (
 from overlay.netlink import AddressInfo, LinkInfo, NeighbourInfo, RouteInfo
 from overlay.netlink.constants import RT_TABLE_MAIN, RTN_UNICAST
 from overlay.netlink.parse import Record
+from overlay.netlink.route_extras import NO_WAY
 
 AF_BRIDGE = 7
 NUD_STALE, NUD_PERMANENT = 0x04, 0x80
@@ -29,6 +30,8 @@ NTF_SELF = 0x02
 """linux/neighbour.h."""
 V6_KERNELS_METRIC, V6_USERS_METRIC = 256, 1024
 """IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER of net/ip6_route.h."""
+LOOPBACK = "lo"
+"""By which IPv6 has what leads nowhere; IPv4's has no device."""
 UNSPECIFIED = IPv4Address(0)
 """Stands for "none" or "not to be expressed": never what anybody wants, so it is mended."""
 
@@ -184,24 +187,30 @@ def _odd(link: LinkInfo, links: Links) -> str:
     """What was done to a tunnel device that no device of ours or flannel's has."""
     master = links.by_index.get(link.master)
     words = [f"a place in {master.name}"] if master else []
+    words += ["protodown"] if link.held_down else []
     words += [link.vxlan.odd] if link.vxlan and link.vxlan.odd else []
     return ", ".join(words)
 
 
 def _address(info: AddressInfo, links: Links) -> KernelObject | None:
     name = links.ours(info.link, "bridge") or links.ours(info.link, "vxlan")
-    return LinkAddress(name, info.address) if name else None
+    return LinkAddress(name, info.address, info.peer) if name else None
 
 
 def _route(info: RouteInfo, links: Links) -> KernelObject | None:
-    if info.kind != RTN_UNICAST or info.table != RT_TABLE_MAIN or info.tos:
-        return None  # one with a TOS serves packets with that mark alone, and stands beside ours
+    nowhere = NO_WAY.get(info.kind, "")
+    if not (info.kind == RTN_UNICAST or nowhere) or info.table != RT_TABLE_MAIN:
+        return None
+    if info.tos or info.of_some:
+        return (
+            None  # it serves packets with that mark, or from there, alone, and stands beside ours
+        )
     own = info.protocol == RTPROT_KERNEL
     ours = links.ours(info.link, "bridge" if own else "vxlan")
     if ours is None and (own or info.protocol != links.marks.route_protocol):
         return None
     link = links.by_index.get(info.link)
-    name = ours or (link.name if link else "")
+    name = LOOPBACK if nowhere else ours or (link.name if link else "")
     metric = info.metric
     if metric and metric == usual_metric(info.dst.version, info.protocol):
         metric = 0
@@ -212,7 +221,7 @@ def _route(info: RouteInfo, links: Links) -> KernelObject | None:
         onlink=info.onlink,
         protocol=info.protocol,
         source=info.source,
-        odd=info.extras,
+        odd=nowhere or info.extras,
         metric=metric,
     )
 

@@ -24,6 +24,8 @@ class Rulesets:
         self.changes = 0
         self._nft = Nft()
         self._path = digests
+        self._unwritten: dict[str, str] = {}
+        """What stands in no file: a full /run costs the next agent a load, and this one nothing."""
 
     def close(self) -> None:
         """Close the door."""
@@ -46,9 +48,17 @@ class Rulesets:
         self._nft.run(item.text)
         self.changes += 1
         listing = self._nft.list_table(item.table) or ""
-        write_atomic(self._path, msgspec.json.encode({_digest(item.text): _digest(listing)}))
+        known = {_digest(item.text): _digest(listing)}
+        try:
+            write_atomic(self._path, msgspec.json.encode(known))
+        except OSError:
+            self._unwritten = known
+        else:
+            self._unwritten = {}
 
     def _known(self) -> dict[str, str]:
+        if self._unwritten:
+            return self._unwritten
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
         except (OSError, ValueError):  # no such file, no JSON, no UTF-8

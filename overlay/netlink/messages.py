@@ -94,9 +94,9 @@ def address_add(link: int, address: HostAddress) -> bytes:
     return message(RTM_NEWADDR, _UPSERT, _address(link, address, flags))
 
 
-def address_delete(link: int, address: HostAddress) -> bytes:
-    """Take an address off a link."""
-    return message(RTM_DELADDR, 0, _address(link, address, 0))
+def address_delete(link: int, address: HostAddress, peer: Address | None = None) -> bytes:
+    """Take an address off a link; one with a peer is found by that alone."""
+    return message(RTM_DELADDR, 0, _address(link, address, 0, peer))
 
 
 def address_dump(family: Family, *, link: int = 0) -> bytes:
@@ -144,10 +144,10 @@ def fdb_dump(*, link: int = 0) -> bytes:
     return _neighbour_dump(_AF_BRIDGE, link)
 
 
-def _address(link: int, address: HostAddress, flags: int) -> bytes:
+def _address(link: int, address: HostAddress, flags: int, peer: Address | None = None) -> bytes:
     packed = address.ip.packed
     head = _IFADDR.pack(Family.of(address).af, address.network.prefixlen, flags, 0, link)
-    return head + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    return head + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, (peer or address.ip).packed)
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,7 @@ from overlay.netlink.attributes import (
     unpack_text,
 )
 from overlay.netlink.policy import PolicyRule, parse_rule
-from overlay.netlink.route_extras import extras
+from overlay.netlink.route_extras import extras, has_end
 from overlay.netlink.vxlan_info import VxlanInfo
 
 AF_BRIDGE = 7
@@ -38,7 +38,8 @@ _EXTRAS = _ELSEWHERE | {c.RTA_METRICS, c.RTA_NH_ID}
 class LinkInfo:
     """A link. ``master`` is the index of its bridge or 0, ``peer`` of a veth's other end.
 
-    ``peer_namespace`` is our number of the namespace that the other end lies in, -1 for our own.
+    ``peer_namespace`` is our number of the namespace that the other end lies in, -1 for our own. ``held_down``:
+    without a carrier by order (protodown), up or not.
     """
 
     index: int
@@ -56,24 +57,26 @@ class LinkInfo:
     peer_namespace: int = -1
     deleted: bool = False
     arp: bool = True
+    held_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AddressInfo:
-    """An address on a link. ``scope`` is 0 for global, 253 for link-local."""
+    """An address on a link. ``scope`` is 0 for global, 253 for link-local. With a ``peer`` the subnet is that one's."""
 
     link: int
     address: HostAddress
     scope: int
     flags: int
     deleted: bool = False
+    peer: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RouteInfo:
     """A route. ``link`` and ``via`` are the first next hop's; ``plain``: it is the only one, and ``via`` tells all.
 
-    ``extras`` is what it states beside, in words.
+    ``extras`` is what it states beside, in words; ``of_some``: it serves packets of some sources only (IPv6).
     """
 
     dst: Subnet
@@ -89,6 +92,7 @@ class RouteInfo:
     plain: bool = True
     tos: int = 0
     extras: str = ""
+    of_some: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ def parse_link(payload: bytes, deleted: bool = False) -> LinkInfo:
         peer_namespace=_signed(found.get(c.IFLA_LINK_NETNSID)),
         deleted=deleted,
         arp=not flags & c.IFF_NOARP,
+        held_down=any(found.get(c.IFLA_PROTO_DOWN, b"")),
     )
 
 
@@ -161,16 +166,18 @@ def parse_address(payload: bytes, deleted: bool = False) -> AddressInfo:
     """An RTM_NEWADDR or RTM_DELADDR."""
     _family, length, flags, scope, link = _head(_IFADDR, payload)
     found = unpack_attributes(payload, _IFADDR.size)
-    packed = found.get(c.IFA_LOCAL) or found.get(c.IFA_ADDRESS)
+    other = found.get(c.IFA_ADDRESS)
+    packed = found.get(c.IFA_LOCAL) or other
     if packed is None:
         raise BadInput("an address message from the kernel has no address")
+    peer = unpack_address(other) if other and other != packed else None
     flags = _number(found, c.IFA_FLAGS) or flags
-    return AddressInfo(link, _host(unpack_address(packed), length), scope, flags, deleted)
+    return AddressInfo(link, _host(unpack_address(packed), length), scope, flags, deleted, peer)
 
 
 def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
     """An RTM_NEWROUTE or RTM_DELROUTE."""
-    family, length, _src, tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
+    family, length, src, tos, table, protocol, _scope, kind, flags = _head(_RT, payload)
     found = unpack_attributes(payload, _RT.size)
     link, nexthop_flags = _number(found, c.RTA_OIF), flags
     if c.RTA_MULTIPATH in found:
@@ -190,7 +197,8 @@ def parse_route(payload: bytes, deleted: bool = False) -> RouteInfo:
         deleted=deleted,
         plain=_ELSEWHERE.isdisjoint(found),
         tos=tos,
-        extras="" if _EXTRAS.isdisjoint(found) else extras(found),
+        of_some=bool(src),
+        extras=extras(found) if has_end(found) or not _EXTRAS.isdisjoint(found) else "",
     )
 
 

@@ -29,6 +29,7 @@ from overlay.netlink.constants import (
     RTM_GETROUTE,
     RTM_NEWROUTE,
     RTN_UNICAST,
+    RTN_UNSPEC,
     RTNH_F_ONLINK,
 )
 
@@ -101,7 +102,9 @@ def route_delete(
     source: Address | None = None,
     metric: int = 0,
 ) -> bytes:
-    """Delete a route; ESRCH unless its protocol is that, and what else is given is the route's."""
+    """Delete a route; ESRCH unless its protocol is that, and what else is given is the route's. Without a ``link``
+    it may lead nowhere, too.
+    """
     how = (link, onlink, protocol, RT_SCOPE_NOWHERE)
     return _beside(_route(RTM_DELROUTE, 0, dst, via, how), source, metric)
 
@@ -142,9 +145,8 @@ def _route_frame(
     if scope == RT_SCOPE_UNIVERSE and not gateway and family is Family.V4:
         scope = RT_SCOPE_LINK  # reaches neighbours only; IPv6 has no such notion
     nexthop_flags = RTNH_F_ONLINK if onlink else 0
-    head = _RT.pack(
-        family.af, length, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, nexthop_flags
-    )
+    sort = RTN_UNICAST if link else RTN_UNSPEC
+    head = _RT.pack(family.af, length, 0, 0, RT_TABLE_MAIN, protocol, scope, sort, nexthop_flags)
     target = attribute(RTA_DST, bytes(family.bits // 8)) if length else b""
     via = attribute(RTA_GATEWAY, bytes(gateway)) if gateway else b""
     whole = message(kind, flags, head, number32(RTA_OIF, link), target, via)

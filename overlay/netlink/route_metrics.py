@@ -17,11 +17,12 @@ from overlay.netlink.attributes import (
 from overlay.netlink.constants import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
+    RTA_CACHEINFO,
     RTM_NEWROUTE,
     RTNH_F_ONLINK,
 )
 
-RTA_METRICS, RTA_CACHEINFO, RTAX_MTU = 8, 12, 2
+RTA_METRICS, RTAX_MTU = 8, 2
 """linux/rtnetlink.h"""
 _RT = struct.Struct("=BBBBBBBBI")
 

@@ -128,6 +128,11 @@ BLOWS = {
         undone=["route del {dst} tos 0x10"],
         versions=(4,),
     ),
+    "by hand on our device, for some sources": Blow(
+        ["route add {dst} from {stale_dst} via {other} dev {link} onlink"],
+        undone=["route del {dst} from {stale_dst}"],
+        versions=(6,),
+    ),
     # --- the neighbour
     "neighbour gone": Blow(["neigh del {via} dev {link}"]),
     "neighbour bent": Blow(["neigh replace {via} lladdr 02:00:00:00:00:ee dev {link}"]),

@@ -62,7 +62,7 @@ def _route(row: Mapping[str, Any], usual: str) -> Entry:
     link = "+".join(str(hop.get("dev", "")) for hop in hops)
     metric = str(row.get("metric", usual if usual == "0" else "1024"))
     known: Entry = ("route", row["dst"], metric, via, link, row["protocol"])
-    known += (row["tos"],) if "tos" in row else ()
+    known += tuple(str(row[word]) for word in ("tos", "from") if word in row)
     if table in {"254", "main"} and row.get("type") in {"1", "unicast", None}:
         return known
     return (*known, f"table {table}", str(row.get("type")))

@@ -18,6 +18,8 @@ from tests.examples import ME, NETWORK
 
 pytestmark = pytest.mark.contract
 
+RENAMED = "ip link set overlay.1 name it; ip link set overlay0 name overlay.1; ip link set it name overlay0"
+
 
 def lease(number: int, mac: int | None = None) -> Lease:
     """A peer's record."""
@@ -98,6 +100,7 @@ def test_what_is_applied_is_read_back_equal_and_a_second_agent_changes_nothing(
         ["ip", "link", "set", "overlay.1", "mtu", "1400"],
         ["ip", "link", "del", "overlay.1"],
         ["ip", "link", "del", "overlay0"],
+        ["sh", "-c", RENAMED],
         ["ip", "addr", "flush", "dev", "overlay0"],
         ["nft", "flush", "ruleset"],
         ["nft", "flush", "chain", "inet", "overlay", "postrouting"],

@@ -152,6 +152,17 @@ TO_TWO = "fd00:5:0:2::/64 dev overlay-v6.1 onlink proto 158"
         ["sh", "-c", f"ip -6 route replace {TO_TWO} via fd00:5:0:2:: metric 77"],
         ["sh", "-c", f"ip -6 route append {TO_TWO} via fd00:5:0:3::"],
         ["ip", "link", "set", "overlay-v6.1", "arp", "off"],
+        ["ip", "link", "set", "overlay-v6.1", "protodown", "on"],
+        [
+            "sh",
+            "-c",
+            "ip addr del fd00:5:0:1::/128 dev overlay-v6.1; "
+            "ip addr add fd00:5:0:1:: peer fd00:5:0:2::7/128 dev overlay-v6.1",
+        ],
+        ["sh", "-c", f"ip -6 route replace {TO_TWO} via fd00:5:0:2:: expires 100"],
+        ["ip", "-6", "route", "add", "blackhole", "fd00:5:0:2::7", "proto", "158"],
+        ["ip", "-6", "route", "replace", "blackhole", "fd00:5:0:2::/64", "proto", "158"],
+        ["sh", "-c", "ip -6 route add unreachable fd00:5:0:2::/64 proto 158 metric 7"],
     ],
     ids=" ".join,
 )

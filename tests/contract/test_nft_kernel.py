@@ -132,6 +132,21 @@ def test_damaged_digests_only_cost_a_reload(space: Path, tmp_path: Path) -> None
         assert rulesets.read(wanted) == wanted
 
 
+def test_digests_that_cannot_be_written_keep_no_table_from_being_loaded(
+    space: Path, tmp_path: Path
+) -> None:
+    """As on a full /run: the loop that mends does not end, and does not load it again and again."""
+    wanted = Ruleset(TABLE, render_inet([V4], masquerade=True, fully_random=True))
+    digests = tmp_path / "nft.json"
+    (digests / "in the way").mkdir(parents=True)
+    with closing(run_inside(space, lambda: Rulesets(digests))) as rulesets:
+        rulesets.write(wanted, delete=False)
+        assert rulesets.read(wanted) == wanted
+
+        inside(space, "nft", "flush", "chain", "inet", "overlay", "postrouting")
+        assert rulesets.read(wanted) not in (None, wanted)
+
+
 def test_other_peoples_tables_stay(space: Path, tmp_path: Path) -> None:
     """Loading and deleting ours leaves the rest of the ruleset as it was."""
     inside(space, "nft", "add", "table", "inet", "filter")

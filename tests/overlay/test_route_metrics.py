@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from overlay.errors import BadInput
 from overlay.netlink.attributes import HEADER, attribute, nested, unpack_attributes
+from overlay.netlink.constants import RTA_CACHEINFO
 from overlay.netlink.route_metrics import (
-    RTA_CACHEINFO,
     RTA_METRICS,
     RTAX_MTU,
     route_mtu,
