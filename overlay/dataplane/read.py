@@ -201,10 +201,8 @@ def _route(info: RouteInfo, links: Links) -> KernelObject | None:
     nowhere = NO_WAY.get(info.kind, "")
     if not (info.kind == RTN_UNICAST or nowhere) or info.table != RT_TABLE_MAIN:
         return None
-    if info.tos or info.of_some:
-        return (
-            None  # it serves packets with that mark, or from there, alone, and stands beside ours
-        )
+    if info.tos or info.of_some:  # it serves such packets alone, and stands beside ours
+        return None
     own = info.protocol == RTPROT_KERNEL
     ours = links.ours(info.link, "bridge" if own else "vxlan")
     if ours is None and (own or info.protocol != links.marks.route_protocol):
