@@ -137,6 +137,25 @@ def test_a_file_of_somebody_else_stays_unless_forced(tmp_path: Path) -> None:
     assert b"overlay-agent" in theirs.read_bytes()
 
 
+def test_what_is_kept_of_somebody_else_is_not_lost_to_an_edit_of_ours(tmp_path: Path) -> None:
+    """Both would be kept under one name: it says so, by force as well; moved away, there is room again."""
+    theirs = tmp_path / "opt/cni/bin/overlay"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"#!/bin/sh\n")
+    assert install(tmp_path, "--force").code == 0
+    theirs.write_bytes(theirs.read_bytes() + b"# by hand\n")
+    before = tree(tmp_path)
+
+    for flags in ([], ["--force"]):
+        refused = install(tmp_path, *flags)
+        assert (refused.code, "overlay.before-overlay keeps what" in refused.err) == (1, True)
+        assert tree(tmp_path) == before
+
+    theirs.rename(tmp_path / "mine")
+    assert install(tmp_path).code == 0
+    assert theirs.with_name("overlay.before-overlay").read_bytes() == b"#!/bin/sh\n"
+
+
 def test_another_cni_that_would_win_is_named_before_anything_is_done(tmp_path: Path) -> None:
     """Runtimes take the first configuration by name; one behind ours is no matter."""
     conf_dir = tmp_path / "etc/cni/net.d"

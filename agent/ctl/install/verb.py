@@ -147,7 +147,8 @@ def _files(
         kind=flags.front,
     )
     wanted = items(wished)
-    present = {item.path: writing.look(writing.below(root, item.path)) for item in wanted}
+    looked = [place for item in wanted for place in (item.path, steps.beside(item))]
+    present = {place: writing.look(writing.below(root, place)) for place in looked}
     files = steps.plan(wanted, present, known.files, force=flags.force)
     places = [step.item.path for step in files if step.changes]
     # The runtime's directory is made here, and so gone after an uninstall, before the unit would make it.
