@@ -49,6 +49,9 @@ def survey(run_dir: Path, bridge: str) -> list[Stray]:
             if home is None
             else [one for one in _ours(host, home.index) if one.name not in known]
         )
+        if lost:  # by an ADD that began meanwhile; of one that ended meanwhile the first look knew
+            known |= set(_known(Ipam(run_dir)))
+            lost = [one for one in lost if one.name not in known]
         ways = dict(ways_in(host)) if lost else {}
     return [
         Stray(link.name, link.index, named(link), ways.get(link.peer_namespace, ""))

@@ -1,12 +1,17 @@
-"""An allocation that was lost while its journal was not: the sweep makes it again, from what the journal says."""
+"""An allocation that was lost while its journal was not: the sweep makes it again, from what the journal says. And a
+pod that comes while it looks has lost nothing."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from agent.sweep import Sweep
+from cni import strays
+from overlay.netlink import link_messages
 from overlay.netlink.namespace import run_inside
 from tests.contract.agent_settings import settings
 from tests.contract.cni_node import NOTHING, OWNER, Node
@@ -70,3 +75,22 @@ def test_another_plugins_address_is_told_from_one_with_a_link_of_ours(
     journal.write_text(journal.read_text().replace("10.5.1.2/", "10.5.9.2/"))
     sweep()
     assert node.addresses() == before
+
+
+@pytest.mark.row("16")
+def test_a_pod_that_comes_between_two_looks_is_no_stray(node: Node, pod: Path) -> None:
+    """Its link is seen without its journal: that is looked for once more before it counts as lost."""
+    answers: list[dict[str, object]] = []
+
+    def come(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is link_messages.link_dump.__code__ and not answers:
+            answers.append({})
+            answers.append(node.add(pod))
+
+    threading.setprofile(come)
+    try:
+        found = run_inside(node.space, lambda: strays.survey(node.run_dir, "overlay0"))
+    finally:
+        threading.setprofile(None)
+    assert "ips" in answers[1]
+    assert found == []
