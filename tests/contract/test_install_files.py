@@ -214,6 +214,15 @@ def test_a_second_agent_leaves_what_it_shares_with_the_first(tmp_path: Path) -> 
     assert set(by_action) == {"unchanged", "create"}
 
 
+def test_the_directory_that_the_unit_makes_is_listed_whichever_is_used(tmp_path: Path) -> None:
+    """So that an uninstall takes it away again, if nothing else is in it."""
+    assert install(tmp_path, "--cni-conf-dir", "/srv/cni/net.d").code == 0
+    listed = json.loads((tmp_path / "var/lib/overlay/installed.json").read_text())["directories"]
+    for directory in ("/srv/cni/net.d", "/etc/cni/net.d", "/etc/cni"):
+        assert directory in listed
+        assert (tmp_path / directory[1:]).is_dir()
+
+
 def test_certificates_are_copied_for_root_alone_and_renewed(tmp_path: Path) -> None:
     """The settings name the copy; another certificate under the same flag replaces it, and nothing else."""
     source, image = tmp_path / "ca.pem", tmp_path / "image"
