@@ -233,9 +233,16 @@ class Door:
         elif not path.slow:
             self._send(client, method, name, _asked(path))
         elif self._slow.acquire(blocking=False):
-            threading.Thread(
-                target=self._slowly, args=(client, method, name, path), name="scrape", daemon=True
-            ).start()
+            try:
+                threading.Thread(
+                    target=self._slowly,
+                    args=(client, method, name, path),
+                    name="scrape",
+                    daemon=True,
+                ).start()
+            except RuntimeError:  # the machine has no thread, or no memory for one, to give
+                self._slow.release()
+                self._send(client, method, name, Reply(503, b"no thread, try again\n"))
         else:
             self._send(client, method, name, Reply(503, b"busy, try again\n"))
 

@@ -82,12 +82,19 @@ class Pages:
         """No new pods; the pods that run are not touched.
 
         ``conflist`` takes it away as well (first), which makes kubelet call the whole node NotReady. Without
-        it every ADD is refused with the reason, and STATUS says it.
+        it every ADD is refused with the reason, and STATUS says it. What cannot be taken away keeps no other, and is no
+        end of the agent: a lost subnet's page must go though the disk of the conflist is read-only.
         """
-        if conflist:
-            nodefile.remove_conflist(self._config.cni_conf_dir, self._config.marks.conflist)
-        nodefile.remove_pages(self._config.run_dir)
         self._published = None
+        config = self._config
+        due = [config.run_dir / name for name in (nodefile.PAGE_NAME, nodefile.SUBNET_ENV_NAME)]
+        for path in [config.cni_conf_dir / config.marks.conflist, *due] if conflist else due:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.error(
+                    "%s cannot be taken away: %s; once it can: rm %s", path, error.strerror, path
+                )
 
     def keep(self) -> str:
         """Write the published pages again if somebody took or changed them; says which."""

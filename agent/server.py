@@ -54,6 +54,7 @@ class Workers:
         self._body = body
         self._lock = threading.Lock()
         self._idle = self._all = 0
+        self._short = False
 
     def begin(self) -> None:
         """Start the first one."""
@@ -64,8 +65,12 @@ class Workers:
         """A worker has a connection."""
         with self._lock:
             self._idle -= 1
-            if not self._idle and self._all < MOST_AT_ONCE:
-                self._add()
+            self._refill()
+
+    def look(self) -> None:
+        """See that one waits, where none could be started before; called now and then."""
+        with self._lock:
+            self._refill()
 
     def stay(self) -> bool:
         """A worker is done; True if it is to wait for the next connection."""
@@ -75,10 +80,22 @@ class Workers:
             self._all -= not staying
         return staying
 
+    def _refill(self) -> None:
+        """A machine that has no thread or no memory left must not cost a worker: it is tried again."""
+        if self._idle or self._all >= MOST_AT_ONCE:
+            return
+        try:
+            self._add()
+            self._short = False
+        except RuntimeError as error:
+            if not self._short:
+                log.warning("%s: who asks now has to wait; look: ps -eL | wc -l", error)
+            self._short = True
+
     def _add(self) -> None:
+        threading.Thread(target=self._body, name="request", daemon=True).start()
         self._idle += 1
         self._all += 1
-        threading.Thread(target=self._body, name="request", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +171,9 @@ class Server:
         threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
 
     def look(self) -> None:
-        """See that we are to be found at our path; called now and then."""
+        """See that we are to be found at our path, and that somebody listens there; called now and then."""
         self._door.look()
+        self._workers.look()
 
     def close(self) -> None:
         """Stop listening and remove the socket; requests being served are finished by their threads."""

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from agent.podlinks import PodLinks
 from cni import collect, lock, strays, unfinished
 from cni.adopted import TakeIn
 from cni.collect import Leftover
+from cni.ipam import Ipam
 from cni.steps import Steps
 from cni.strays import Stray
 from cni.unfinished import Unfinished
@@ -113,6 +114,8 @@ class Sweep:
             if item in self._before or _lives(item):
                 self._settle(item, page)
         self._before = found
+        if page is not None:
+            self._hold_again(page, {item.place for item in found if isinstance(item, Leftover)})
         self._links.tend_all(_gateways(page))
 
     def _run(self) -> None:
@@ -163,6 +166,24 @@ class Sweep:
             log.warning("another plugin attached pods to %s, held: %s", page.bridge, ", ".join(got))
         for sentence in taken.said:
             log.warning("%s", sentence)
+
+    def _hold_again(self, page: NodePage, gone: Collection[str]) -> None:
+        """Living pods whose allocations were lost keep their addresses to themselves."""
+        ipam = Ipam(self._run_dir)
+        held = ipam.held()
+        for place in ipam.places():
+            record = None if place in gone else collect.record_of(ipam, place)
+            if record is None or not strays.unheld(record, held):
+                continue
+            try:
+                taken = strays.hold_again(self._run_dir, place, page.families)
+            except OverlayError as error:
+                log.warning("%s, and used by %s; %s", error, place, error.hint)
+                continue
+            if taken:
+                self.taken_in += 1
+                texts = ", ".join(map(str, taken))
+                log.warning("the allocation of %s to %s was lost, made again", texts, place)
 
     # --- what is left over --------------------------------------------------------------------------
 

@@ -135,7 +135,8 @@ def delete(owner: Owner, netns: str, run_dir: Path, steps: Steps) -> None:
     for place in _places(ipam, owner):
         with lock.held(run_dir, place, steps):
             record = ipam.record_at(place)
-            if record is not None and not record.adopted:
+            # One that cannot be read may be a living pod's of ours; who was taken in has no link of ours.
+            if not (record.adopted if record is not None else place in ipam.linkless()):
                 continue
             if record is not None:
                 steps.at("veth")

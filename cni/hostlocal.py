@@ -14,6 +14,7 @@ from pathlib import Path
 from cni.ipam import is_address
 from cni.netconf import IFNAME, NAME
 from cni.owner import Owner
+from cni.writing import fresh, unlink
 from overlay.errors import AddressTaken
 
 DIRECTORY = "/var/lib/cni/networks"
@@ -52,9 +53,10 @@ def reserve(network: Path, address: str, owner: Owner) -> bool:
     """
     network.mkdir(parents=True, exist_ok=True, mode=0o755)
     path = network / address
+    beside = Path(fresh(str(path)))
     try:
-        with path.open("x") as file:  # host-local itself counts on O_EXCL
-            file.write(f"{owner.container}\r\n{owner.ifname}")
+        beside.write_text(f"{owner.container}\r\n{owner.ifname}", newline="")
+        os.link(beside, path)  # the whole file or none; host-local itself counts on O_EXCL, which this is as well
     except FileExistsError as error:
         if _content(path).split() == [owner.container, owner.ifname]:
             return False
@@ -62,6 +64,8 @@ def reserve(network: Path, address: str, owner: Owner) -> bool:
             f"{address} of {owner} is somebody else's in {network}",
             hint=f"look: cat {path}; delete that pod, or this one",
         ) from error
+    finally:
+        unlink(str(beside))
     return True
 
 

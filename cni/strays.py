@@ -3,20 +3,23 @@
 A journal can be lost (somebody emptied the run directory) while its pod lives on. Without it the pod's address
 would be given to the next one; so what the kernel still holds is written down again. The proof that a
 pod is gone: no process lives in, and no mount holds, the namespace at the other end of the veth.
+
+The other way round, where an allocation was lost and its journal was not, the journal tells what is to be held.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from pathlib import Path
 
-from cni import attach, collect, pods
+from cni import attach, collect, lock, pods
 from cni.ipam import Ipam
 from cni.owner import Owner, owner_at
 from cni.record import RECORD_VERSION, Attachment
 from overlay.errors import KernelRefused, OverlayError
-from overlay.model import ALIAS_PREFIX, POD_LINK_PREFIX
+from overlay.model import ALIAS_PREFIX, POD_LINK_PREFIX, Address
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
 from overlay.nodefile import NodeFamily
 
@@ -46,6 +49,9 @@ def survey(run_dir: Path, bridge: str) -> list[Stray]:
             if home is None
             else [one for one in _ours(host, home.index) if one.name not in known]
         )
+        if lost:  # by an ADD that began meanwhile; of one that ended meanwhile the first look knew
+            known |= set(_known(Ipam(run_dir)))
+            lost = [one for one in lost if one.name not in known]
         ways = dict(ways_in(host)) if lost else {}
     return [
         Stray(link.name, link.index, named(link), ways.get(link.peer_namespace, ""))
@@ -117,6 +123,29 @@ def take_in(
         )
     )
     return ", ".join(held)
+
+
+def unheld(record: Attachment, held: Mapping[str, str]) -> list[Address]:
+    """The addresses that an attachment has by its journal and not by an allocation."""
+    found = [ip_interface(text).ip for text in record.addresses]
+    return [address for address in found if held.get(str(address)) != record.owner.place]
+
+
+def hold_again(run_dir: Path, place: str, families: tuple[NodeFamily, ...]) -> list[Address]:
+    """Take what a journal says and no allocation holds, before the next pod is given it; returns what was taken.
+
+    Raises:
+        AddressTaken: another attachment has got one meanwhile.
+    """
+    ipam, taken = Ipam(run_dir), list[Address]()
+    with lock.tried(run_dir, place) as free:
+        record = collect.record_of(ipam, place) if free else None
+        for address in unheld(record, ipam.held()) if record else ():
+            home = next((one for one in families if address in one.subnet), None)
+            if record is not None and home is not None:
+                ipam.take(record.owner, home, wanted=address, linkless=not record.host_link)
+                taken.append(address)
+    return taken
 
 
 def remove(stray: Stray) -> None:

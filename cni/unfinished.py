@@ -38,6 +38,13 @@ def survey(run_dir: Path) -> list[Unfinished]:
     return [Unfinished(path) for path in found]
 
 
+def beside(path: Path) -> list[Path]:
+    """Those of a file elsewhere, such as the conflist in a runtime's directory."""
+    began = f".{path.name[:100]}."
+    found = _named(path.parent.resolve(), _PAGE)
+    return [it for it in found if it.name[: -len("0123456789ab.tmp")] == began]
+
+
 def remove(item: Unfinished) -> None:
     """Take it away; that it is gone already is fine.
 

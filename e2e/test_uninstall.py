@@ -99,6 +99,9 @@ class Machine:
         assert "/etc/systemd/system/overlay-agent.service" in said.out
         unfinished = self.plugin.with_name(".overlay.0123456789ab.overlay-install")
         unfinished.touch()  # as an installation leaves it that is killed
+        net_d = self.node.work / "net.d"
+        net_d.mkdir(exist_ok=True)
+        (net_d / ".10-overlay.conflist.0123456789ab.tmp").touch()  # and an agent
 
     @property
     def plugin(self) -> Path:

@@ -154,22 +154,23 @@ def _foreign(store: Ipam) -> Iterator[str]:
 def _release(flags: argparse.Namespace, settings: Config) -> int:
     store, target = Ipam(settings.run_dir), flags.target
     place = _place_of(store, target)
-    record, owner = collect.record_of(store, place), owner_at(place)
-    alive = (
-        not Lives.look().pod_is_gone(record)
-        if record
-        else owner is not None and links.is_attached(owner)
-    )
-    if alive and not flags.force:
-        raise AddressTaken(
-            f"{target} is in use by {record.pod or place if record else place}, whose pod is alive",
-            hint="delete the pod; or take its network away under it: overlayctl ipam release --force …",
-        )
     with lock.tried(settings.run_dir, place) as free:
         if not free:
             raise NotReady(
                 f"a runtime is at work on {place}, try again",
                 hint="the same in a moment; if it stays so: journalctl -u overlay-agent -g hangs",
+            )
+        record = collect.record_of(store, place)  # by now: a runtime may just have been at work on it
+        owner = record.owner if record else owner_at(place)
+        alive = (
+            not Lives.look().pod_is_gone(record)
+            if record
+            else owner is not None and links.is_attached(owner)
+        )
+        if alive and not flags.force:
+            raise AddressTaken(
+                f"{target} is in use by {record.pod or place if record else place}, whose pod is alive",
+                hint="delete the pod; or take its network away under it: overlayctl ipam release --force …",
             )
         if owner is not None and (record is None or record.host_link):
             links.detach(owner)

@@ -16,8 +16,9 @@ import pytest
 from agent import config
 from agent.pages import Pages, rivals
 from overlay.desired import Me
+from overlay.errors import NotReady
 from overlay.marks import Marks
-from overlay.nodefile import CONFLIST_NAME, NodePage
+from overlay.nodefile import CONFLIST_NAME, NodePage, read_page
 from tests.examples import ME, NETWORK
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -189,6 +190,20 @@ def test_withdrawing_keeps_the_conflist_unless_told_otherwise(
     assert gone == ([CONFLIST_NAME] if conflist else []) + ["node.json", "subnet.env"]
     assert pages.keep() == ""
     assert pages.publish(NETWORK, ME)
+
+
+@pytest.mark.parametrize("stuck", ["net.d/10-overlay.conflist", "run/node.json"])
+def test_what_cannot_be_taken_away_keeps_no_other_page(home: Path, stuck: str) -> None:
+    """With a page of a lost subnet the plugin would go on giving its addresses; and the loop that asks must live."""
+    pages = Pages(_settings(home))
+    pages.publish(NETWORK, ME)
+    (home / stuck).unlink()
+    (home / stuck).mkdir()  # unlink(2) refuses it, root's as well, as it does on a disk that is read-only
+    pages.withdraw(conflist=True)
+    left = [path for room in ("run", "net.d") for path in (home / room).iterdir()]
+    assert left == [home / stuck]
+    with pytest.raises(NotReady):
+        read_page(home / "run")
 
 
 @pytest.mark.row("R1")

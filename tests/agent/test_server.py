@@ -113,6 +113,37 @@ def test_a_socket_that_was_taken_away_is_made_again_when_it_is_looked_at(path: P
         assert json.loads(ask(path, request)) == {"asked": "x"}
 
 
+def test_no_thread_to_be_had_costs_no_worker(tmp_path: Path) -> None:
+    """What is asked meanwhile is answered; later two are served at once again, before either of them is done."""
+    both = threading.Barrier(2)
+
+    def together(environ: Mapping[str, str], stdin: bytes, steps: Steps) -> tuple[int, bytes]:
+        if stdin == b"together":
+            both.wait(20)
+        return 0, b"served"
+
+    made = Server(tmp_path / "s", cni=together, ctl=ctl, late=late, told=told)
+    with contextlib.closing(made):
+        usual = threading.stack_size(1 << 46)  # more than there is: every start of a thread fails
+        try:
+            for _ in range(3):
+                assert ask(tmp_path / "s", CNI_MAGIC + b"\0") == b"0\nserved"
+        finally:
+            threading.stack_size(usual)
+        made.look()
+        answers: list[bytes] = []
+        question = CNI_MAGIC + b"\0together"
+        callers = [
+            threading.Thread(target=lambda: answers.append(ask(tmp_path / "s", question)))
+            for _ in range(2)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert answers == [b"0\nserved"] * 2
+
+
 def test_a_request_without_variables_is_one_too() -> None:
     """Everything behind the empty string is stdin."""
     assert split_cni(CNI_MAGIC + b"\0{}") == ({}, b"{}")

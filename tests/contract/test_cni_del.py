@@ -100,6 +100,20 @@ def test_another_container_of_the_same_pod_name_keeps_everything(
     inside(other, "ping", "-c1", "-W9", "10.5.1.1")
 
 
+@pytest.mark.row("38", "34")
+def test_a_del_in_another_network_frees_nothing_whose_record_is_torn(
+    node: Node, pod: Path, other: Path
+) -> None:
+    """The same container and interface; the pod lives, and the next one gets an address of its own."""
+    node.add(pod)
+    _journal(node).write_text("{")
+    assert node.call("DEL", pod, name="blue") == {}
+    assert list(node.addresses().values()) == [OWNER.place]
+    assert node.call("ADD", other, container="c2", runtimeConfig={"ips": ["10.5.1.2"]})["code"]
+    assert node.call("DEL", pod) == {}
+    assert node.left() == NOTHING
+
+
 @pytest.mark.row("38", "16")
 def test_each_interface_of_a_container_is_its_own(node: Node, pod: Path) -> None:
     """Also one whose name has an @, as the kernel allows."""

@@ -86,6 +86,19 @@ def test_get_and_head_of_known_paths_and_nothing_else(served: Served) -> None:
     assert served.get("/quick").startswith(b"HTTP/1.1 200 ")
 
 
+def test_no_thread_to_be_had_is_said_and_ends_nothing(served: Served) -> None:
+    """More often than there are slow ones at once; the quick ones, and all of them later, are answered."""
+    usual = threading.stack_size(1 << 46)  # more than there is: every start of a thread fails
+    try:
+        for _ in range(MOST_SLOW + 1):
+            assert b" 503 " in served.get("/slow")
+        assert b" 200 " in served.get("/quick")
+    finally:
+        threading.stack_size(usual)
+    served.free.set()
+    assert b" 200 " in served.get("/slow")
+
+
 def test_a_thousand_who_say_nothing_keep_nobody_out(served: Served) -> None:
     """Those that have waited longest make room, so no descriptor is missing to anybody else."""
     with ExitStack() as stack:

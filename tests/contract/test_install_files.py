@@ -137,6 +137,25 @@ def test_a_file_of_somebody_else_stays_unless_forced(tmp_path: Path) -> None:
     assert b"overlay-agent" in theirs.read_bytes()
 
 
+def test_what_is_kept_of_somebody_else_is_not_lost_to_an_edit_of_ours(tmp_path: Path) -> None:
+    """Both would be kept under one name: it says so, by force as well; moved away, there is room again."""
+    theirs = tmp_path / "opt/cni/bin/overlay"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"#!/bin/sh\n")
+    assert install(tmp_path, "--force").code == 0
+    theirs.write_bytes(theirs.read_bytes() + b"# by hand\n")
+    before = tree(tmp_path)
+
+    for flags in ([], ["--force"]):
+        refused = install(tmp_path, *flags)
+        assert (refused.code, "overlay.before-overlay keeps what" in refused.err) == (1, True)
+        assert tree(tmp_path) == before
+
+    theirs.rename(tmp_path / "mine")
+    assert install(tmp_path).code == 0
+    assert theirs.with_name("overlay.before-overlay").read_bytes() == b"#!/bin/sh\n"
+
+
 def test_another_cni_that_would_win_is_named_before_anything_is_done(tmp_path: Path) -> None:
     """Runtimes take the first configuration by name; one behind ours is no matter."""
     conf_dir = tmp_path / "etc/cni/net.d"
@@ -193,6 +212,15 @@ def test_a_second_agent_leaves_what_it_shares_with_the_first(tmp_path: Path) -> 
     assert {"overlay", "overlay-agent.service", "overlay-agent@.service"} <= by_action["unchanged"]
     assert {"blue.toml", "05-overlay-blue.network", "installed.json"} <= by_action["create"]
     assert set(by_action) == {"unchanged", "create"}
+
+
+def test_the_directory_that_the_unit_makes_is_listed_whichever_is_used(tmp_path: Path) -> None:
+    """So that an uninstall takes it away again, if nothing else is in it."""
+    assert install(tmp_path, "--cni-conf-dir", "/srv/cni/net.d").code == 0
+    listed = json.loads((tmp_path / "var/lib/overlay/installed.json").read_text())["directories"]
+    for directory in ("/srv/cni/net.d", "/etc/cni/net.d", "/etc/cni"):
+        assert directory in listed
+        assert (tmp_path / directory[1:]).is_dir()
 
 
 def test_certificates_are_copied_for_root_alone_and_renewed(tmp_path: Path) -> None:

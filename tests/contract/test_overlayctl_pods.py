@@ -1,8 +1,11 @@
 """overlayctl gc and ipam on a real kernel: what is said, what is done, and the exit codes."""
 
+import inspect
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from tests.contract.spaces import ip
 pytestmark = pytest.mark.contract
 
 Ctl = Callable[..., tuple[int, str, str]]
+LOCKING = inspect.unwrap(lock.tried).__code__
 
 
 @pytest.fixture
@@ -170,6 +174,37 @@ def test_release_does_not_come_between_a_verb(mixed: Node, ctl: Ctl) -> None:
     with lock.held(mixed.run_dir, "overlay/c9@eth0", Steps()):
         code, _, err = ctl("ipam", "release", "c9")
     assert (code, "a runtime is at work" in err) == (2, True)
+
+
+@pytest.mark.row("16")
+def test_release_takes_nothing_from_a_pod_that_came_meanwhile(
+    mixed: Node, other: Path, ctl: Ctl
+) -> None:
+    """A runtime repeats an ADD that was killed, just before the attachment is locked."""
+    came: list[dict[str, Any]] = []
+
+    def come(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is LOCKING and not came:
+            came.append({})
+            came.append(mixed.add(other, container="c9"))
+
+    threading.setprofile(come)
+    try:
+        code, _, err = ctl("ipam", "release", "10.5.1.9")
+    finally:
+        threading.setprofile(None)
+    assert "ips" in came[1]
+    assert (code, "is in use by default/web" in err) == (1, True)
+    assert "overlay/c9@eth0" in mixed.journals()
+    assert "eth0" in ip(other, "link")
+
+
+@pytest.mark.row("R13")
+def test_release_by_force_takes_the_link_of_a_long_name(node: Node, pod: Path, ctl: Ctl) -> None:
+    """A digest stands for the name, so that only the record tells whose the link is."""
+    node.add(pod, container="c" * 210)
+    assert ctl("ipam", "release", "10.5.1.2", "--force")[0] == 0
+    assert node.left() == NOTHING
 
 
 @pytest.mark.parametrize(

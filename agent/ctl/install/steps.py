@@ -71,11 +71,15 @@ def plan(
     *,
     force: bool = False,
 ) -> tuple[Step, ...]:
-    """One step per item. ``known`` are the digests of what the last installation wrote."""
-    return tuple(
+    """One step per item. ``known`` are the digests of what the last installation wrote.
+
+    ``present`` has what is at the items' paths and, where something is, `beside` them.
+    """
+    steps = (
         _saved(_step(item, present.get(item.path, Present()), known.get(item.path, "")), force)
         for item in wanted
     )
+    return tuple(_sparing(step, present.get(beside(step.item), Present())) for step in steps)
 
 
 def digest(item: Item | Present) -> str:
@@ -115,9 +119,9 @@ def _not_known(item: Item, was: Present, *, by_hand: bool) -> Step:
             return Step(Action.REPLACE, item, f"it led to {was.target}", was)
         return Step(Action.REFUSE, item, f"it is somebody else's link to {was.target}", was)
     if by_hand:
-        return Step(Action.REPLACE, item, "it was changed by hand", was, _beside(item))
+        return Step(Action.REPLACE, item, "it was changed by hand", was, beside(item))
     if not item.ours or any(mark in was.data for mark in item.ours):
-        saved = None if item.mode == PROGRAM else _beside(item)
+        saved = None if item.mode == PROGRAM else beside(item)
         return Step(Action.REPLACE, item, "an earlier version", was, saved)
     return Step(Action.REFUSE, item, "a file of somebody else's is there", was)
 
@@ -126,8 +130,20 @@ def _saved(step: Step, force: bool) -> Step:
     """By force what is refused for its owner is replaced; what is no file never."""
     if not force or step.action is not Action.REFUSE or step.was.kind is Kind.OTHER:
         return step
-    return replace(step, action=Action.REPLACE, saved=_beside(step.item))
+    return replace(step, action=Action.REPLACE, saved=beside(step.item))
 
 
-def _beside(item: Item) -> Path:
+def _sparing(step: Step, kept: Present) -> Step:
+    """What is kept of somebody else's goes back one day: nothing of ours takes its place, by force neither."""
+    ours = step.item.ours
+    is_ours = any(mark in step.was.data for mark in ours)
+    is_theirs = kept.kind is not Kind.ABSENT and not any(mark in kept.data for mark in ours)
+    if step.saved is None or not (is_ours and is_theirs):
+        return step
+    why = f"it was changed by hand, and {step.saved} keeps what was there before it: move one of them away"
+    return replace(step, action=Action.REFUSE, why=why, saved=None)
+
+
+def beside(item: Item) -> Path:
+    """Where what was there before it is kept."""
     return item.path.with_name(item.path.name + SAVED)

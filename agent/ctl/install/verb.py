@@ -17,6 +17,7 @@ from agent.ctl.install.items import (
     TLS_FILES,
     UNIT,
     UNIT_DIR,
+    USUAL_CONF_DIR,
     Item,
     drop_in,
     items,
@@ -147,11 +148,14 @@ def _files(
         kind=flags.front,
     )
     wanted = items(wished)
-    present = {item.path: writing.look(writing.below(root, item.path)) for item in wanted}
+    looked = [place for item in wanted for place in (item.path, steps.beside(item))]
+    present = {place: writing.look(writing.below(root, place)) for place in looked}
     files = steps.plan(wanted, present, known.files, force=flags.force)
     places = [step.item.path for step in files if step.changes]
-    # The runtime's directory is made here, and so gone after an uninstall, before the unit would make it.
-    places += [manifest.path_of(marks), settings.cni_conf_dir / marks.conflist]
+    # Runtimes' directories are made here, and so gone after an uninstall, before the unit would make them: its own
+    # ExecStartPre makes the usual one whichever the settings name.
+    places += [manifest.path_of(marks)]
+    places += [it / marks.conflist for it in (settings.cni_conf_dir, USUAL_CONF_DIR / "net.d")]
     made = writing.missing(places, root)
     listed = manifest.item(manifest.after(known, files, made), marks)
     return (*files, *_listed(listed, before)), made

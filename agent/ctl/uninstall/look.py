@@ -24,7 +24,7 @@ from agent.ctl.install.manifest import Manifest
 from agent.ctl.install.steps import SAVED, Kind, Present, digest
 from agent.ctl.uninstall.facts import Facts, Fate, Held, Laid
 from agent.memory import Memory
-from cni import strays
+from cni import strays, unfinished
 from cni.ipam import Ipam
 from cni.owner import owner_at
 from cni.strays import Stray
@@ -148,8 +148,14 @@ def _of_settings(settings: Config) -> tuple[Path, ...]:
 
 
 def _directories(settings: Config) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """What is ours in run and state directory; the list of what is installed goes last, and is not among it."""
-    ours: list[Path] = []
+    """What is ours in run and state directory; the list of what is installed goes last, and is not among it.
+
+    In the runtime's directories, besides what is told apart elsewhere, what a killed writer left.
+    """
+    ours = [
+        *unfinished.beside(settings.cni_conf_dir / settings.marks.conflist),
+        *unfinished.beside(settings.cni_bin_dir / "overlay"),
+    ]
     unknown: list[Path] = []
     for directory, names in ((settings.run_dir, RUN_NAMES), (settings.state_dir, STATE_NAMES)):
         with suppress(OSError):
