@@ -23,7 +23,10 @@ from overlay.netlink.constants import (
 )
 
 RTA_METRICS, RTAX_MTU = 8, 2
+RTA_NH_ID = 30
 """linux/rtnetlink.h"""
+_OF_NEXT_HOP = (4, 5, 9, 18, 21, 22)
+"""RTA_OIF, GATEWAY, MULTIPATH, VIA, ENCAP_TYPE, ENCAP: beside a next hop object listed, but refused."""
 _RT = struct.Struct("=BBBBBBBBI")
 
 
@@ -39,6 +42,8 @@ def route_with_mtu(body: bytes, mtu: int) -> bytes:
     metrics = unpack_attributes(found.pop(RTA_METRICS, b""), 0)
     metrics[RTAX_MTU] = struct.pack("=I", mtu)
     found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
+    if RTA_NH_ID in found:
+        found = {kind: value for kind, value in found.items() if kind not in _OF_NEXT_HOP}
     *head, flags = _RT.unpack_from(body)
     parts = [attribute(kind, value) for kind, value in found.items()]
     parts.append(nested(RTA_METRICS, *(attribute(*metric) for metric in metrics.items())))
