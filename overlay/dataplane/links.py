@@ -119,8 +119,10 @@ class LinkDoor:
                 raise error
 
     def _delete(self, name: str) -> None:
+        """By its index where it was seen: one renamed to what is no UTF-8 has another name than the one we know."""
+        link = self.seen.by_name.get(name)
         try:
-            self._netlink.request(messages.link_delete(name))
+            self._netlink.request(messages.link_delete(link.index if link else name))
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
