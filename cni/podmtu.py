@@ -17,7 +17,7 @@ from cni.record import Attachment
 from overlay.errors import KernelRefused
 from overlay.model import Family
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
-from overlay.netlink.route_metrics import route_mtu, route_with_mtu
+from overlay.netlink.route_metrics import route_deletion, route_mtu, route_with_mtu
 
 RT_TABLE_LOCAL = 255
 """linux/rtnetlink.h; the kernel's own table."""
@@ -65,11 +65,24 @@ def _set_inner(pod: Netlink, inner: LinkInfo, mtu: int) -> tuple[str, ...]:
             # The kernel's own rule for IPv6 (rt6_mtu_change): too large, or limited by this link alone.
             if stated > mtu or (stated == inner.mtu and stated != mtu):
                 try:
-                    pod.request(route_with_mtu(body, mtu))
+                    _set_route(pod, family, body, mtu)
                 except KernelRefused as error:
                     dst = parse.parse_route(body).dst
                     refused.append(f"its route to {dst} keeps MTU {stated} instead of {mtu}: {error}")
     return tuple(refused)
+
+
+def _set_route(pod: Netlink, family: Family, body: bytes, mtu: int) -> None:
+    """IPv4 replaces the first route to a subnet with that metric, which may be another one of several: of the pod's
+    other interface, say. So the new one is put behind all of them, and then the old one goes."""
+    if family is Family.V6:
+        return pod.request(route_with_mtu(body, mtu))
+    try:
+        pod.request(route_with_mtu(body, mtu, beside=True))
+    except KernelRefused as error:
+        if error.errno != errno.EEXIST:  # that would be ours, half done
+            raise
+    return pod.request(route_deletion(body))
 
 
 def _set(netlink: Netlink, link: LinkInfo | None, mtu: int) -> None:

@@ -15,9 +15,11 @@ from overlay.netlink.attributes import (
     unpack_number,
 )
 from overlay.netlink.constants import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REPLACE,
     RTA_CACHEINFO,
+    RTM_DELROUTE,
     RTM_NEWROUTE,
     RTNH_F_ONLINK,
 )
@@ -36,26 +38,34 @@ def route_mtu(body: bytes) -> int:
     return unpack_number(metrics[RTAX_MTU]) if RTAX_MTU in metrics else 0
 
 
-def route_with_mtu(body: bytes, mtu: int) -> bytes:
-    """A request that makes this listed route state another MTU."""
+def route_with_mtu(body: bytes, mtu: int, *, beside: bool = False) -> bytes:
+    """A request that makes this listed route state another MTU, or (``beside``) for such a one after it."""
     found = _attributes(body)
     metrics = unpack_attributes(found.pop(RTA_METRICS, b""), 0)
     metrics[RTAX_MTU] = struct.pack("=I", mtu)
-    found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
-    if RTA_NH_ID in found:
-        found = {kind: value for kind, value in found.items() if kind not in _OF_NEXT_HOP}
-    *head, flags = _RT.unpack_from(body)
     parts = [attribute(kind, value) for kind, value in found.items()]
     parts.append(nested(RTA_METRICS, *(attribute(*metric) for metric in metrics.items())))
-    return message(
-        RTM_NEWROUTE,
-        NLM_F_CREATE | NLM_F_REPLACE,
-        _RT.pack(*head, flags & RTNH_F_ONLINK),  # what it says of the state is not to be asked for
-        *parts,
-    )
+    flags = NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE)
+    return message(RTM_NEWROUTE, flags, _head(body), *parts)
+
+
+def route_deletion(body: bytes) -> bytes:
+    """A request that takes away this listed route, and none that states another MTU."""
+    parts = [attribute(kind, value) for kind, value in _attributes(body).items()]
+    return message(RTM_DELROUTE, 0, _head(body), *parts)
+
+
+def _head(body: bytes) -> bytes:
+    *head, flags = _RT.unpack_from(body)
+    return _RT.pack(*head, flags & RTNH_F_ONLINK)  # what it says of the state is not to be asked for
 
 
 def _attributes(body: bytes) -> dict[int, bytes]:
+    """Those that can be sent back."""
     if len(body) < _RT.size:
         raise BadInput(f"a route of {len(body)} bytes, its fixed part needs {_RT.size}")
-    return unpack_attributes(body, _RT.size)
+    found = unpack_attributes(body, _RT.size)
+    found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
+    if RTA_NH_ID in found:
+        found = {kind: value for kind, value in found.items() if kind not in _OF_NEXT_HOP}
+    return found

@@ -155,6 +155,33 @@ def test_routes_by_next_hop_objects_follow(dual: Node, pod: Path) -> None:
     assert links.faults == {}
 
 
+def test_each_of_several_routes_to_a_subnet_follows(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """The kernel replaces the first one, whichever is meant; one of another interface is none of our business."""
+    node.add(pod)
+    for line in (
+        "link add side type veth peer name other",
+        "link set side up",
+        "route add 10.7.0.0/16 dev side",
+        "route append 10.7.0.0/16 via 10.5.1.1 mtu lock 1450",
+        "route append 10.7.0.0/16 via 10.5.1.9 mtu 1450",
+        "route append 10.8.0.0/16 mtu 1450 nexthop via 10.5.1.1 nexthop via 10.5.1.9",
+        "nexthop add id 5 via 10.5.1.1 dev eth0",
+        "route append 10.8.0.0/16 nhid 5 mtu 1450",
+    ):
+        ip(pod, *line.split())
+
+    def listed() -> list[list[str]]:  # the kernel may say of a link without its peer that it is down, in time
+        return [line.replace("linkdown", "").split() for line in ip(pod, "route").splitlines()]
+
+    before = listed()
+    for mtu in (1330, 1450):
+        _give(node, links, mtu)
+        assert listed() == [[word.replace("1450", str(mtu)) for word in line] for line in before]
+    assert links.faults == {}
+
+
 def test_a_route_that_the_kernel_refuses_costs_nothing_else(
     node: Node, pod: Path, links: PodLinks
 ) -> None:
