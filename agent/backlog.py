@@ -4,9 +4,11 @@ Pure but for the spread of its pauses; the clock is an argument.
 """
 
 import random
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from agent.culprits import Sign
+from agent.undone import GONE
 from overlay.errors import ForeignObject, KernelRefused, OverlayError
 from overlay.model import Bridge, Vxlan
 from overlay.plan import State
@@ -63,6 +65,13 @@ class Backlog:
         """What stood in the way may be gone: nobody waits any longer."""
         for entry in self._entries.values():
             entry.due = min(entry.due, now)
+
+    def freed(self, signs: Mapping[Hashable, Sign], at: float) -> None:
+        """Events say what was deleted; it may be what stood in the place of something that waits."""
+        gone = {key for key, sign in signs.items() if sign.fate == GONE}
+        for entry in self._entries.values() if gone else ():
+            if not gone.isdisjoint(entry.keys):
+                entry.due = min(entry.due, at)
 
     def due(self, now: float) -> dict[str, Entry]:
         """Whose time has come."""

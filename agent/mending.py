@@ -70,14 +70,28 @@ class Mending:
         return found
 
     def tell(
-        self, now: float, *, waiting: Callable[[], Collection[Hashable]], looked: bool
+        self,
+        now: float,
+        *,
+        want: State,
+        waiting: Callable[[], Collection[Hashable]],
+        looked: bool,
     ) -> None:
-        """All that was found and does not wait any more is mended. ``looked``: the kernel was just read."""
+        """All that was found and does not wait any more is mended. ``looked``: the kernel was just read.
+
+        Where something else is wanted by now (a peer's way, after its link went), nobody undid anything.
+        """
         still = waiting() if self._found else ()
-        if mended := [key for key in self._found if key not in still]:
-            self._drift.mended([self._found.pop(key) for key in mended], now=now)
-        if looked:
+        done = [self._found.pop(key) for key in [*self._found] if key not in still]
+        if mended := [step for step in done if _stands(step, want)]:
+            self._drift.mended(mended, now=now)
+        if looked and not self._found:  # what waits is told later, by what was said of it
             self._drift.looked(now)
+
+
+def _stands(step: Step, want: State) -> bool:
+    wanted = want.get(step.object.key)
+    return wanted is None if step.action is Action.DELETE else wanted == step.object
 
 
 def _again(step: Step) -> Step:

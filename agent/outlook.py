@@ -37,7 +37,8 @@ _FIRST_LINE = 256
 
 
 class Outlook:
-    """``promised``: pods may be attached, so their runtime must find us; ``mend`` writes the pages again.
+    """``promised``: pods may be attached, so their runtime must find us; ``mend`` writes the pages again and says which
+    others had altered.
 
     ``said`` is what others know is wrong with them, by name.
     """
@@ -47,7 +48,7 @@ class Outlook:
         config: Config,
         *,
         promised: Callable[[], bool],
-        mend: Callable[[], None],
+        mend: Callable[[], str],
         swept_s_ago: Callable[[], float],
         said: Mapping[str, Callable[[], str]],
         clock: Callable[[], float] = time.monotonic,
@@ -124,9 +125,9 @@ class Outlook:
                 f"ls -l --time-style=full-iso {conflist.parent}"
             )
         elif now != self._pages:
-            if self._pages:  # each time makes runtimes read it anew
+            theirs, why = self._mended()
+            if self._pages and theirs:  # each time makes runtimes read it anew
                 self._not_before = self._clock() + PACE_S
-            why = self._mended()
             self._pages = [] if why else [_identity(page) for page in pages]
             if why:
                 lost = conflist if None in now[1:] else pages[0] if None in now else None
@@ -142,13 +143,13 @@ class Outlook:
             )
         return found
 
-    def _mended(self) -> str:
-        """Have the pages written again; why that failed, or empty."""
+    def _mended(self) -> tuple[bool, str]:
+        """Have the pages written again: whether others had altered them (else we did, for another MTU), and why that
+        failed, or empty."""
         try:
-            self._mend()
+            return bool(self._mend()), ""
         except (OverlayError, OSError) as error:
-            return str(error)
-        return ""
+            return True, str(error)
 
     def _disks(self) -> dict[str, str]:
         config = self._config

@@ -163,15 +163,16 @@ class PodLinks:
         if not record.host_link and not record.adopted:
             return ()
         moved = self.fits and record.due_mtu(self.fits) != record.mtu
+        refused: tuple[str, ...] = ()
         if moved:
-            record = self._followed(ipam, record)
+            record, refused = self._followed(ipam, record)
         short = (
             (f"it asks for MTU {record.asked_mtu}, {record.mtu} is the most that fits now",)
             if self.fits and record.mtu < record.asked_mtu
             else ()
         )
         if moved or not record.host_link:
-            return short
+            return (*refused, *short)
         faults = health.look(record, _expected(record), gateways)
         if faults.host:
             health.mend(record)
@@ -189,11 +190,11 @@ class PodLinks:
             self._lives = now, Lives.look()
         return self._lives[1].pod_is_gone(record)
 
-    def _followed(self, ipam: Ipam, record: Attachment) -> Attachment:
-        new = podmtu.follow(record, self.fits)
+    def _followed(self, ipam: Ipam, record: Attachment) -> tuple[Attachment, tuple[str, ...]]:
+        new, refused = podmtu.follow(record, self.fits)
         ipam.write(new)
         self._moves.append(f"{record.mtu} -> {new.mtu}")
-        return new
+        return new, refused
 
     def _count(self, record: Attachment, what: tuple[str, ...]) -> None:
         with self._guard:

@@ -1,16 +1,14 @@
 """The only writer of peer state: what etcd says and what the kernel holds, made to agree.
 
-Theory of operation. Three maps: `roll.leases` (what etcd says, last good value per key), `wanted.want`
-(what follows from it) and `have` (a mirror of what the kernel holds, updated from acknowledgements and
-corrected by a full read now and then). An event changes the roll and marks its owner dirty; `tick`
-plans the dirty owners only, applies, and keeps what failed dirty with a backoff of its own, so that one
-bad peer never holds up its siblings. Start-up and repair are the same path: read all, mark what
-differs, apply.
+Theory of operation. Three maps: `roll.leases` (what etcd says, last good value per key), `wanted.want` (what follows
+from it) and `have` (a mirror of what the kernel holds, updated from acknowledgements and corrected by a full read now
+and then). An event changes the roll and marks its owner dirty; `tick` plans the dirty owners only, applies, and keeps
+what failed dirty with a backoff of its own, so that one bad peer never holds up its siblings. Start-up and repair are
+the same path: read all, mark what differs, apply.
 
-The gate: until a complete Snapshot has been seen and this node holds a lease, nothing is touched. Leases
-that an earlier life left on disk open it half: what they ask for is made, and nothing is deleted.
-
-Not thread-safe on purpose: one thread owns it (agent.loop).
+The gate: until a complete Snapshot has been seen and this node holds a lease, nothing is touched. Leases that an
+earlier life left on disk open it half: what they ask for is made, and nothing is deleted. Not thread-safe on purpose:
+one thread owns it (agent.loop).
 """
 
 import logging
@@ -115,6 +113,7 @@ class Reconciler:
                 for key, sign in signs.items()
             ]
             at = max(at, min(pauses))
+            self._backlog.freed(signs, at)
         self._next_resync = min(self._next_resync, at)
 
     def hurry(self) -> None:
@@ -199,9 +198,9 @@ class Reconciler:
         if due:
             self._apply(due, now)
         if self._next_resync > now:  # else a device was made anew: it is looked at again first
-            self._mending.tell(now, waiting=self._backlog.keys, looked=looked)
-        if not self._backlog and self._next_resync > now:
             self._in_a_row = 0
+            want = self.demand.wanted.want
+            self._mending.tell(now, want=want, waiting=self._backlog.keys, looked=looked)
         self._note_sync()
         next_due = self._backlog.next_due()
         return max(
@@ -262,6 +261,7 @@ class Reconciler:
                         log.debug("done: %s", step)
                     if links and isinstance(step.object, _LINKS) and step.action is Action.ADD:
                         self.drift.made(step.object.name, now)
+                        self._backlog.hurry(now)  # what hangs on it was refused for the want of it
                 else:
                     failed.setdefault(owner_of[step.object.key], error)
         for who in due:

@@ -139,11 +139,12 @@ class Sweep:
             log.warning("attachments could not be looked after, trying again: %s", why)
         self.failure = why
 
-    def keep_pages(self) -> None:
-        """Write again what of the pages others changed or took away; by any thread."""
+    def keep_pages(self) -> str:
+        """Write again what of the pages others changed or took away, and say which; by any thread."""
         if lost := self._keep_pages():
             self._pages_mended += 1
             log.warning("somebody changed or took away %s, written again", lost)
+        return lost
 
     def _watch_conf_dir(self) -> None:
         self.keep_pages()

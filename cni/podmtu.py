@@ -17,14 +17,15 @@ from cni.record import Attachment
 from overlay.errors import KernelRefused
 from overlay.model import Family
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
-from overlay.netlink.route_metrics import route_mtu, route_with_mtu
+from overlay.netlink.route_metrics import route_deletion, route_mtu, route_with_mtu
 
 RT_TABLE_LOCAL = 255
 """linux/rtnetlink.h; the kernel's own table."""
 
 
-def follow(record: Attachment, fits: int) -> Attachment:
-    """Give a pod the MTU that is due where ``fits`` bytes fit; returns its journal as it is now.
+def follow(record: Attachment, fits: int) -> tuple[Attachment, tuple[str, ...]]:
+    """Give a pod the MTU that is due where ``fits`` bytes fit; returns its journal as it is now, and which routes the
+    kernel refused: they keep no link and no other route from it.
 
     An end in the pod that is smaller than what we gave (a plugin chained after us may do that) never gets more.
 
@@ -44,17 +45,18 @@ def follow(record: Attachment, fits: int) -> Attachment:
         new = msgspec.structs.replace(record, asked_mtu=asked)
         new = msgspec.structs.replace(new, mtu=new.due_mtu(fits))
         if new.mtu < inner.mtu:
-            _set_inner(pod, inner, new.mtu)
+            refused = _set_inner(pod, inner, new.mtu)
             _set(host, outer, new.mtu)
         else:
             _set(host, outer, new.mtu)
-            _set_inner(pod, inner, new.mtu)
-    return new
+            refused = _set_inner(pod, inner, new.mtu)
+    return new, refused
 
 
-def _set_inner(pod: Netlink, inner: LinkInfo, mtu: int) -> None:
-    """The link, and those of its routes whose own MTU does not fit or was the link's."""
+def _set_inner(pod: Netlink, inner: LinkInfo, mtu: int) -> tuple[str, ...]:
+    """The link, and those of its routes whose own MTU does not fit or was the link's; those that were refused."""
     _set(pod, inner, mtu)
+    refused = []
     for family in Family:
         for _, body in pod.dump(messages.route_dump(family, link=inner.index, table=0)):
             stated = route_mtu(body)
@@ -62,7 +64,25 @@ def _set_inner(pod: Netlink, inner: LinkInfo, mtu: int) -> None:
                 continue
             # The kernel's own rule for IPv6 (rt6_mtu_change): too large, or limited by this link alone.
             if stated > mtu or (stated == inner.mtu and stated != mtu):
-                pod.request(route_with_mtu(body, mtu))
+                try:
+                    _set_route(pod, family, body, mtu)
+                except KernelRefused as error:
+                    dst = parse.parse_route(body).dst
+                    refused.append(f"its route to {dst} keeps MTU {stated} instead of {mtu}: {error}")
+    return tuple(refused)
+
+
+def _set_route(pod: Netlink, family: Family, body: bytes, mtu: int) -> None:
+    """IPv4 replaces the first route to a subnet with that metric, which may be another one of several: of the pod's
+    other interface, say. So the new one is put behind all of them, and then the old one goes."""
+    if family is Family.V6:
+        return pod.request(route_with_mtu(body, mtu))
+    try:
+        pod.request(route_with_mtu(body, mtu, beside=True))
+    except KernelRefused as error:
+        if error.errno != errno.EEXIST:  # that would be ours, half done
+            raise
+    return pod.request(route_deletion(body))
 
 
 def _set(netlink: Netlink, link: LinkInfo | None, mtu: int) -> None:

@@ -169,7 +169,7 @@ def desired_node(network: Network, me: Me) -> tuple[KernelObject, ...]:
         if (
             vtep.family is Family.V4
         ):  # each link has a switch of its own, of which IPv6 takes no notice
-            own = [link for link in (me.bridge, vtep.link, vtep.underlay) if link]
+            own = [it for it in (me.bridge, vtep.link, vtep.underlay) if it and _UNREADABLE not in it]
             objects += [Sysctl(f"net/ipv4/conf/{link}/forwarding", "1") for link in own]
         if not vtep.link:
             continue
@@ -243,6 +243,8 @@ def reserved(me: Me) -> tuple[KernelObject, ...]:
     return tuple(objects)
 
 
+_UNREADABLE = "\ufffd"
+"""In the name of an interface that is no UTF-8: its switch cannot be named, and is turned on with that of all."""
 _FORWARDING = {Family.V4: "net/ipv4/ip_forward", Family.V6: "net/ipv6/conf/all/forwarding"}
 
 

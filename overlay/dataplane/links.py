@@ -73,7 +73,10 @@ class LinkDoor:
             creation = self._creation(item)  # may fail, and then what there is has to stay
             if present is not None:
                 self._delete(item.name)
-            self._netlink.request(creation)
+            try:
+                self._netlink.request(creation)
+            except KernelRefused as error:
+                raise self._explained(item.name, error) from error
             self._set(item)
         self.read(self.seen.wanted)
 
@@ -119,11 +122,30 @@ class LinkDoor:
                 raise error
 
     def _delete(self, name: str) -> None:
+        """By its index where it was seen: one renamed to what is no UTF-8 has another name than the one we know."""
+        link = self.seen.by_name.get(name)
         try:
-            self._netlink.request(messages.link_delete(name))
+            self._netlink.request(messages.link_delete(link.index if link else name))
         except KernelRefused as error:
             if error.errno not in GONE:
                 raise
+
+    def _explained(self, name: str, error: KernelRefused) -> KernelRefused:
+        """The name may be a second one of somebody's link, which no list of links shows."""
+        if error.errno != errno.EEXIST:
+            return error
+        try:
+            answers = self._netlink.get(messages.link_get(name))
+        except KernelRefused:
+            return error
+        link = next((parse.parse_link(body) for _, body in answers), None)
+        if link is None or link.name == name:
+            return error
+        return KernelRefused(
+            f"{link.name} has {name} as another name (altname), so {name} cannot be made",
+            errno=errno.EEXIST,
+            hint=f"look: ip link show {name}; then ip link property del dev {link.name} altname {name}",
+        )
 
     def _creation(self, item: Vxlan | Bridge) -> bytes:
         if isinstance(item, Bridge):

@@ -15,15 +15,20 @@ from overlay.netlink.attributes import (
     unpack_number,
 )
 from overlay.netlink.constants import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REPLACE,
     RTA_CACHEINFO,
+    RTM_DELROUTE,
     RTM_NEWROUTE,
     RTNH_F_ONLINK,
 )
 
 RTA_METRICS, RTAX_MTU = 8, 2
+RTA_NH_ID = 30
 """linux/rtnetlink.h"""
+_OF_NEXT_HOP = (4, 5, 9, 18, 21, 22)
+"""RTA_OIF, GATEWAY, MULTIPATH, VIA, ENCAP_TYPE, ENCAP: beside a next hop object listed, but refused."""
 _RT = struct.Struct("=BBBBBBBBI")
 
 
@@ -33,24 +38,34 @@ def route_mtu(body: bytes) -> int:
     return unpack_number(metrics[RTAX_MTU]) if RTAX_MTU in metrics else 0
 
 
-def route_with_mtu(body: bytes, mtu: int) -> bytes:
-    """A request that makes this listed route state another MTU."""
+def route_with_mtu(body: bytes, mtu: int, *, beside: bool = False) -> bytes:
+    """A request that makes this listed route state another MTU, or (``beside``) for such a one after it."""
     found = _attributes(body)
     metrics = unpack_attributes(found.pop(RTA_METRICS, b""), 0)
     metrics[RTAX_MTU] = struct.pack("=I", mtu)
-    found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
-    *head, flags = _RT.unpack_from(body)
     parts = [attribute(kind, value) for kind, value in found.items()]
     parts.append(nested(RTA_METRICS, *(attribute(*metric) for metric in metrics.items())))
-    return message(
-        RTM_NEWROUTE,
-        NLM_F_CREATE | NLM_F_REPLACE,
-        _RT.pack(*head, flags & RTNH_F_ONLINK),  # what it says of the state is not to be asked for
-        *parts,
-    )
+    flags = NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE)
+    return message(RTM_NEWROUTE, flags, _head(body), *parts)
+
+
+def route_deletion(body: bytes) -> bytes:
+    """A request that takes away this listed route, and none that states another MTU."""
+    parts = [attribute(kind, value) for kind, value in _attributes(body).items()]
+    return message(RTM_DELROUTE, 0, _head(body), *parts)
+
+
+def _head(body: bytes) -> bytes:
+    *head, flags = _RT.unpack_from(body)
+    return _RT.pack(*head, flags & RTNH_F_ONLINK)  # what it says of the state is not to be asked for
 
 
 def _attributes(body: bytes) -> dict[int, bytes]:
+    """Those that can be sent back."""
     if len(body) < _RT.size:
         raise BadInput(f"a route of {len(body)} bytes, its fixed part needs {_RT.size}")
-    return unpack_attributes(body, _RT.size)
+    found = unpack_attributes(body, _RT.size)
+    found.pop(RTA_CACHEINFO, None)  # the kernel's own book-keeping
+    if RTA_NH_ID in found:
+        found = {kind: value for kind, value in found.items() if kind not in _OF_NEXT_HOP}
+    return found

@@ -15,7 +15,7 @@ from overlay.errors import KernelBusy
 class Node:
     """Directories as a node has them, and a look at them."""
 
-    def __init__(self, home: Path, *, mend: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, home: Path, *, mend: Callable[[], str] = lambda: "") -> None:
         self.promised, self.swept, self.said = True, 0.0, ""
         self.conflist, self.program = (
             home / "net.d" / "10-overlay.conflist",
@@ -65,7 +65,7 @@ def test_a_node_with_all_it_needs_has_no_trouble(tmp_path: Path) -> None:
 def test_a_lost_conflist_is_written_again_or_told_with_the_reason(tmp_path: Path) -> None:
     """Runtimes start no pod without it."""
 
-    def fails() -> None:
+    def fails() -> str:
         raise KernelBusy("no space left on device")
 
     for name in ("a", "b"):
@@ -74,7 +74,12 @@ def test_a_lost_conflist_is_written_again_or_told_with_the_reason(tmp_path: Path
     node.conflist.unlink()
     assert "no space left on device" in node.found()["conflist"]
     asked: list[int] = []
-    well = Node(tmp_path / "b", mend=lambda: asked.append(1))
+
+    def works() -> str:
+        asked.append(1)
+        return "conflist"
+
+    well = Node(tmp_path / "b", mend=works)
     well.conflist.unlink()
     assert not well.found()
     assert asked
@@ -116,15 +121,27 @@ def test_an_executable_that_execve_would_refuse_is_named(
     assert bool(found) is bool(why)
 
 
+def test_pages_that_we_write_anew_are_no_fight(tmp_path: Path) -> None:
+    """An underlay's MTU that goes and comes back within a moment: the node takes pods all the time."""
+    node = Node(tmp_path, mend=lambda: "")
+    assert not node.found()
+    for mtu in ("1350", "1450", "1350"):
+        node.conflist.write_text(f"for {mtu}, and longer each time {node.now}")
+        assert not node.found()
+        assert not node.outlook.barred
+        node.now += 1
+
+
 def test_a_page_that_others_alter_or_take_is_written_again_at_once(tmp_path: Path) -> None:
     """Each look costs two stats; what cannot be written is told until it can."""
     asked: list[int] = []
     fails: list[Exception] = []
 
-    def mend() -> None:
+    def mend() -> str:
         asked.append(1)
         if fails:
             raise fails[0]
+        return "node.json"
 
     node = Node(tmp_path, mend=mend)
     assert not node.found()

@@ -101,6 +101,7 @@ def test_what_is_applied_is_read_back_equal_and_a_second_agent_changes_nothing(
         ["ip", "link", "del", "overlay.1"],
         ["ip", "link", "del", "overlay0"],
         ["sh", "-c", RENAMED],
+        ["sh", "-c", r"ip link set overlay0 name $(printf 'no\377text')"],
         ["ip", "addr", "flush", "dev", "overlay0"],
         ["nft", "flush", "ruleset"],
         ["nft", "flush", "chain", "inet", "overlay", "postrouting"],

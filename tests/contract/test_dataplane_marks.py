@@ -12,7 +12,7 @@ from overlay.dataplane import Dataplane
 from overlay.dataplane.entries import Entries
 from overlay.dataplane.links import LinkDoor
 from overlay.dataplane.read import convert
-from overlay.errors import ForeignObject
+from overlay.errors import ForeignObject, KernelRefused
 from overlay.model import (
     Action,
     Bridge,
@@ -237,3 +237,16 @@ def test_five_thousand_peers_are_read_back_equal(space: Path, node: Dataplane) -
     settle(space, node, want)
 
     assert run_inside(space, lambda: node.read(want)) == want
+
+
+def test_a_name_that_is_a_second_one_of_somebodys_link_is_told_with_the_command(
+    node: Dataplane, space: Path
+) -> None:
+    """The kernel says "File exists" of it, and no list of links has that name."""
+    ip(space, "link", "add", "theirs", "type", "bridge")
+    ip(space, "link", "property", "add", "dev", "theirs", "altname", "overlay0")
+    (error,) = node.apply([Step(Action.ADD, BRIDGE)])
+    assert isinstance(error, KernelRefused)
+    assert str(error) == "theirs has overlay0 as another name (altname), so overlay0 cannot be made"
+    ip(space, *error.hint.partition("then ip ")[2].split())
+    assert node.apply([Step(Action.ADD, BRIDGE)]) == [None]

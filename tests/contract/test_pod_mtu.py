@@ -135,6 +135,77 @@ def test_routes_that_state_an_mtu_follow(dual: Node, pod: Path) -> None:
     assert sum(" mtu 1450" in line for line in listed()) == 3
 
 
+def test_routes_by_next_hop_objects_follow(dual: Node, pod: Path) -> None:
+    """The kernel lists the hop beside the object, and refuses both in a request."""
+    links = PodLinks(dual.run_dir, "overlay0")
+    dual.add(pod)
+    for line in (
+        "nexthop add id 5 via 10.5.1.1 dev eth0",
+        "nexthop add id 6 via fd00:5:0:1::1 dev eth0",
+        "route add 10.8.0.0/16 nhid 5 mtu 1450",
+        "route add 10.9.0.0/16 via 10.5.1.1 mtu 1450",
+        "-6 route add fd00:8::/32 nhid 6 mtu 1450",
+    ):
+        ip(pod, *line.split())
+    for mtu in (1330, 1450):
+        _give(dual, links, mtu)
+        text = ip(pod, "route") + ip(pod, "-6", "route", "show", "root", "fd00:8::/32")
+        assert text.count(f" mtu {mtu}") == 3
+        assert _mtus(dual, pod) == (mtu, mtu)
+    assert links.faults == {}
+
+
+def test_each_of_several_routes_to_a_subnet_follows(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """The kernel replaces the first one, whichever is meant; one of another interface is none of our business."""
+    node.add(pod)
+    for line in (
+        "link add side type veth peer name other",
+        "link set side up",
+        "route add 10.7.0.0/16 dev side",
+        "route append 10.7.0.0/16 via 10.5.1.1 mtu lock 1450",
+        "route append 10.7.0.0/16 via 10.5.1.9 mtu 1450",
+        "route append 10.8.0.0/16 mtu 1450 nexthop via 10.5.1.1 nexthop via 10.5.1.9",
+        "nexthop add id 5 via 10.5.1.1 dev eth0",
+        "route append 10.8.0.0/16 nhid 5 mtu 1450",
+    ):
+        ip(pod, *line.split())
+
+    def listed() -> list[list[str]]:  # the kernel may say of a link without its peer that it is down, in time
+        return [line.replace("linkdown", "").split() for line in ip(pod, "route").splitlines()]
+
+    before = listed()
+    for mtu in (1330, 1450):
+        _give(node, links, mtu)
+        assert listed() == [[word.replace("1450", str(mtu)) for word in line] for line in before]
+    assert links.faults == {}
+
+
+def test_a_route_that_the_kernel_refuses_costs_nothing_else(
+    node: Node, pod: Path, links: PodLinks
+) -> None:
+    """It is named; its pod has the MTU that is due, then and later. This one's gateway is none any more."""
+    node.add(pod)
+    for line in (
+        "link add side type veth peer name other",
+        "link set side up",
+        "route add 10.7.0.0/16 dev eth0",
+        "route add 10.6.0.0/16 via 10.7.0.9 mtu 1450",
+        "route del 10.7.0.0/16",
+        "route add 10.7.0.0/16 dev side",
+        "route add 10.8.0.0/16 via 10.5.1.1 mtu 1450",
+    ):
+        ip(pod, *line.split())
+    for mtu in (1330, 1450):
+        _give(node, links, mtu)
+        assert _mtus(node, pod) == (mtu, mtu)
+        assert f" mtu {mtu}" in ip(pod, "route", "show", "10.8.0.0/16")
+        if mtu == 1330:
+            assert "its route to 10.6.0.0/16 keeps MTU 1450" in str(links.faults)
+    assert links.faults == {}
+
+
 def test_a_pod_with_ipv6_is_never_set_below_what_ipv6_needs(dual: Node, pod: Path) -> None:
     """Linux would take its addresses away, and not give them back: on a node that has lost its IPv6, say."""
     links = PodLinks(dual.run_dir, "overlay0")

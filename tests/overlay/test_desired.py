@@ -1,5 +1,6 @@
 """desired: what a node needs, per family, from one loop."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -71,6 +72,14 @@ def test_a_dual_stack_node_has_two_devices_one_bridge_and_the_smaller_mtu() -> N
     paths = {item.path for item in objects if isinstance(item, Sysctl)}
     assert {"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} <= paths
     assert f"net/ipv4/conf/{V4.underlay}/forwarding" in paths
+
+
+def test_an_underlay_whose_name_is_no_text_asks_for_no_switch_of_that_name() -> None:
+    """There is none under /proc/sys by the name that we know, and what cannot be done would keep pods away."""
+    me = replace(BOTH, vteps=(replace(V4, underlay="e\ufffdx"), V6))
+    paths = {item.path for item in desired_node(NETWORK, me) if isinstance(item, Sysctl)}
+    assert not [path for path in paths if "\ufffd" in path]
+    assert {"net/ipv4/ip_forward", "net/ipv4/conf/overlay.7/forwarding"} <= paths
 
 
 def test_no_router_advertisement_of_a_pod_is_believed() -> None:
