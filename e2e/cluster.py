@@ -135,4 +135,4 @@ def _leads(member: EtcdServer) -> bool:
     if said.code != 0:
         return False
     status = json.loads(said.out)[0]["Status"]
-    return bool(status["leader"] == status["header"]["member_id"])
+    return bool(status.get("leader") == status["header"]["member_id"])  # an election: it is left out
