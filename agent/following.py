@@ -245,9 +245,7 @@ class Following:
             return NetworkChanged(change.record.value if change.record else None)
         key = change.key.removeprefix(self._keys.start)
         if change.record is None:
-            if self._witness is not None and self._witness.key == change.key:
-                self._witness = None
-            return Gone(key, change.revision)
+            return Gone(key, change.revision)  # still a witness: etcd had it at its revision
         self._witness = change.record
         try:
             return Put(parse_record(change.record, self._keys.start))
