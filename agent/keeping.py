@@ -68,7 +68,7 @@ class Keeper:
         self._orders: queue.SimpleQueue[tuple[Order | None, str]] = queue.SimpleQueue()
 
     def order(self, order: Order | None, why: str = "") -> None:
-        """Wake the keeping; None only has it look whether it is to end. ``why`` goes with LOST."""
+        """Wake the keeping; None only has it look whether it is to end, or to renew. ``why`` goes with LOST."""
         self._orders.put((order, why))
 
     def look_at_underlay(self) -> None:
@@ -101,7 +101,7 @@ class Keeper:
         ``moved`` says how the underlay differs from the one that was claimed with; it may raise OverlayError.
         ``drained`` says that an old subnet can be given back.
         """
-        due, pauses = 0.0, retry.Pauses()
+        due, under, pauses = 0.0, 0, retry.Pauses()
         self._unseen = True
         while not self._stopping.is_set() and (claimed := held()) is not None:
             often = bool(self.underlay_trouble or claimed.draining)
@@ -115,6 +115,11 @@ class Keeper:
             if claimed.draining and drained(claimed):
                 return ""
             claimed = held()
+            if claimed is not None and claimed.lease.etcd_lease != under:
+                due, under = (
+                    0.0,
+                    claimed.lease.etcd_lease,
+                )  # its time may be up long before ours was
             if time.monotonic() >= due and not self._stopping.is_set() and claimed is not None:
                 try:
                     due = time.monotonic() + self._renew(claimed, pauses)
