@@ -53,7 +53,10 @@ MANUAL = {
             ("reserve 10.5.7.0/24", "for nobody"),
             ("reserve 10.5.7.0/24,fd00:5:0:7::/64 --node n7", "of both families"),
         ),
-        {1: "somebody holds it", 64: "not a subnet of the network, or none that the node could take"},
+        {
+            1: "somebody holds it",
+            64: "not a subnet of the network, or none that the node could take",
+        },
         ("overlayctl release", "overlayctl leases"),
     ),
     "release": Manual(
