@@ -199,10 +199,15 @@ def order_in(event: Event, claimed: Claimed | None) -> Order | None:
     match event:
         case Gone(key, revision) if key == own.key and revision > own.mod_revision:
             return Order.LOST
+        case Gone(key, revision):
+            old = (it for it in claimed.draining if it.key == key and revision > it.mod_revision)
+            return Order.AGAIN if any(old) else None
         case Snapshot(leases, unreadable, revision, history_lost):
             if own.key not in leases and own.key not in unreadable:
                 return Order.LOST if history_lost or revision >= own.mod_revision else None
-            return Order.AGAIN if history_lost else None
+            there = leases.keys() | unreadable.keys()
+            old = (it for it in claimed.draining if revision >= it.mod_revision)
+            return Order.AGAIN if history_lost or any(it.key not in there for it in old) else None
         case _:
             return None
 
