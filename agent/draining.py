@@ -82,7 +82,10 @@ def _put_back(store: Etcd, keys: Keys, old: Lease, ask: Ask) -> list[Lease]:
     for _ in range(TRIES):
         listing = store.range(keys.start, keys.end)
         for record in listing.records:
-            if overlap(subnets, named(key := record.key.removeprefix(keys.start))):
+            key = record.key.removeprefix(keys.start)
+            if (key, record.lease) == (old.key, old.etcd_lease):
+                continue  # ours still, though it cannot be read, or does not name us
+            if overlap(subnets, named(key)):
                 log.warning("the old subnet %s is lost to its pods: %s is leased", old.key, key)
                 store.revoke(grant)
                 return []

@@ -58,6 +58,22 @@ def test_a_record_deleted_by_hand_is_written_again(
     assert list(registry.snapshot().leases) == [held.lease.key]
 
 
+@pytest.mark.parametrize("value", [b"damaged", b"{}"])
+def test_a_record_damaged_by_hand_is_written_again(
+    registry: Registry, store: Counting, prefix: str, value: bytes
+) -> None:
+    """It names nobody, but hangs on our etcd lease; under somebody else's it would be his."""
+    held, pod = _drains(registry)
+    (old,) = held.draining
+    store.put(f"{prefix}/subnets/{old.key}", value, lease=old.etcd_lease)
+    (back,) = _claim(registry, pod).draining
+    assert back.key == old.key
+    assert registry.snapshot().leases[old.key].content() == old.content()
+
+    store.put(f"{prefix}/subnets/{old.key}", value, lease=store.grant(60))
+    assert _claim(registry, pod).draining == ()
+
+
 def test_in_an_etcd_that_has_forgotten_all_both_are_claimed_again(
     registry: Registry, etcd_server: Server, prefix: str
 ) -> None:
