@@ -107,9 +107,10 @@ class ByHand:
             if lease.machine_id == machine_id:
                 raise BadConfig(f"{key} is this node's own lease", hint="overlayctl leave")
             if not force:
+                name = lease.node or lease.machine_id or _address(lease)
                 raise NotReady(
                     f"{key} is not a reservation but the lease of {who}; its pods would lose their network",
-                    hint=f"if it will not come back: overlayctl node remove {lease.node or lease.machine_id}; "
+                    hint=f"if it will not come back: overlayctl node remove {name}; "
                     f"or: overlayctl release --force {', '.join(map(str, subnets))}",
                 )
         self._delete(record, lease, "released")
@@ -163,8 +164,8 @@ class ByHand:
             NotReady: its agent answers, or it is another program's.
         """
         who = twins.describe(lease)
-        address = next((str(end.underlay) for end in lease.endpoints if end.underlay), lease.key)
-        force = f"overlayctl node remove --force {lease.machine_id or lease.node or address}"
+        name = lease.machine_id or lease.node or _address(lease)
+        force = f"overlayctl node remove --force {name}"
         if not lease.machine_id:
             raise NotReady(
                 f"{lease.key} of {who} was written by another agent, which cannot be asked whether it lives",
@@ -230,6 +231,11 @@ def _address_of(net: Subnet, owner: Owner) -> Address | None:
     if owner.address is None or Family.of(owner.address) is not Family.of(net):
         return None
     return owner.address
+
+
+def _address(lease: Lease) -> str:
+    """What a node without a name is called; its key where it has not even an address."""
+    return next((str(end.underlay) for end in lease.endpoints if end.underlay), lease.key)
 
 
 def _names(lease: Lease) -> set[str]:

@@ -5,7 +5,8 @@ used the choice is random, so that nodes that start together rarely collide.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.records import Span
@@ -182,49 +183,70 @@ def _one(
         if number not in blocked and netconfig.nth(pool, number) not in used:
             return netconfig.nth(pool, number)
     known = {
-        netconfig.index(pool, net): when for net, when in used.items() if netconfig.fits(pool, net)
+        number: when
+        for net, when in used.items()
+        if netconfig.fits(pool, net) and (number := netconfig.index(pool, net)) not in blocked
     }
-    if total - len(blocked | known.keys()) > 0:
-        return netconfig.nth(pool, _some_fresh(total, blocked | known.keys(), rng))
-    free = known.keys() - blocked
-    if not free:
+    if total - blocked.count - len(known) > 0:
+        return netconfig.nth(pool, _some_fresh(total, blocked, known, rng))
+    if not known:
         raise OutOfSubnets(
             f"out of subnets: all {total} of {pool.network} with /{pool.subnet_len} are taken by {holders} leases",
             hint="overlayctl leases shows by whom; overlayctl leave on nodes that go away",
         )
-    return netconfig.nth(pool, min(free, key=lambda number: (known[number], number)))
+    return netconfig.nth(pool, min(known, key=lambda number: (known[number], number)))
 
 
 def has_free(pool: Pool, taken: Sequence[Span]) -> bool:
     """True if a pool has a subnet that overlaps no taken one."""
     total = netconfig.count(pool)
-    return len(_blocked(pool, taken, total)[0]) < total
+    return _blocked(pool, taken, total)[0].count < total
 
 
-def _blocked(pool: Pool, taken: Sequence[Span], total: int) -> tuple[set[int], int]:
+class _Numbers:
+    """Numbers by their runs: one record of a wide IPv6 subnet blocks more of them than memory holds."""
+
+    def __init__(self, runs: Iterable[tuple[int, int]]) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        self.count = 0
+        for first, last in sorted(runs):
+            known = self._lasts[-1] if self._lasts else -1
+            if last <= known:
+                continue
+            self._firsts.append(max(first, known + 1))
+            self._lasts.append(last)
+            self.count += last - self._firsts[-1] + 1
+
+    def __contains__(self, number: int) -> bool:
+        return self.behind(number) != number
+
+    def behind(self, number: int) -> int:
+        """The number itself, or the first one after the run that it is in."""
+        place = bisect_right(self._firsts, number) - 1
+        return self._lasts[place] + 1 if place >= 0 and number <= self._lasts[place] else number
+
+
+def _blocked(pool: Pool, taken: Sequence[Span], total: int) -> tuple[_Numbers, int]:
     """The numbers that overlap a taken subnet of any length, and how many leases do."""
     size = 1 << (pool.family.bits - pool.subnet_len)
     start, version = int(pool.first.network_address), pool.network.version
-    blocked: set[int] = set()
-    holders = 0
+    runs: list[tuple[int, int]] = []
     for its_version, first, last in taken:
         if its_version != version:
             continue
         low, high = (first - start) // size, (last - start) // size
         if low < 0 or high >= total:
             low, high = max(low, 0), min(high, total - 1)
-        if low == high:
-            holders += 1
-            blocked.add(low)
-        elif low < high:
-            holders += 1
-            blocked.update(range(low, high + 1))
-    return blocked, holders
+        if low <= high:
+            runs.append((low, high))
+    return _Numbers(runs), len(runs)
 
 
-def _some_fresh(total: int, not_these: set[int], rng: random.Random) -> int:
+def _some_fresh(total: int, blocked: _Numbers, known: Container[int], rng: random.Random) -> int:
     """A number that is in neither; the pool is nearly used up, so walk from a random place."""
-    start = rng.randrange(total)
-    return next(
-        number % total for number in range(start, start + total) if number % total not in not_these
-    )
+    number = rng.randrange(total)
+    while number in known or number in blocked:
+        number = max(number + 1, blocked.behind(number))
+        number = number if number < total else 0
+    return number

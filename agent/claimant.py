@@ -15,7 +15,7 @@ from functools import partial
 
 from agent import byhand, claim, etcd, twins
 from agent.claim import Ask
-from agent.draining import has_pods, must_drain
+from agent.draining import has_pods, must_drain, put_back
 from agent.etcd import Etcd, Listing, Record
 from agent.race import Race
 from agent.records import Claimed, Keys, overlap, parse_record, subnets_of
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 class Claimant:
     """One node's attempt.
 
-    ``closing`` ends its waiting, ``wrote`` is the record this process wrote last, ``release`` gives one back.
+    ``closing`` ends its waiting, ``wrote`` is the record this process wrote last, and ``drained`` are the old ones that
+    it held beside it; ``release`` gives one back.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Claimant:
         rng: random.Random,
         closing: threading.Event,
         wrote: Lease | None,
+        drained: Sequence[Lease],
         release: Callable[[Lease], None],
     ) -> None:
         self._etcd = store
@@ -51,6 +53,7 @@ class Claimant:
         self._rng = rng
         self._closing = closing
         self._wrote = wrote
+        self._drained = drained
         self._release = release
 
     def claim(self, ask: Ask) -> Claimed:
@@ -122,7 +125,9 @@ class Claimant:
             except OverlayError as error:
                 log.warning("the old subnet %s is looked at again later: %s", old.key, error)
                 kept.append(old)
-        return tuple(kept)
+        known = {*beside, *(old.key for old in related)}
+        gone = [it for it in self._drained if it.key not in known and has_pods(it, ask.pods)]
+        return (*kept, *put_back(self._etcd, self._keys, gone, ask))
 
     def _related(self, records: Sequence[Record], ask: Ask) -> list[Lease]:
         """The readable records that mention us at all; the others are not worth their parsing."""

@@ -156,7 +156,9 @@ class Following:
         self._lost = False
         self._next = dict.fromkeys((_LEASES, _CONFIG, _BESIDE), listing.revision + 1)
         self._config = config
-        self._witness = max(leases, key=lambda one: one.mod_revision, default=None)
+        self._witness = max(
+            filter(_can_be_asked_for, leases), key=lambda one: one.mod_revision, default=None
+        )
         snapshot = decoded(Listing(tuple(leases), listing.revision), self._keys.start)
         yield Snapshot(snapshot.leases, snapshot.unreadable, snapshot.revision, history_lost=lost)
         yield NetworkChanged(config.value if config else None)
@@ -245,14 +247,18 @@ class Following:
             return NetworkChanged(change.record.value if change.record else None)
         key = change.key.removeprefix(self._keys.start)
         if change.record is None:
-            if self._witness is not None and self._witness.key == change.key:
-                self._witness = None
-            return Gone(key, change.revision)
-        self._witness = change.record
+            return Gone(key, change.revision)  # still a witness: etcd had it at its revision
+        if _can_be_asked_for(change.record):
+            self._witness = change.record
         try:
             return Put(parse_record(change.record, self._keys.start))
         except BadRecord as error:
             return Unreadable(key, str(error))
+
+
+def _can_be_asked_for(record: Record) -> bool:
+    """Not where a byte of its key was no text (agent.etcd.wire): that key would be another one."""
+    return "\ufffd" not in record.key
 
 
 def decoded(listing: Listing, start: str) -> Snapshot:

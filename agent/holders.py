@@ -108,8 +108,16 @@ def pods_cut_off(pods: Iterable[Subnet], key: str, facts: Facts) -> LeaseLost:
     return LeaseLost(
         f"the pods of this node have addresses of {', '.join(map(str, pods))}, which is now leased as {key} to "
         f"somebody else: {tell(key, facts)}; they keep running, new ones are refused",
-        hint="free it there (overlayctl leave, or overlayctl node remove NAME if that machine is gone), or drain this "
-        "node and restart overlay-agent",
+        hint=f"{_freeing(key, facts)}, or drain this node and restart overlay-agent",
+    )
+
+
+def _freeing(key: str, facts: Facts) -> str:
+    """Of a record that is no node's there is no node to go to."""
+    if key not in facts.leases or is_free_reservation(facts.leases[key]):
+        return f"free it: overlayctl release {key}"
+    return (
+        "free it there (overlayctl leave, or overlayctl node remove NAME if that machine is gone)"
     )
 
 

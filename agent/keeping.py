@@ -68,7 +68,7 @@ class Keeper:
         self._orders: queue.SimpleQueue[tuple[Order | None, str]] = queue.SimpleQueue()
 
     def order(self, order: Order | None, why: str = "") -> None:
-        """Wake the keeping; None only has it look whether it is to end. ``why`` goes with LOST."""
+        """Wake the keeping; None only has it look whether it is to end, or to renew. ``why`` goes with LOST."""
         self._orders.put((order, why))
 
     def look_at_underlay(self) -> None:
@@ -101,7 +101,7 @@ class Keeper:
         ``moved`` says how the underlay differs from the one that was claimed with; it may raise OverlayError.
         ``drained`` says that an old subnet can be given back.
         """
-        due, pauses = 0.0, retry.Pauses()
+        due, under, pauses = 0.0, 0, retry.Pauses()
         self._unseen = True
         while not self._stopping.is_set() and (claimed := held()) is not None:
             often = bool(self.underlay_trouble or claimed.draining)
@@ -115,6 +115,11 @@ class Keeper:
             if claimed.draining and drained(claimed):
                 return ""
             claimed = held()
+            if claimed is not None and claimed.lease.etcd_lease != under:
+                due, under = (
+                    0.0,
+                    claimed.lease.etcd_lease,
+                )  # its time may be up long before ours was
             if time.monotonic() >= due and not self._stopping.is_set() and claimed is not None:
                 try:
                     due = time.monotonic() + self._renew(claimed, pauses)
@@ -194,10 +199,15 @@ def order_in(event: Event, claimed: Claimed | None) -> Order | None:
     match event:
         case Gone(key, revision) if key == own.key and revision > own.mod_revision:
             return Order.LOST
+        case Gone(key, revision):
+            old = (it for it in claimed.draining if it.key == key and revision > it.mod_revision)
+            return Order.AGAIN if any(old) else None
         case Snapshot(leases, unreadable, revision, history_lost):
             if own.key not in leases and own.key not in unreadable:
                 return Order.LOST if history_lost or revision >= own.mod_revision else None
-            return Order.AGAIN if history_lost else None
+            there = leases.keys() | unreadable.keys()
+            old = (it for it in claimed.draining if revision >= it.mod_revision)
+            return Order.AGAIN if history_lost or any(it.key not in there for it in old) else None
         case _:
             return None
 

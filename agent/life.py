@@ -296,3 +296,5 @@ class Life:
             return
         if after is not None and self.claimed is claimed:
             self.claimed = after
+            if claimed is not None and after.lease.etcd_lease != claimed.lease.etcd_lease:
+                self.keeper.order(None)

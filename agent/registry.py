@@ -46,6 +46,7 @@ class Registry:
         self._following = Following(store, self.keys, closing=self._closing, pauses=pauses)
         self._own = OwnRecord(store, self.keys)
         self._wrote: Lease | None = None
+        self._drained: tuple[Lease, ...] = ()
         self._asking = twins.Twins(
             store, self.keys, rng=self._rng, closing=self._closing, within_s=answer_s
         )
@@ -128,6 +129,7 @@ class Registry:
             rng=self._rng,
             closing=self._closing,
             wrote=self._wrote,
+            drained=self._drained,
             release=self.release,
         )
         ask = Ask(
@@ -135,7 +137,7 @@ class Registry:
             at_home=at_home,
         )
         claimed = claimant.claim(ask)
-        self._wrote = claimed.lease
+        self._wrote, self._drained = claimed.lease, claimed.draining
         self._own.claimed_anew()
         self._following.answered()  # where one of two was answered, the other will be
         return claimed

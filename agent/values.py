@@ -14,12 +14,19 @@ from overlay.model import Address, Family, Subnet
 Given = TypeVar("Given", Address, Subnet)
 
 
+LONGEST_S = 366 * 24 * 3600.0
+"""Whoever waits can, and etcd can grant it: neither takes any number."""
+
+
 def duration(text: str) -> float:
     """Seconds, from 30, 30s, 5m or 24h."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
     if not match:
         raise ValueError("not a duration such as 30s, 5m or 24h")
-    return float(match[1]) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    seconds = float(match[1]) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    if seconds > LONGEST_S:
+        raise ValueError("longer than a year")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ def test_another_network_is_taken_at_the_restart_and_the_old_subnet_drained(lab:
     assert old.ping(far.address).ok
     assert _at_rest(one)
 
+    lab.etcd.ctl("del", f"/coreos.com/network/subnets/{old_key}")
+    wait_for(lambda: old_key in _keys(lab), "its record is written again", timeout_s=30)
+    wait_for(lambda: far.ping(old.address).ok, "n2 has it again", timeout_s=20)
+    assert old.ping(new.address).ok
+
     lab.etcd.kill()  # started without it, the node still knows what it drains
     _restart(lab, one)
     assert one.status()["changes"] == 0, one.log_tail()

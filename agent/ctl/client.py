@@ -10,10 +10,15 @@ from agent.server import CTL_MAGIC
 from overlay.errors import NotReady, OverlayError
 
 
+class NotAllowed(NotReady):
+    """The agent may well run: this user cannot know."""
+
+
 def ask(run_dir: Path, verb: str, *, timeout_s: float = 15.0, **more: object) -> dict[str, Any]:
     """The agent's answer.
 
     Raises:
+        NotAllowed: this user may not ask it.
         NotReady: no agent answers; the hint says how to start it.
         OverlayError: the agent refused; its own words.
     """
@@ -25,6 +30,11 @@ def ask(run_dir: Path, verb: str, *, timeout_s: float = 15.0, **more: object) ->
             door.sendall(CTL_MAGIC + json.dumps({"verb": verb, **more}).encode())
             door.shutdown(socket.SHUT_WR)
             raw = b"".join(iter(lambda: door.recv(1 << 16), b""))
+    except PermissionError as error:
+        raise NotAllowed(
+            f"this user may not ask the agent at {path}: {error.strerror}",
+            hint="run it as root",
+        ) from error
     except OSError as error:
         raise NotReady(
             f"no agent answers at {path}: {error.strerror or error}",

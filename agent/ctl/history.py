@@ -29,6 +29,8 @@ from overlay.model import Lease, Subnet
 MOST_SILENT = 5
 MOST_ASKED = 100
 """So many nodes are asked for a pod without --all."""
+MOST_S = 600.0
+"""So long their answers are waited for."""
 
 
 def add_arguments(_: str, parser: argparse.ArgumentParser) -> None:
@@ -53,6 +55,8 @@ def add_arguments(_: str, parser: argparse.ArgumentParser) -> None:
 
 def history_of(flags: argparse.Namespace, settings: Config) -> int:
     """Exit code 0: somebody had it; 1: nobody that is known of; 2: nobody here, and others did not answer."""
+    if not 0 <= flags.timeout <= MOST_S:
+        raise BadConfig(f"--timeout {flags.timeout:g}: at most {MOST_S:g} seconds")
     now = time.time()
     words = {"who": flags.who, "at": moment(flags.at, now), "since": moment(flags.since, now)}
     words = {name: word for name, word in words.items() if word is not None}

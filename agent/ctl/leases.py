@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from ipaddress import ip_address
 from typing import Any
 
 from agent import connect, stale, values
@@ -12,9 +11,10 @@ from agent.config import Config
 from agent.ctl import show
 from agent.holders import Facts, is_free_reservation, span
 from agent.records import named, overlap
+from overlay import netconfig
 from overlay.conflicts import contradicting
 from overlay.errors import BadConfig, NotReady
-from overlay.model import Lease, Network, Subnet
+from overlay.model import Family, Lease, Network, Pool, Subnet
 
 COLUMNS = ("subnet", "node", "public_ip", "backend", "vtep_mac", "expires", "note")
 
@@ -67,7 +67,8 @@ def reserve(flags: argparse.Namespace, settings: Config) -> int:
     """Keep a subnet for one node, or for nobody."""
     subnets = _subnets(flags.which)
     try:
-        address = ip_address(flags.address) if flags.address else None
+        six = Family.V6 if ":" in (flags.address or "") else Family.V4
+        address = values.public(six)(flags.address or "")
         node = values.node(flags.node) if flags.node else ""
     except ValueError as error:
         raise BadConfig(
@@ -75,7 +76,9 @@ def reserve(flags: argparse.Namespace, settings: Config) -> int:
             hint="overlayctl reserve --help",
         ) from error
     with _by_hand(settings) as (hand, network):
-        _check_inside(subnets, network)
+        pools = _check_inside(subnets, network)
+        if node or address:
+            _check_share(subnets, pools)
         lease, written = hand.reserve(subnets, Owner(node, address))
     owner = " and ".join(text for text in (node, str(address or "")) if text)
     text = f"{lease.key} is reserved for {owner or 'nobody: no node gets it'}"
@@ -132,7 +135,8 @@ def _subnets(text: str) -> tuple[Subnet, ...]:
     return found
 
 
-def _check_inside(subnets: tuple[Subnet, ...], network: Network | None) -> None:
+def _check_inside(subnets: tuple[Subnet, ...], network: Network | None) -> tuple[Pool, ...]:
+    """Of the network, and a key that flannel can read: of one that it cannot it drops all its peers."""
     if network is None:
         raise NotReady("there is no network config to reserve from", hint="overlayctl init")
     pools = [pool.network for pool in network.pools]
@@ -144,6 +148,33 @@ def _check_inside(subnets: tuple[Subnet, ...], network: Network | None) -> None:
                 f"{subnet} is outside of the network {', '.join(map(str, pools))}",
                 hint="overlayctl leases shows what is taken",
             )
+        if subnet.prefixlen == subnet.max_prefixlen:
+            raise BadConfig(
+                f"{subnet} is a single address, and no subnet to reserve",
+                hint="the whole share that it is of: " + "; ".join(map(_share, network.pools)),
+            )
+    if network.pool(Family.V4) and all(subnet.version == 6 for subnet in subnets):
+        raise BadConfig(
+            f"{subnets[0]} cannot be reserved without an IPv4 subnet: flannel reads no such key, and would drop "
+            "its peers",
+            hint="overlayctl reserve IPV4,IPV6",
+        )
+    return network.pools
+
+
+def _check_share(subnets: tuple[Subnet, ...], pools: tuple[Pool, ...]) -> None:
+    """A node takes what is reserved for it as it stands, or not at all."""
+    if not all(any(netconfig.fits(pool, subnet) for subnet in subnets) for pool in pools):
+        raise BadConfig(
+            f"no node could take {', '.join(map(str, subnets))}: a node has {' and '.join(map(_share, pools))}",
+            hint="overlayctl reserve "
+            + ",".join(str(pool.first) for pool in pools)
+            + " --node NAME, for instance",
+        )
+
+
+def _share(pool: Pool) -> str:
+    return f"a /{pool.subnet_len} of {pool.first} to {pool.last}"
 
 
 def _say(flags: argparse.Namespace, answer: dict[str, Any], text: str) -> None:

@@ -5,7 +5,7 @@ import sys
 
 from agent.config import Config
 from agent.ctl import show, store
-from agent.ctl.client import ask
+from agent.ctl.client import NotAllowed, ask
 from agent.printable import printable
 from overlay.errors import NotReady
 
@@ -35,6 +35,8 @@ def leave(flags: argparse.Namespace, settings: Config) -> int:
     """Give this node's subnet back, by its agent or, where none runs, by ourselves."""
     try:
         answer = ask(settings.run_dir, "leave", force=flags.force)
+    except NotAllowed:  # it may run, and would claim another subnet at once
+        raise
     except NotReady:
         answer = store.leave(settings, force=flags.force)
     if flags.output == "json":

@@ -8,10 +8,12 @@ The stubs are older than etcd 3.4: what they do not know is taken from the unkno
 numbers of etcd's rpc.proto.
 """
 
-import gzip
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,8 @@ _REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 ASK_S = 5.0
 _QUOTA = b"etcd_server_quota_backend_bytes "
 _MOST_METRICS_BYTES = 8 << 20
+_GZIP = 31
+"""zlib's wbits for gzip's header and the largest window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +138,31 @@ def quota(store: Etcd, endpoint: str, *, timeout_s: float = ASK_S) -> int | None
         door.sock = socket.create_connection((where.address, where.port), timeout=timeout_s)
         if where.secure:
             door.sock = _tls(store.credentials).wrap_socket(door.sock, server_hostname=where.name)
+        # The socket's own timeout is for each of its answers: who sends a byte now and then never exceeds it.
+        late = threading.Timer(timeout_s, _cut, [door.sock])
+        late.daemon = True
+        late.start()
         try:
             door.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
             answer = door.getresponse()
             body = answer.read(_MOST_METRICS_BYTES)
             packed = answer.headers.get("Content-Encoding") == "gzip"
         finally:
+            late.cancel()
             door.close()
-        lines = (gzip.decompress(body) if packed else body).splitlines()
-        return next(
-            (int(float(line.split()[1])) for line in lines if line.startswith(_QUOTA)), None
-        )
-    except (OSError, EOFError, ValueError, StoreUnavailable, http.client.HTTPException):
+        if packed:
+            body = zlib.decompressobj(_GZIP).decompress(body, _MOST_METRICS_BYTES)
+        found = (line[len(_QUOTA) :] for line in body.splitlines() if line.startswith(_QUOTA))
+        return next((int(float(value)) for value in found), None)
+    except (OSError, ValueError, OverflowError, zlib.error, StoreUnavailable):
         return None
+    except http.client.HTTPException:
+        return None
+
+
+def _cut(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has been closed
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _tls(credentials: Credentials) -> ssl.SSLContext:

@@ -1,6 +1,7 @@
 """claim: a free subnet whatever is taken, and who a record belongs to."""
 
 import random
+import tracemalloc
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -95,6 +96,25 @@ def test_a_longer_or_shorter_neighbour_blocks_what_it_overlaps() -> None:
     (chosen,) = choose(NETWORK, spans(taken), prefer=(nth(POOL, 0),), used={}, rng=random.Random(1))
 
     assert not any(chosen.overlaps(net) for net in taken)
+
+
+def test_a_wide_record_among_many_small_subnets_costs_no_memory() -> None:
+    """One of IPv6, by hand or of an earlier config, may hold more of them than memory does."""
+    net = parse_network(
+        b'{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/40","Backend":{"Type":"vxlan"}}'
+    )
+    half = [ip_network("fd00:5::/43"), ip_network("fd00:5::/44"), ip_network("fd00:5:1::/64")]
+    wish = ip_network("fd00:5:0:9::/64")
+    tracemalloc.start()
+    try:
+        (chosen,) = choose(net, spans(half), prefer=(wish,), used={}, rng=random.Random(1))
+        with pytest.raises(OutOfSubnets, match="by 1 leases"):
+            choose(net, spans([ip_network("fd00::/16")]), prefer=(), used={}, rng=random.Random(1))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not any(chosen.overlaps(one) for one in half)
+    assert most < 1 << 20
 
 
 def test_the_preferred_one_is_given_if_it_is_free_and_of_this_network() -> None:

@@ -54,6 +54,8 @@ def test_toml_lists_numbers_and_booleans_are_understood(tmp_path: Path) -> None:
         ('bridge = "far-too-long-a-name"', ["bridge", "far-too-long-a-name", "interface name"]),
         ('lease_ttl = "soon"', ["lease_ttl", "'soon'", "duration"]),
         ('lease_ttl = "1s"', ["lease_ttl", "'1s'", "shorter than 5s"]),
+        ('lease_ttl = "99999999h"', ["lease_ttl", "longer than a year"]),
+        (f'etcd_timeout = "{"9" * 400}"', ["etcd_timeout", "longer than a year"]),
         ('etcd_endpoints = "ftp://x"', ["etcd_endpoints", "ftp://x"]),
         ('run_dir = "/"', ["run_dir", "others keep their files there"]),
         ('state_dir = "/var/lib/"', ["state_dir", "/var/lib/", "below it"]),

@@ -49,6 +49,28 @@ def test_without_a_word_it_is_the_front_page_and_wrong_usage(
 
 
 @pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            ["history", "10.5.3.7", "--all", "--timeout", "nan"],
+            "--timeout nan: at most 600 seconds",
+        ),
+        (["history", "10.5.3.7", "--all", "--timeout", "1e308"], "at most 600 seconds"),
+        (["trace", "10.5.3.7", "--seconds", "nan"], "must not be below 0"),
+        (["mesh", "--wait", "nan"], "from a moment to 60 seconds"),
+    ],
+)
+def test_a_number_that_nobody_can_wait_for_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], why: str
+) -> None:
+    """Not a traceback, nor a wait without end."""
+    nowhere = ["--etcd-endpoints", "http://127.0.0.1:1", "--run-dir", str(tmp_path / "run")]
+    code, out, err = said(capsys, *words, *nowhere, "--state-dir", str(tmp_path / "state"))
+    assert (code, out) == (EXIT_USAGE, "")
+    assert why in err
+
+
+@pytest.mark.parametrize(
     ("word", "guess"), [("statsu", "status"), ("lease", "leases"), ("xyzzy", "")]
 )
 def test_a_wrong_verb_is_told_what_was_probably_meant(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.etcd import Etcd
-from agent.events import NetworkChanged
+from agent.etcd import Etcd, deleting
+from agent.events import Gone, NetworkChanged
 from agent.registry import Seen
+from e2e.proxy import Proxy
 from overlay.errors import StoreUnavailable
 from tests.contract.etcd_follower import TIMEOUT_S, Follower, Unshuffled, until
 from tests.contract.etcd_server import VERSIONS, Cluster, Member, Server, ctl
@@ -170,3 +171,33 @@ def test_history_that_went_back_is_never_taken_for_departures(
     assert before
     assert follower.registry.seen.cluster != before.cluster
     writer.close()
+
+
+def test_another_history_that_has_grown_past_ours_is_noticed_after_a_departure(
+    tmp_path: Path, prefix: str, follow: Callable[..., Follower]
+) -> None:
+    """Restored while we were away, under the same name, and others wrote; what we heard last was a deletion."""
+    server = Server(tmp_path)
+    writer = Etcd([server.url], timeout_s=20)
+    try:
+        with Proxy(("127.0.0.1", server.port)) as proxy:
+            writer.put(f"{prefix}/subnets/a", b"-")
+            follower = follow([f"http://{proxy.url}"], prefix)
+            writer.put(f"{prefix}/subnets/b", b"-")
+            writer.txn([], [deleting(f"{prefix}/subnets/b")])
+            until(lambda: isinstance(follower.events[-1], Gone))
+
+            proxy.cut()
+            until(lambda: follower.outages)
+            server.stop()
+            server.forget()
+            server.start()
+            for number in range(10):
+                writer.put(f"{prefix}/subnets/new{number}", b"-")
+            proxy.heal()
+            until(lambda: len(follower.snapshots) == 2)
+            assert follower.snapshots[1].history_lost
+            assert len(follower.snapshots[1].unreadable) == 10
+    finally:
+        writer.close()
+        server.stop()

@@ -107,6 +107,21 @@ def test_history_forgotten_while_cut_off_is_listed_again_with_the_config(
     assert follower.events[-1] == NetworkChanged(b"{}")
 
 
+def test_a_key_that_is_no_text_bears_no_witness(
+    proxy: Proxy, server: Server, prefix: str, follower: Follower
+) -> None:
+    """It was written last; nobody can ask for it again, which is no loss of history."""
+    server.ctl("put", f"{prefix}/subnets/a\udcff", "-")
+    until(lambda: len(follower.keys) == 1)
+    proxy.cut()
+    until(lambda: follower.outages)
+    proxy.heal()
+    until(lambda: follower.returns)
+    server.ctl("put", f"{prefix}/subnets/b", "-")
+    until(lambda: "b" in follower.keys or len(follower.snapshots) > 1)
+    assert len(follower.snapshots) == 1
+
+
 def test_a_config_older_than_what_etcd_remembers_costs_no_list(
     proxy: Proxy, writer: Etcd, prefix: str, follower: Follower
 ) -> None:

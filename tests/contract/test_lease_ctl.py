@@ -1,6 +1,7 @@
 """overlayctl reserve, release, node remove and leases --stale on a real etcd: what is said, done, and the exit code."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -13,7 +14,7 @@ from agent.etcd import Etcd
 from agent.registry import Registry
 from overlay.schema import format_lease
 from tests.contract.etcd_server import Server
-from tests.contract.nodes import CONFIG, NETWORK, Living, identity, take, tunnels
+from tests.contract.nodes import CONFIG, NETWORK, Living, identity, network, take, tunnels
 
 pytestmark = pytest.mark.contract
 
@@ -84,6 +85,36 @@ def test_a_subnet_is_reserved_for_a_node_and_freed_again(ctl: Ctl, registry: Reg
     assert ctl("release", "10.5.7.0/24")[0] == 64
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("10.5.7.0/24", "--address", "127.0.0.1"), "not an address that other nodes can send to"),
+        (("10.5.7.0/24", "--address", "0.0.0.0"), "not an address that other nodes can send to"),
+        (("10.5.7.0/24,fd00:5:0:7::/64", "--address", "fe80::1%eth0"), "other nodes can send to"),
+        (("10.5.7.0/24", "--node", "n5"), "a node has a /24 of 10.5.1.0/24 to .* and a /64 of"),
+        (("10.5.7.0/25,fd00:5:0:7::/64", "--node", "n5"), "no node could take 10.5.7.0/25"),
+        (("10.5.7.7/32",), "10.5.7.7/32 is a single address"),
+        (("fd00:5:0:7::/64",), "flannel reads no such key"),
+    ],
+)
+def test_what_no_node_could_take_or_read_is_not_reserved(
+    ctl: Ctl, registry: Registry, words: tuple[str, ...], why: str
+) -> None:
+    """In a network of both families. Nothing is written; what is whole is taken as it is."""
+    both = network("10.5.0.0/16", v6="fd00:5::/48")
+    registry.write_network(
+        b'{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}'
+    )
+    code, text = ctl("reserve", *words)
+    assert (code, bool(re.search(why, text))) == (64, True), text
+    assert not registry.snapshot().leases
+    assert not registry.snapshot().unreadable
+
+    assert ctl("reserve", "10.5.7.0/24,fd00:5:0:7::/64", "--node", "n5")[0] == 0
+    held = registry.claim(identity(5), both, tunnels(5, v6=True), ttl_s=60)
+    assert held.lease.key == "10.5.7.0-24&fd00:5:0:7::-64"
+
+
 def test_what_is_held_is_not_reserved_and_the_holder_is_named(ctl: Ctl, registry: Registry) -> None:
     """Any overlap counts; so does a subnet that is not of the network."""
     held = take(registry, 1, net=NETWORK)
@@ -113,6 +144,18 @@ def test_a_living_lease_is_released_by_force_only_and_the_own_one_by_leave(
     assert ctl("release", held.key, "--force")[0] == 0
     assert list(registry.snapshot().leases) == [own.key]
     assert registry._etcd.time_to_live(held.etcd_lease) == -1
+
+
+def test_a_lease_without_a_name_is_called_by_its_address(
+    ctl: Ctl, registry: Registry, etcd_server: Server, prefix: str
+) -> None:
+    """flanneld writes no names: the command that is said can be typed."""
+    record = '{"PublicIP":"198.18.0.9","BackendType":"vxlan","BackendData":{"VtepMAC":"02:00:00:00:00:09"}}'
+    etcd_server.ctl("put", f"{prefix}/subnets/10.5.9.0-24", record)
+    assert registry.snapshot().leases
+    code, text = ctl("release", "10.5.9.0/24")
+    assert code == 2
+    assert "overlayctl node remove 198.18.0.9; or" in text
 
 
 def test_a_node_that_answers_is_not_removed(

@@ -166,6 +166,24 @@ def test_a_node_with_pods_takes_no_other_subnet(registry: Registry) -> None:
     assert again.lease.key == held.key
 
 
+@pytest.mark.parametrize("value", [b"damaged", b"{}"])
+def test_pods_cut_off_by_a_record_that_is_nobodys_are_told_what_frees_it(
+    registry: Registry, store: Etcd, prefix: str, value: bytes
+) -> None:
+    """Their own, damaged by hand while the agent was down: there is no node to go to, nor one to remove."""
+    held = registry.claim(identity(1), NETWORK, tunnels(1), ttl_s=60).lease
+    mine = [end.subnet for end in held.endpoints]
+    store.put(f"{prefix}/subnets/{held.key}", value)
+
+    with pytest.raises(LeaseLost) as caught:
+        registry.claim(identity(1), NETWORK, tunnels(1), prefer=mine, insist=True, ttl_s=60)
+    assert caught.value.hint.startswith(f"free it: overlayctl release {held.key}, or")
+
+    registry.by_hand.free(tuple(mine), machine_id=held.machine_id, force=False)
+    again = registry.claim(identity(1), NETWORK, tunnels(1), prefer=mine, insist=True, ttl_s=60)
+    assert again.lease.key == held.key
+
+
 def test_a_released_lease_is_gone_for_everybody(registry: Registry, watcher: Watcher) -> None:
     """Peers hear of it at once, and the next renewal says that it is lost."""
     watcher.until(1)

@@ -44,14 +44,19 @@ MANUAL = {
     "reserve": Manual(
         """
         Writes a record without expiry, so that no other node gets the subnet: for the node of a name, or with an
-        underlay address, or for nobody. A node that holds another subnet takes its reservation at its next claim.
+        underlay address, or for nobody. A node that holds another subnet takes its reservation at its next claim;
+        it takes it whole, so in a network of both families it has to have both.
         """,
         (
             ("reserve 10.5.7.0/24 --node n7", "for a node by its name"),
             ("reserve 10.5.7.0/24 --address 192.0.2.7", "by its underlay address"),
             ("reserve 10.5.7.0/24", "for nobody"),
+            ("reserve 10.5.7.0/24,fd00:5:0:7::/64 --node n7", "of both families"),
         ),
-        {1: "somebody holds it", 64: "not a subnet of the network"},
+        {
+            1: "somebody holds it",
+            64: "not a subnet of the network, or none that the node could take",
+        },
         ("overlayctl release", "overlayctl leases"),
     ),
     "release": Manual(

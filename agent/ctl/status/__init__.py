@@ -5,7 +5,7 @@ from typing import Any
 
 from agent.config import Config
 from agent.ctl import show
-from agent.ctl.client import ask
+from agent.ctl.client import NotAllowed, ask
 from agent.ctl.status import down, screen
 from agent.ctl.status.layout import CODES, laid_out
 from overlay.errors import NotReady
@@ -38,5 +38,7 @@ def look(settings: Config, *, timeout_s: float = 15.0) -> dict[str, Any]:
     """What the agent says, or what can be said without one."""
     try:
         return ask(settings.run_dir, "status", timeout_s=timeout_s)
+    except NotAllowed:  # "down" would be a guess
+        raise
     except NotReady as error:
         return down.facts(settings, error)

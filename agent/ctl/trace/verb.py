@@ -44,7 +44,7 @@ def add_arguments(_: str, verb: argparse.ArgumentParser) -> None:
 
 def trace(flags: argparse.Namespace, settings: Config) -> int:
     """0 all that was seen at one point was seen at the other, 1 something vanished, was too large, or was missed."""
-    if flags.count < 0 or flags.seconds < 0 or not 0 <= flags.port <= 65535:
+    if flags.count < 0 or not flags.seconds >= 0 or not 0 <= flags.port <= 65535:
         raise BadConfig("--count, --seconds and --port must not be below 0, a port not above 65535")
     others = target.peers(settings)
     pod = target.find(settings.run_dir, flags.pod, others.by_subnet)
