@@ -116,10 +116,8 @@ class Keeper:
                 return ""
             claimed = held()
             if claimed is not None and claimed.lease.etcd_lease != under:
-                due, under = (
-                    0.0,
-                    claimed.lease.etcd_lease,
-                )  # its time may be up long before ours was
+                under = claimed.lease.etcd_lease
+                due = 0.0  # its time may be up long before ours was
             if time.monotonic() >= due and not self._stopping.is_set() and claimed is not None:
                 try:
                     due = time.monotonic() + self._renew(claimed, pauses)
