@@ -198,7 +198,9 @@ def test_what_cannot_be_taken_away_keeps_no_other_page(home: Path, stuck: str) -
     pages = Pages(_settings(home))
     pages.publish(NETWORK, ME)
     (home / stuck).unlink()
-    (home / stuck).mkdir()  # unlink(2) refuses it, root's as well, as it does on a disk that is read-only
+    (
+        home / stuck
+    ).mkdir()  # unlink(2) refuses it, root's as well, as it does on a disk that is read-only
     pages.withdraw(conflist=True)
     left = [path for room in ("run", "net.d") for path in (home / room).iterdir()]
     assert left == [home / stuck]

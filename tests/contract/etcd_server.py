@@ -172,11 +172,14 @@ class Cluster:
             )
 
     def leader(self) -> Member:
-        """The one that leads."""
-        said = json.loads(ctl(self.urls, "endpoint", "status", "--write-out=json"))
-        for one in said:
-            if one["Status"]["leader"] == one["Status"]["header"]["member_id"]:
-                return next(m for m in self.members if m.url == one["Endpoint"])
+        """The one that leads, once one does."""
+        said = []
+        for _ in range(100):
+            said = json.loads(ctl(self.urls, "endpoint", "status", "--write-out=json"))
+            for one in said:
+                if one["Status"].get("leader") == one["Status"]["header"]["member_id"]:
+                    return next(m for m in self.members if m.url == one["Endpoint"])
+            time.sleep(0.1)
         raise AssertionError(f"no leader: {said}")
 
 

@@ -155,9 +155,7 @@ def test_routes_by_next_hop_objects_follow(dual: Node, pod: Path) -> None:
     assert links.faults == {}
 
 
-def test_each_of_several_routes_to_a_subnet_follows(
-    node: Node, pod: Path, links: PodLinks
-) -> None:
+def test_each_of_several_routes_to_a_subnet_follows(node: Node, pod: Path, links: PodLinks) -> None:
     """The kernel replaces the first one, whichever is meant; one of another interface is none of our business."""
     node.add(pod)
     for line in (
@@ -172,7 +170,9 @@ def test_each_of_several_routes_to_a_subnet_follows(
     ):
         ip(pod, *line.split())
 
-    def listed() -> list[list[str]]:  # the kernel may say of a link without its peer that it is down, in time
+    def listed() -> list[
+        list[str]
+    ]:  # the kernel may say of a link without its peer that it is down, in time
         return [line.replace("linkdown", "").split() for line in ip(pod, "route").splitlines()]
 
     before = listed()

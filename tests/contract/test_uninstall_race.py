@@ -50,9 +50,15 @@ def test_what_a_killed_writer_left_in_the_runtimes_directories_is_seen(
     """A temporary file of our conflist and of our executable; those of others are none of our business."""
     settings = config.load(_flags(node, tmp_path), {})
     conf_dir, bin_dir = settings.cni_conf_dir, settings.cni_bin_dir
-    ours = {conf_dir / ".10-overlay.conflist.0123456789ab.tmp", bin_dir / ".overlay.ba9876543210.tmp"}
+    ours = {
+        conf_dir / ".10-overlay.conflist.0123456789ab.tmp",
+        bin_dir / ".overlay.ba9876543210.tmp",
+    }
     others = {
-        *(conf_dir / f".{name}.0123456789ab.tmp" for name in ("10-overlay.conflist.d", "10-other.conf")),
+        *(
+            conf_dir / f".{name}.0123456789ab.tmp"
+            for name in ("10-overlay.conflist.d", "10-other.conf")
+        ),
         *(bin_dir / name for name in (".overlay.tmp", ".overlay-x.0123456789ab.tmp", "overlayfs")),
     }
     for path in (*ours, *others):
