@@ -5,11 +5,14 @@ Half an agent would look like a whole one: the lease would run out, or peers be 
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+MOST_LOOKS = 100
 
 
 class Vital:
@@ -38,9 +41,22 @@ class Vital:
             self._on_end()
 
 
-def show_names(tasks: Path = Path("/proc/self/task")) -> None:
-    """So that ``ps -L`` and ``top -H`` tell the threads apart, whichever of them has trouble."""
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread():
-            with suppress(OSError):  # it has ended meanwhile
-                (tasks / str(thread.native_id) / "comm").write_text(thread.name[:15])
+def show_names(running: Callable[[], Iterable[threading.Thread]] = threading.enumerate) -> None:
+    """So that ``ps -L`` and ``top -H`` tell the threads apart, whichever of them has trouble.
+
+    The kernel gives a thread the name of the one that starts it: who is started meanwhile has to be looked at as well,
+    until nobody is new.
+    """
+    named: set[int | None] = set()
+    for _ in range(MOST_LOOKS):
+        fresh = [it for it in running() if it.native_id not in named]
+        if not fresh:
+            return
+        for thread in fresh:
+            if thread is not threading.main_thread() and thread.native_id is not None:
+                with suppress(OSError):  # it has ended meanwhile
+                    Path(f"/proc/self/task/{thread.native_id}/comm").write_text(thread.name[:15])
+        named |= {it.native_id for it in fresh} - {
+            None
+        }  # one that is just being started has no number yet
+        time.sleep(0)

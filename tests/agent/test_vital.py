@@ -55,3 +55,18 @@ def test_threads_can_be_told_apart_from_outside() -> None:
         done.set()
         thread.join()
     assert shown == "a-name-longer-t\n"
+
+
+def test_a_thread_that_is_started_while_others_are_named_has_its_name_too() -> None:
+    """By one that had none yet, whose name it would keep: a worker, where somebody asks at once."""
+    done = threading.Event()
+    late = threading.Thread(target=done.wait, name="late")
+    late.start()
+    looks = iter([[threading.main_thread()], [late], []])
+    try:
+        show_names(lambda: next(looks))
+        shown = Path(f"/proc/self/task/{late.native_id}/comm").read_text()
+    finally:
+        done.set()
+        late.join()
+    assert shown == "late\n"
