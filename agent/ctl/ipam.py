@@ -160,9 +160,7 @@ def _release(flags: argparse.Namespace, settings: Config) -> int:
                 f"a runtime is at work on {place}, try again",
                 hint="the same in a moment; if it stays so: journalctl -u overlay-agent -g hangs",
             )
-        record = collect.record_of(
-            store, place
-        )  # by now: a runtime may just have been at work on it
+        record = collect.record_of(store, place)  # by now: a runtime may have been at work on it
         owner = record.owner if record else owner_at(place)
         alive = (
             not Lives.look().pod_is_gone(record)

@@ -76,9 +76,7 @@ class Echo:
         late = 0
         while late < MOST_LATE:
             left = begun + self._wait_s - self._clock()
-            late += (
-                left <= 0
-            )  # it may have come in time all the same, while this thread did not run
+            late += left <= 0  # it may have come in time, while this thread did not run
             door.settimeout(max(0.0, left))
             try:
                 data = door.recv(1 << 16)
