@@ -144,6 +144,7 @@ def _servers(lab: Lab, ways: list[Way]) -> list[Daemon]:
             lambda it=space: f":{PORT}" in it.run(["ss", "-Hltn"]).out,  # type: ignore[misc]
             "iperf3 listens",
             timeout_s=10,
+            also=(lab.work / "iperf3.log").read_text,
         )
     return made
 
