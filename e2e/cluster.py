@@ -135,4 +135,6 @@ def _leads(member: EtcdServer) -> bool:
     if said.code != 0:
         return False
     status = json.loads(said.out)[0]["Status"]
-    return bool(status.get("leader") == status["header"]["member_id"])  # an election: it is left out
+    return bool(
+        status.get("leader") == status["header"]["member_id"]
+    )  # an election: it is left out
