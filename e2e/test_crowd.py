@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -182,6 +184,10 @@ def test_mutated_input_never_gets_past_an_answer_in_json(lab: Lab, node: Node) -
         assert b"Traceback" not in done.stdout + done.stderr, said
     assert "Traceback" not in node.log_text()
     assert (_files(node), _host_ends(node)) == ([], [])
+    for made in lab.work.parent.glob(f"*/{lab.work.name}"):  # a run directory that a mutation named
+        shutil.rmtree(made)
+        with suppress(OSError):  # another lab's lies there, too
+            made.parent.rmdir()
     lab.remove_pod(pod)
 
 
