@@ -86,9 +86,10 @@ class Pages:
         end of the agent: a lost subnet's page must go though the disk of the conflist is read-only.
         """
         self._published = None
-        config = self._config
-        due = [config.run_dir / name for name in (nodefile.PAGE_NAME, nodefile.SUBNET_ENV_NAME)]
-        for path in [config.cni_conf_dir / config.marks.conflist, *due] if conflist else due:
+        due = [*nodefile.pages(self._config.run_dir)]
+        if conflist:
+            due.insert(0, self._config.cni_conf_dir / self._config.marks.conflist)
+        for path in due:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

@@ -172,10 +172,11 @@ class SelfTest:
         there = self._loop.ask(tunnels, timeout_s=ASK_TIMEOUT_S)
         for tunnel in there:
             index = socket.if_nametoindex(tunnel.link)
-            if tunnel.link in self._off and offload.tx_checksum(tunnel.link):
+            on_again = tunnel.link in self._off and offload.tx_checksum(tunnel.link)
+            if on_again:
                 self._off = self._off & _read(self._page)  # who deletes that wants it tested
             if tunnel.link in self._off:
-                if offload.tx_checksum(tunnel.link):
+                if on_again:
                     offload.set_tx_checksum(tunnel.link, False)
                     log.warning(
                         "the tx-checksum of %s was on, of a new device or by others: it is off again",

@@ -47,16 +47,17 @@ def show_names(running: Callable[[], Iterable[threading.Thread]] = threading.enu
     The kernel gives a thread the name of the one that starts it: who is started meanwhile has to be looked at as well,
     until nobody is new.
     """
-    named: set[int | None] = set()
+    named: set[int] = set()
     for _ in range(MOST_LOOKS):
-        fresh = [it for it in running() if it.native_id not in named]
+        fresh = [thread for thread in running() if thread.native_id not in named]
         if not fresh:
             return
         for thread in fresh:
-            if thread is not threading.main_thread() and thread.native_id is not None:
+            number = thread.native_id
+            if number is None:
+                continue  # it is just being started
+            named.add(number)
+            if thread is not threading.main_thread():
                 with suppress(OSError):  # it has ended meanwhile
-                    Path(f"/proc/self/task/{thread.native_id}/comm").write_text(thread.name[:15])
-        named |= {it.native_id for it in fresh} - {
-            None
-        }  # one that is just being started has no number yet
+                    Path(f"/proc/self/task/{number}/comm").write_text(thread.name[:15])
         time.sleep(0)

@@ -17,10 +17,8 @@ from cni.record import Attachment
 from overlay.errors import KernelRefused
 from overlay.model import Family
 from overlay.netlink import LinkInfo, Netlink, link_messages, messages, parse
+from overlay.netlink.constants import RT_TABLE_LOCAL
 from overlay.netlink.route_metrics import route_deletion, route_mtu, route_with_mtu
-
-RT_TABLE_LOCAL = 255
-"""linux/rtnetlink.h; the kernel's own table."""
 
 
 def follow(record: Attachment, fits: int) -> tuple[Attachment, tuple[str, ...]]:
@@ -68,7 +66,9 @@ def _set_inner(pod: Netlink, inner: LinkInfo, mtu: int) -> tuple[str, ...]:
                     _set_route(pod, family, body, mtu)
                 except KernelRefused as error:
                     dst = parse.parse_route(body).dst
-                    refused.append(f"its route to {dst} keeps MTU {stated} instead of {mtu}: {error}")
+                    refused.append(
+                        f"its route to {dst} keeps MTU {stated} instead of {mtu}: {error}"
+                    )
     return tuple(refused)
 
 

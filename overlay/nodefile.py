@@ -283,10 +283,15 @@ def write_conflist(
     return path
 
 
+def pages(run_dir: Path) -> tuple[Path, ...]:
+    """Where node.json and subnet.env are, or would be."""
+    return run_dir / PAGE_NAME, run_dir / SUBNET_ENV_NAME
+
+
 def remove_pages(run_dir: Path) -> None:
     """Take node.json and subnet.env away; absent is fine."""
-    for name in (PAGE_NAME, SUBNET_ENV_NAME):
-        (run_dir / name).unlink(missing_ok=True)
+    for path in pages(run_dir):
+        path.unlink(missing_ok=True)
 
 
 def remove_conflist(conf_dir: Path, name: str = CONFLIST_NAME) -> None:

@@ -33,6 +33,7 @@ _REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 ASK_S = 5.0
 _QUOTA = b"etcd_server_quota_backend_bytes "
 _MOST_METRICS_BYTES = 8 << 20
+_UNHEARD = (OSError, StoreUnavailable, http.client.HTTPException)
 _GZIP = 31
 """zlib's wbits for gzip's header and the largest window."""
 
@@ -154,9 +155,7 @@ def quota(store: Etcd, endpoint: str, *, timeout_s: float = ASK_S) -> int | None
             body = zlib.decompressobj(_GZIP).decompress(body, _MOST_METRICS_BYTES)
         found = (line[len(_QUOTA) :] for line in body.splitlines() if line.startswith(_QUOTA))
         return next((int(float(value)) for value in found), None)
-    except (OSError, ValueError, OverflowError, zlib.error, StoreUnavailable):
-        return None
-    except http.client.HTTPException:
+    except (*_UNHEARD, ValueError, OverflowError, zlib.error):
         return None
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from overlay.netlink import constants as c
 from overlay.netlink.attributes import unpack_attributes, unpack_number
 
-RTAX_MTU = 2
-"""linux/rtnetlink.h"""
 NO_WAY = {6: "a blackhole", 7: "unreachable", 8: "prohibited", 9: "a throw"}
 """Types of route that lead nowhere, linux/rtnetlink.h."""
 _EXPIRES = slice(8, 12)
@@ -28,8 +26,8 @@ def extras(found: Mapping[int, bytes]) -> str:
     """In words, of a route's attributes; empty if there is nothing."""
     words = [word for kind, word in _WORDS.items() if kind in found]
     metrics = unpack_attributes(found.get(c.RTA_METRICS, b""), 0)
-    if RTAX_MTU in metrics:
-        words.append(f"mtu {unpack_number(metrics[RTAX_MTU])}")
+    if c.RTAX_MTU in metrics:
+        words.append(f"mtu {unpack_number(metrics[c.RTAX_MTU])}")
     elif metrics:
         words.append("metrics")
     if has_end(found):

@@ -19,16 +19,22 @@ from overlay.netlink.constants import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
     RTA_CACHEINFO,
+    RTA_ENCAP,
+    RTA_ENCAP_TYPE,
+    RTA_GATEWAY,
+    RTA_METRICS,
+    RTA_MULTIPATH,
+    RTA_NH_ID,
+    RTA_OIF,
+    RTA_VIA,
+    RTAX_MTU,
     RTM_DELROUTE,
     RTM_NEWROUTE,
     RTNH_F_ONLINK,
 )
 
-RTA_METRICS, RTAX_MTU = 8, 2
-RTA_NH_ID = 30
-"""linux/rtnetlink.h"""
-_OF_NEXT_HOP = (4, 5, 9, 18, 21, 22)
-"""RTA_OIF, GATEWAY, MULTIPATH, VIA, ENCAP_TYPE, ENCAP: beside a next hop object listed, but refused."""
+_OF_NEXT_HOP = (RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTA_ENCAP_TYPE, RTA_ENCAP)
+"""Beside a next hop object listed, but refused."""
 _RT = struct.Struct("=BBBBBBBBI")
 
 
@@ -57,7 +63,9 @@ def route_deletion(body: bytes) -> bytes:
 
 def _head(body: bytes) -> bytes:
     *head, flags = _RT.unpack_from(body)
-    return _RT.pack(*head, flags & RTNH_F_ONLINK)  # what it says of the state is not to be asked for
+    return _RT.pack(
+        *head, flags & RTNH_F_ONLINK
+    )  # what it says of the state is not to be asked for
 
 
 def _attributes(body: bytes) -> dict[int, bytes]:

@@ -8,13 +8,8 @@ from hypothesis import strategies as st
 
 from overlay.errors import BadInput
 from overlay.netlink.attributes import HEADER, attribute, nested, unpack_attributes
-from overlay.netlink.constants import RTA_CACHEINFO
-from overlay.netlink.route_metrics import (
-    RTA_METRICS,
-    RTAX_MTU,
-    route_mtu,
-    route_with_mtu,
-)
+from overlay.netlink.constants import RTA_CACHEINFO, RTA_METRICS, RTAX_MTU
+from overlay.netlink.route_metrics import route_mtu, route_with_mtu
 
 HEAD = struct.pack("=BBBBBBBBI", 2, 16, 0, 0, 254, 3, 0, 1, 16)
 FIXED = 12
