@@ -4,9 +4,6 @@ Each row does harm that is seen while the agent stands still: pods are cut off, 
 """
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from e2e.lab import FABRIC_ADDRESS, Lab
@@ -58,15 +55,6 @@ class Side:
     def damage(self, script: str) -> None:
         """As an operator, or a program, would do it."""
         self.node.namespace.must("sh", "-ec", script.format(**self.words))
-
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """The agent mends nothing within the block."""
-        self.node.send(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.node.send(signal.SIGCONT)
 
     def hurt(self, harm: str, before: dict[str, list[str]]) -> bool:
         """Whether it is: two pings in a row that are lost, or a kernel that is not as it was."""

@@ -5,7 +5,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ class Node:
         if self._agent is None:
             raise CommandFailed(f"no agent runs on {self.name}, so no {number.name} for it")
         self._agent.send(number)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """The agent does nothing within the block."""
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
 
     def kill_agent(self) -> None:
         """SIGKILL: it has no chance to say goodbye."""

@@ -75,7 +75,11 @@ class Pod:
         """Remember what an ADD has answered, and look at what it has done."""
         self.result = result
         self.addresses = tuple(ip_interface(item["address"]).ip for item in result["ips"])
-        self.mtu = int(self.namespace.query("link", "show", "eth0")[0]["mtu"])
+        self.mtu = self.link_mtu()
+
+    def link_mtu(self) -> int:
+        """Of its end, as it is now."""
+        return int(self.namespace.query("link", "show", "eth0")[0]["mtu"])
 
     @property
     def address(self) -> Address:

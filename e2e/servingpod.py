@@ -45,7 +45,7 @@ class ServingPod(Pod):
             runtime=runtime,
             config=config,
         )
-        pod.mtu = int(pod.namespace.query("link", "show", "eth0")[0]["mtu"])
+        pod.mtu = pod.link_mtu()
         return pod
 
     def serve(self) -> None:

@@ -1,7 +1,6 @@
 """The faults of the soak: each hurts one thing for a while, and puts right what an operator would put right."""
 
 import random
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,9 +83,8 @@ class Faults:
 
     def agent_hung(self, node: Node) -> None:
         """SIGSTOP, SIGCONT."""
-        node.send(signal.SIGSTOP)
-        self._wait()
-        node.send(signal.SIGCONT)
+        with node.still():
+            self._wait()
 
     def routes_deleted(self, node: Node) -> None:
         """All to the peers."""

@@ -45,11 +45,6 @@ def reaches(here: Pod, there: Pod, *, count: int = 1) -> bool:
     return all(here.ping(address, count=count, wait_s=5).ok for address in there.addresses)
 
 
-def pod_mtu(pod: Pod) -> int:
-    """As it is now."""
-    return int(pod.namespace.query("link", "show", "eth0")[0]["mtu"])
-
-
 def ways(node: Node, other: Node) -> bool:
     """Whether a node wants no change and has a route for each family of another one."""
     return node.tell("plan")["steps"] == [] and all(
@@ -288,5 +283,5 @@ def test_ipv6_comes_to_a_running_cluster_and_no_ping_is_lost(lab: Lab) -> None:
     wait_for(lambda: reaches(here, there), "new pods talk", timeout_s=20)
     assert here.ping(old[0].address, wait_s=5).ok
     pods = (here, *old)
-    wait_for(lambda: {pod_mtu(pod) for pod in pods} == {1430}, "all have that MTU", timeout_s=20)
+    wait_for(lambda: {pod.link_mtu() for pod in pods} == {1430}, "all have that MTU", timeout_s=20)
     assert len(lab.etcd.ctl("get", "--prefix", "--keys-only", SUBNETS).split()) == 3

@@ -67,7 +67,7 @@ def _underlay(lab: Lab, mtu: int) -> None:
 
 
 def _mtu(pod: Pod) -> int:
-    pod.mtu = int(pod.namespace.query("link", "show", "eth0")[0]["mtu"])
+    pod.mtu = pod.link_mtu()
     return pod.mtu
 
 

@@ -71,7 +71,7 @@ def test_damage_is_mended_and_said_in_one_line(stage: Stage, name: str) -> None:
     side = stage.sides[list(DAMAGES).index(name) % 2]
     before, said, at = side.picture(), len(side.node.log_text()), time.time()
 
-    with side.still():
+    with side.node.still():
         side.damage(damage.script)
         assert side.hurt(damage.harm, before), "this does no harm"
 
@@ -99,7 +99,7 @@ def test_damage_is_mended_and_said_in_one_line(stage: Stage, name: str) -> None:
 def test_events_that_were_lost_are_made_up_for_by_reading_all(stage: Stage) -> None:
     """More events than the socket holds while the agent stands still, and the one that matters among them."""
     side = stage.one
-    with side.still():
+    with side.node.still():
         side.node.namespace.ip(*(f"link set lo alias burst{number}" for number in range(8_000)))
         side.damage("ip route del {subnet}")
 
@@ -127,7 +127,7 @@ def test_an_underlay_that_goes_and_comes_back_takes_nothing_with_it(
     """The tunnel device keeps its entries or gets them again, and the subnet stays the same."""
     side = stage.one
     subnet = side.node.subnet
-    with side.still():
+    with side.node.still():
         side.damage(script)
 
     begun = time.monotonic()

@@ -1,10 +1,8 @@
 """A status that tells the truth: what an operator would call broken is named, and healthy again once it is mended."""
 
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -76,19 +74,9 @@ def mended(node: Node) -> None:
     )
 
 
-@contextmanager
-def still(node: Node) -> Iterator[None]:
-    """The agent does nothing within the block: else it may be the first to make again what is taken away."""
-    node.send(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        node.send(signal.SIGCONT)
-
-
 def test_a_device_that_cannot_be_made_again(node: Node) -> None:
     """Another program's has its name: our own stays away."""
-    with still(node):
+    with node.still():  # else the agent may be the first to make it again
         node.namespace.ip("link del overlay.1", "link add overlay.1 type bridge")
     broken(node, "this node", containing="overlay.1")
     node.namespace.ip("link del overlay.1")
@@ -98,11 +86,11 @@ def test_a_device_that_cannot_be_made_again(node: Node) -> None:
 def test_a_conflist_that_cannot_be_written_again(node: Node) -> None:
     """Its directory is gone; one that can be written comes back by itself."""
     aside = node.conf_dir.with_name("aside")
-    with still(node):
+    with node.still():
         node.conf_dir.rename(aside)
         node.conf_dir.write_text("")
     broken(node, "conflist")
-    with still(node):
+    with node.still():
         node.conf_dir.unlink()
         aside.rename(node.conf_dir)
     (node.conf_dir / node.conflist).unlink()

@@ -11,7 +11,6 @@ from e2e.etcdserver import CONFIG_KEY
 from e2e.lab import Lab
 from e2e.netns import cable
 from e2e.node import Node, wait_for
-from e2e.pods import Pod
 from e2e.stream import Server, carries
 from overlay.family import Family
 
@@ -73,11 +72,6 @@ def pair() -> Iterator[Pair]:
         yield lab, nodes[0], nodes[1]
 
 
-def mtu(pod: Pod) -> int:
-    """As it is now."""
-    return int(pod.namespace.query("link", "show", "eth0")[0]["mtu"])
-
-
 def test_each_family_has_its_own_interface_and_pods_what_fits_both(pair: Pair) -> None:
     """Whichever of the two is narrower now."""
     lab, one, two = pair
@@ -87,9 +81,9 @@ def test_each_family_has_its_own_interface_and_pods_what_fits_both(pair: Pair) -
 
     for link, outer, inner in (("eth1", 9000, 1450), ("eth0", 1400, 1350), ("eth1", 1410, 1340)):
         one.namespace.ip(f"link set {link} mtu {outer}")
-        wait_for(lambda due=inner: mtu(here) == due, f"pods {inner}", timeout_s=30)  # type: ignore[misc]
+        wait_for(lambda due=inner: here.link_mtu() == due, f"pods {inner}", timeout_s=30)  # type: ignore[misc]
     one.namespace.ip("link set eth0 mtu 1500", "link set eth1 mtu 1500")
-    wait_for(lambda: mtu(here) == 1430, "pods 1430", timeout_s=30)
+    wait_for(lambda: here.link_mtu() == 1430, "pods 1430", timeout_s=30)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """One node's reconciler on a fake kernel and a clock that moves when told; records of numbered peers."""
 
+from collections.abc import Hashable
 from ipaddress import ip_address, ip_network
 
 import pytest
 
+from agent.culprits import Sign
 from agent.drift import Drift
 from agent.events import Snapshot
 from agent.reconcile import Reconciler
@@ -13,6 +15,7 @@ from tests.agent.fake_kernel import FakeKernel
 from tests.examples import ME, NETWORK
 
 TTL_S = 3600.0
+_NO_SIGN = Sign()
 
 
 def lease(number: int, *, mac: int | None = None, create: int = 5, mod: int = 5) -> Lease:
@@ -70,3 +73,20 @@ class Node:
 def objects(number: int, **more: int) -> set[object]:
     """What the kernel holds for a peer."""
     return set(desired_peer(NETWORK, ME, lease(number, **more)))
+
+
+def undo(node: Node, key: Hashable, sign: Sign = _NO_SIGN) -> None:
+    """Somebody takes a thing away, and the kernel tells of it."""
+    node.kernel.lose(key)
+    node.reconciler.kernel_changed(after_s=0.1, signs={key: sign})
+
+
+def turn(node: Node, seconds: float) -> None:
+    """Time passes, the loop goes on."""
+    node.clock.now += seconds
+    node.settle()
+
+
+def mended(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines about what others changed."""
+    return [text for text in caplog.messages if text.startswith("mended what others changed")]

@@ -1,7 +1,6 @@
 """drift: what others undid is told by its root, a fight is recognised, paced by object, named, and over when calm."""
 
 import logging
-from collections.abc import Hashable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -13,7 +12,7 @@ from agent.processes import Process
 from overlay.errors import KernelBusy
 from overlay.keys import neighbour_key, route_key
 from overlay.model import Action, FdbEntry, Neighbour, Route, Vxlan
-from tests.agent.one_node import Node, objects, snapshot
+from tests.agent.one_node import Node, mended, objects, snapshot, turn, undo
 from tests.examples import ME, NETWORK
 
 ROUTE_2 = route_key(ip_network("10.5.2.0/24"))
@@ -35,23 +34,6 @@ def node(caplog: pytest.LogCaptureFixture) -> Node:
     return made
 
 
-def undo(node: Node, key: Hashable, sign: Sign = GONE) -> None:
-    """Somebody takes a thing away, and the kernel tells of it."""
-    node.kernel.lose(key)
-    node.reconciler.kernel_changed(after_s=0.1, signs={key: sign})
-
-
-def turn(node: Node, seconds: float) -> None:
-    """Time passes, the loop goes on."""
-    node.clock.now += seconds
-    node.settle()
-
-
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines about it."""
-    return [text for text in caplog.messages if text.startswith("mended what others changed")]
-
-
 def test_one_line_says_what_was_changed_mended_and_by_whom(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -59,7 +41,7 @@ def test_one_line_says_what_was_changed_mended_and_by_whom(
     undo(node, ROUTE_2, Sign(seen="was deleted"))
     turn(node, 0.2)
 
-    (line,) = told(caplog)
+    (line,) = mended(caplog)
     assert "route 10.5.2.0/24 was deleted: put back" in line
     assert "systemd-network (pid 7)" in line
 
@@ -73,7 +55,7 @@ def test_a_lost_device_is_one_deed_however_much_hung_on_it(
     node.reconciler.kernel_changed()
     node.settle()
 
-    (line,) = told(caplog)
+    (line,) = mended(caplog)
     assert "device overlay.1 was gone, 9 entries with it: put back" in line
     (entry,) = node.reconciler.drift.history.page().entries
     assert (entry.object, entry.change, entry.count) == ("device overlay.1", "was gone", 1)
@@ -88,7 +70,7 @@ def test_a_device_that_is_up_again_but_lost_its_routes_is_named(
     node.reconciler.kernel_changed(signs={("link", "overlay.1"): Sign("up", "was set down")})
     node.settle()
 
-    (line,) = told(caplog)
+    (line,) = mended(caplog)
     assert "device overlay.1 was set down and is as it was again, but lost 2 entries" in line
 
 
@@ -102,7 +84,7 @@ def test_a_fight_is_said_once_with_what_to_do_and_shown_until_it_is_calm(
 
     (warning,) = [text for text in caplog.messages if " undone " in text and "next:" in text]
     assert "/etc/systemd/network/00-overlay.network" in warning
-    assert len(told(caplog)) == FIGHT
+    assert len(mended(caplog)) == FIGHT
     (shown,) = node.reconciler.drift.fights(node.clock.now)
     assert shown == "fight over route 10.5.2.0/24"
     turn(node, CALM_S)
@@ -153,7 +135,7 @@ def test_what_is_lost_with_a_change_prolongs_no_pause_of_the_device(
         node.reconciler.kernel_changed(after_s=0.1, signs={link: Sign("mac")})
         turn(node, 3)
 
-    assert "device overlay.1 was changed, but lost 1 entry: put back" in told(caplog)[0]
+    assert "device overlay.1 was changed, but lost 1 entry: put back" in mended(caplog)[0]
     drift, device = node.reconciler.drift, node.kernel.state[link]
     assert drift.paused_until(link, "mac", device) == 0
     peer = node.reconciler.wants(neighbour)
@@ -174,7 +156,7 @@ def test_many_at_once_are_one_deed(node: Node, caplog: pytest.LogCaptureFixture)
         node.reconciler.kernel_changed(signs=dict.fromkeys(routes, GONE))
         turn(node, 3)
 
-    assert "many routes (30, such as route 10.5.10.0/24) were gone: put back" in told(caplog)[0]
+    assert "many routes (30, such as route 10.5.10.0/24) were gone: put back" in mended(caplog)[0]
     assert len(node.reconciler.drift.fights(node.clock.now)) == 1
 
 
@@ -230,6 +212,6 @@ def test_kinds_are_what_operators_call_them(node: Node, caplog: pytest.LogCaptur
     node.reconciler.kernel_changed()
     node.settle()
 
-    (line,) = told(caplog)
+    (line,) = mended(caplog)
     assert "neighbour 10.5.2.0 dev overlay.1 was gone" in line
     assert "fdb entry 02:00:00:00:00:02 dev overlay.1 was gone" in line

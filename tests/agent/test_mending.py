@@ -1,7 +1,6 @@
 """mending: one incident is one line and one deed, however long it could not be mended; and what is none is not told."""
 
 import logging
-from collections.abc import Hashable
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -15,7 +14,7 @@ from overlay.errors import ForeignObject, KernelBusy, KernelRefused, OverlayErro
 from overlay.keys import neighbour_key, route_key
 from overlay.model import Step
 from tests.agent.fake_kernel import FakeKernel
-from tests.agent.one_node import Node, lease, snapshot
+from tests.agent.one_node import Node, lease, mended, snapshot, turn, undo
 from tests.examples import ME, NETWORK
 
 ROUTE_2 = route_key(ip_network("10.5.2.0/24"))
@@ -51,23 +50,6 @@ def node(caplog: pytest.LogCaptureFixture) -> Node:
     return made
 
 
-def undo(node: Node, key: Hashable) -> None:
-    """Somebody takes a thing away, and the kernel tells of it."""
-    node.kernel.lose(key)
-    node.reconciler.kernel_changed(after_s=0.1, signs={key: GONE})
-
-
-def turn(node: Node, seconds: float) -> None:
-    """Time passes, the loop goes on."""
-    node.clock.now += seconds
-    node.settle()
-
-
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines about it."""
-    return [text for text in caplog.messages if text.startswith("mended what others changed")]
-
-
 def test_a_device_whose_place_was_taken_for_a_while_is_one_deed(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,13 +62,13 @@ def test_a_device_whose_place_was_taken_for_a_while_is_one_deed(
     node.reconciler.kernel_changed(signs={TUNNEL: Sign("", "lost our mark (its alias)")})
     for _ in range(100):
         turn(node, 2)
-    assert told(caplog) == []
+    assert mended(caplog) == []
 
     kernel.taken = False
     node.reconciler.kernel_changed(after_s=0.1, signs={TUNNEL: GONE})
     turn(node, 0.1)
     assert ROUTE_2 in kernel.state
-    (line,) = told(caplog)
+    (line,) = mended(caplog)
     assert "device overlay.1 was deleted, 8 entries with it: put back" in line
 
 
@@ -95,14 +77,14 @@ def test_what_is_wanted_otherwise_by_now_was_undone_by_nobody(
 ) -> None:
     """A way that went with its link, and a peer that changed before what it had could be put back: no fight."""
     for number in range(FIGHT + 1):
-        undo(node, NEIGHBOUR_2)
+        undo(node, NEIGHBOUR_2, GONE)
         node.kernel.fail_next[NEIGHBOUR_2] = KernelBusy("no device")
         turn(node, 0.2)
         node.reconciler.on_event(Put(lease(2, mac=0x22 + number, mod=11 + number)))
         turn(node, 0.2)
         assert NEIGHBOUR_2 in node.kernel.state
 
-    assert told(caplog) == []
+    assert mended(caplog) == []
     assert node.reconciler.drift.fights(node.clock.now) == {}
     assert node.reconciler.in_sync
 
@@ -112,9 +94,9 @@ def test_what_waits_is_told_by_what_was_said_of_it(
 ) -> None:
     """Refused at first, as while an interface is down; reads go on meanwhile."""
     node.kernel.fail_next[ROUTE_2] = KernelBusy("the network is down")
-    undo(node, ROUTE_2)
+    undo(node, ROUTE_2, GONE)
     turn(node, 0.2)
     turn(node, 2 * RETRY_FIRST_S)
 
-    (line,) = told(caplog)
+    (line,) = mended(caplog)
     assert "route 10.5.2.0/24 was deleted: put back" in line

@@ -30,6 +30,12 @@ def _give(node: Node, links: PodLinks, mtu: int) -> None:
     run_inside(node.space, links.tend_all)
 
 
+def _run(space: Path, *lines: str) -> None:
+    """Commands of ip(8), one after the other."""
+    for line in lines:
+        ip(space, *line.split())
+
+
 def _mtus(node: Node, pod: Path, port: str = OWNER.host_link) -> tuple[int, int]:
     """The pod's end and the host's."""
     inner, outer = shown(pod, "link show eth0")[0], shown(node.space, f"link show {port}")[0]
@@ -139,14 +145,14 @@ def test_routes_by_next_hop_objects_follow(dual: Node, pod: Path) -> None:
     """The kernel lists the hop beside the object, and refuses both in a request."""
     links = PodLinks(dual.run_dir, "overlay0")
     dual.add(pod)
-    for line in (
+    _run(
+        pod,
         "nexthop add id 5 via 10.5.1.1 dev eth0",
         "nexthop add id 6 via fd00:5:0:1::1 dev eth0",
         "route add 10.8.0.0/16 nhid 5 mtu 1450",
         "route add 10.9.0.0/16 via 10.5.1.1 mtu 1450",
         "-6 route add fd00:8::/32 nhid 6 mtu 1450",
-    ):
-        ip(pod, *line.split())
+    )
     for mtu in (1330, 1450):
         _give(dual, links, mtu)
         text = ip(pod, "route") + ip(pod, "-6", "route", "show", "root", "fd00:8::/32")
@@ -158,7 +164,8 @@ def test_routes_by_next_hop_objects_follow(dual: Node, pod: Path) -> None:
 def test_each_of_several_routes_to_a_subnet_follows(node: Node, pod: Path, links: PodLinks) -> None:
     """The kernel replaces the first one, whichever is meant; one of another interface is none of our business."""
     node.add(pod)
-    for line in (
+    _run(
+        pod,
         "link add side type veth peer name other",
         "link set side up",
         "route add 10.7.0.0/16 dev side",
@@ -167,8 +174,7 @@ def test_each_of_several_routes_to_a_subnet_follows(node: Node, pod: Path, links
         "route append 10.8.0.0/16 mtu 1450 nexthop via 10.5.1.1 nexthop via 10.5.1.9",
         "nexthop add id 5 via 10.5.1.1 dev eth0",
         "route append 10.8.0.0/16 nhid 5 mtu 1450",
-    ):
-        ip(pod, *line.split())
+    )
 
     def listed() -> list[
         list[str]
@@ -187,7 +193,8 @@ def test_a_route_that_the_kernel_refuses_costs_nothing_else(
 ) -> None:
     """It is named; its pod has the MTU that is due, then and later. This one's gateway is none any more."""
     node.add(pod)
-    for line in (
+    _run(
+        pod,
         "link add side type veth peer name other",
         "link set side up",
         "route add 10.7.0.0/16 dev eth0",
@@ -195,8 +202,7 @@ def test_a_route_that_the_kernel_refuses_costs_nothing_else(
         "route del 10.7.0.0/16",
         "route add 10.7.0.0/16 dev side",
         "route add 10.8.0.0/16 via 10.5.1.1 mtu 1450",
-    ):
-        ip(pod, *line.split())
+    )
     for mtu in (1330, 1450):
         _give(node, links, mtu)
         assert _mtus(node, pod) == (mtu, mtu)
